@@ -31,7 +31,47 @@ const ROOMS: [(&str, &[&str]); 10] = [
 const ARROWS_LEFT: [(&str, &str); 0] = [];
 
 /// Rooms in which files import each other in circles: each is to leave this list.
-const CIRCLES_LEFT: [&str; 1] = ["swarm"];
+const CIRCLES_LEFT: [&str; 0] = [];
+
+/// The rooms within the swarm, and those that each may import besides itself. All may import the
+/// values of `swarm/api.rs`.
+const SWARM_ROOMS: [(&str, &[&str]); 6] = [
+    ("api", &[]),
+    ("pick", &[]),
+    // Sets of pieces, and the meter of a rate.
+    ("serve", &["pick"]),
+    ("disk", &["pick", "serve"]),
+    ("link", &["pick", "serve", "disk"]),
+    ("engine", &["pick", "serve", "disk", "link"]),
+];
+
+/// Rooms that decide and do nothing else: time and seeds come in as arguments, effects go out as
+/// values.
+const PURE: [&[&str]; 3] = [&["directory"], &["swarm", "pick"], &["swarm", "serve"]];
+/// What these do not name: sockets, files, threads, channels, locks, clocks, randomness.
+const IMPURE: [&str; 21] = [
+    "std::net",
+    "std::fs",
+    "std::io",
+    "std::os",
+    "std::thread",
+    "std::sync::mpsc",
+    "std::sync::Mutex",
+    "std::sync::RwLock",
+    "std::sync::Condvar",
+    "std::sync::OnceLock",
+    "std::sync::atomic",
+    "crossbeam_channel",
+    "parking_lot",
+    "threadpool",
+    "rustix",
+    "socket2",
+    "crate::net",
+    "Instant::now",
+    "SystemTime",
+    "rand::random",
+    "rand::rng",
+];
 
 /// One source file.
 struct Source {
@@ -298,6 +338,56 @@ fn front_ends_see_the_interface_and_nothing_else_of_the_client() {
         }
     }
     assert_eq!(seen.len(), FRONT_ENDS.len(), "a front end is missing: {seen:?}");
+}
+
+#[test]
+fn rooms_of_the_swarm_import_only_what_they_may() {
+    let sources = sources();
+    let mut arrows = 0;
+    for (module, targets) in edges(&sources) {
+        let [first, room, ..] = module.as_slice() else { continue };
+        if first != "swarm" {
+            continue;
+        }
+        let (_, allowed) =
+            SWARM_ROOMS.iter().find(|(name, _)| name == room).expect("a room of the swarm");
+        for target in targets {
+            let is_allowed = match target.as_slice() {
+                [first, other, ..] if first == "swarm" => {
+                    arrows += 1;
+                    other == room || other == "api" || allowed.contains(&other.as_str())
+                }
+                // Another room of the crate: checked below.
+                _ => true,
+            };
+            let path = sources[&module].path.display();
+            assert!(is_allowed, "{path} imports {}", target.join("::"));
+        }
+    }
+    assert!(arrows > 50, "{arrows} imports found");
+}
+
+#[test]
+fn pure_rooms_name_no_socket_file_thread_lock_clock_or_randomness() {
+    let sources = sources();
+    for room in PURE {
+        let files = sources.iter().filter(|(module, _)| {
+            module.len() >= room.len() && module.iter().zip(room).all(|(own, name)| own == name)
+        });
+        let mut count = 0;
+        for (_, source) in files {
+            count += 1;
+            for path in &source.names {
+                let path = path.join("::");
+                let is_impure = IMPURE.iter().any(|name| {
+                    path.strip_prefix(name)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+                });
+                assert!(!is_impure, "{} names {path}", source.path.display());
+            }
+        }
+        assert!(count > 5, "{count} files in {}", room.join("::"));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Input;
-use crate::swarm::{Choker, ChokerOptions, LinkKey, REQUESTS_MAX, Spreader, UploadOrder};
+use crate::swarm::{Choker, ChokerOptions, LinkKey, REQUESTS_MAX, SuperSeeder, UploadOrder};
 use crate::types::{Bitfield, Geometry, PieceIndex, Span, UserId};
 
 /// Bytes in a piece.
@@ -19,7 +19,7 @@ struct Run {
     geometry: Geometry,
     choker: Choker,
     order: UploadOrder,
-    spreader: Spreader,
+    spreader: SuperSeeder,
     /// The links that are up, and whether we told each that it is served.
     served: BTreeMap<LinkKey, bool>,
     now: Duration,
@@ -36,7 +36,7 @@ pub fn choker(bytes: &[u8]) {
         geometry,
         choker: Choker::new(options, seed),
         order: UploadOrder::new(),
-        spreader: Spreader::new(geometry, seed),
+        spreader: SuperSeeder::new(geometry, seed),
         served: BTreeMap::new(),
         now: Duration::ZERO,
     };
@@ -57,10 +57,10 @@ impl Run {
         match what {
             0 | 1 => self.join(link),
             2 => self.leave(link),
-            3 | 4 => self.choker.interested(self.now, link, input.bool()),
+            3 | 4 => self.choker.set_interested(self.now, link, input.bool()),
             5 => self.choker.received(self.now, link, input.u64() >> 16),
             6 => self.choker.sent(self.now, link, input.u64() >> 16),
-            7 => self.choker.seeding(input.bool()),
+            7 => self.choker.set_seeding(input.bool()),
             8 => self.tick(input),
             9 => self.bitfield(input, link),
             10 => {

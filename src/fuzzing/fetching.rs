@@ -93,7 +93,7 @@ impl Run {
             11 => self.download.delay_measured(link, Duration::from_micros(input.u32().into())),
             12 => self.download.requests_allowed(link, input.u32()),
             13 => self.download.suspect(link),
-            14 => self.download.paused(input.bool()),
+            14 => self.download.set_paused(input.bool()),
             15..=17 => self.take_job(),
             18 => self.start_job(input),
             19..=21 => self.deliver(input),
@@ -253,7 +253,7 @@ impl Run {
             self.download.verified(self.now, piece, link);
         }
         self.jobs.clear();
-        self.download.paused(false);
+        self.download.set_paused(false);
         let link = LinkKey(1_000);
         self.download.join(
             self.now,

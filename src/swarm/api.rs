@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::serve::limiter::Limits;
 use crate::net::Transport;
 use crate::types::{
     Bitfield, ChainingValues, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId,
@@ -48,6 +47,15 @@ pub struct LinkFacts {
     pub device: DeviceId,
     /// Why it may be.
     pub proof: Proof,
+}
+
+/// What the whole engine may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes of blocks sent a second, to all together.
+    pub upload: Option<Rate>,
+    /// Bytes of blocks asked for a second, of all together.
+    pub download: Option<Rate>,
 }
 
 /// Bounds and identity of an engine.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use self::peer::Peer;
-use super::engine::{opening, session};
+use super::engine::accept::accept;
 use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, TransferId};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
@@ -120,7 +120,7 @@ fn run(bytes: &[u8]) -> (usize, usize) {
     let engine = running.engine.clone();
     let came = std::thread::scope(|scope| {
         scope.spawn(move || {
-            let _ = opening::accept(&engine.inner, theirs.clone(), || true);
+            let _ = accept(&engine.torrents, theirs.clone(), || true);
             theirs.close();
         });
         let peer = Peer::new(ours, file);

@@ -12,8 +12,8 @@ mod serve;
 mod sim;
 
 pub use api::{
-    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, LinkFacts,
-    LocalCopy, Proof, SeedSpec, SeenPeer, TransferId, TransferState, TransferStatus,
+    DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, Limits,
+    LinkFacts, LocalCopy, Proof, SeedSpec, SeenPeer, TransferId, TransferState, TransferStatus,
     UnreachablePeer, UploadStats, Why,
 };
 pub(crate) use disk::part_file::{is_empty as is_empty_part, missing_part};
@@ -29,6 +29,5 @@ pub use pick::download::{
     Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats,
 };
 pub use serve::choker::{Choke, Choker, ChokerOptions};
-pub use serve::limiter::Limits;
 pub use serve::order::{REQUESTS_MAX, UploadOrder};
-pub use serve::super_seeding::Spreader;
+pub use serve::super_seeding::SuperSeeder;

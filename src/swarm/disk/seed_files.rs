@@ -30,7 +30,7 @@ pub(crate) enum SeedError {
 }
 
 /// The open files.
-pub(crate) struct OpenFiles {
+pub(crate) struct SeedFiles {
     open_max: usize,
     state: Mutex<State>,
 }
@@ -41,7 +41,7 @@ struct State {
     open: HashMap<InfoHash, (Arc<File>, u64)>,
 }
 
-impl OpenFiles {
+impl SeedFiles {
     pub(crate) fn new(open_max: usize) -> Self {
         Self { open_max: open_max.max(1), state: Mutex::default() }
     }
@@ -63,7 +63,7 @@ impl OpenFiles {
     }
 
     /// Closes a file that is offered no longer, or elsewhere now.
-    pub(crate) fn forget(&self, info_hash: InfoHash) {
+    pub(crate) fn close(&self, info_hash: InfoHash) {
         self.state.lock().open.remove(&info_hash);
     }
 

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::record::DownloadRecord;
+use super::run::{self, LOCKED_RETRY, open_unlocked};
+use super::torrent::{State, Torrent};
+use super::torrents::Torrents;
 use crate::swarm::api::{TransferState, TransferStatus, Why};
 use crate::swarm::disk::part_file::{PartFile, StorageError};
-use crate::swarm::engine::torrent::{State, Torrent};
-use crate::swarm::engine::transfer::{LOCKED_RETRY, TransferPart, open_unlocked};
 use crate::types::{InfoHash, Rate};
 
 /// Unoffered pieces named by [`Transfer::why`].
@@ -20,7 +22,8 @@ const WHY_PIECES_MAX: usize = 16;
 /// A handle on one download; clones are the same download.
 #[derive(Clone)]
 pub struct Transfer {
-    pub(crate) torrent: Arc<Torrent>,
+    torrents: Arc<Torrents>,
+    pub(super) torrent: Arc<Torrent>,
 }
 
 /// What tells whether anything comes.
@@ -35,6 +38,10 @@ pub(crate) struct Pulse {
 }
 
 impl Transfer {
+    pub(super) fn new(torrents: &Arc<Torrents>, torrent: Arc<Torrent>) -> Self {
+        Self { torrents: torrents.clone(), torrent }
+    }
+
     /// The file.
     pub fn info_hash(&self) -> InfoHash {
         self.torrent.info_hash
@@ -61,21 +68,22 @@ impl Transfer {
         let (state, came) = {
             let state = self.torrent.state.lock();
             let transfer = state.transfer.as_ref();
-            let life = transfer.map_or(TransferState::Cancelled, |transfer| transfer.life.clone());
-            let came = |transfer: &TransferPart| {
+            let phase = transfer.map_or(TransferState::Cancelled, |t| t.phase.clone());
+            let came = |transfer: &DownloadRecord| {
                 let stats = transfer.stats();
-                stats.received + stats.arrivals + transfer.parts_came
+                stats.received + stats.arrivals + transfer.parts_received
             };
-            (life, transfer.map(came).unwrap_or_default())
+            (phase, transfer.map(came).unwrap_or_default())
         };
-        let held_back = self.torrent.engine.pace.download.holding(self.torrent.info_hash).is_some();
+        let limiter = &self.torrent.services.limiter.download;
+        let held_back = limiter.holding(self.torrent.info_hash).is_some();
         Pulse { state, came, held_back }
     }
 
     /// Why it does not move.
     pub fn why(&self) -> Why {
         let state = self.torrent.state.lock();
-        let stats = state.transfer.as_ref().map(TransferPart::stats).unwrap_or_default();
+        let stats = state.transfer.as_ref().map(DownloadRecord::stats).unwrap_or_default();
         let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         let (unoffered, unoffered_first) =
             download.map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
@@ -83,7 +91,7 @@ impl Transfer {
             state: state
                 .transfer
                 .as_ref()
-                .map_or(TransferState::Cancelled, |transfer| transfer.life.clone()),
+                .map_or(TransferState::Cancelled, |transfer| transfer.phase.clone()),
             metainfo_known: self.torrent.metainfo.get().is_some(),
             awaits_chain: state.transfer.as_ref().is_some_and(|t| t.chain_fetch.is_some()),
             pieces: self.torrent.geometry.piece_count(),
@@ -93,7 +101,7 @@ impl Transfer {
             links: state.links.len() as u32,
             unchoked: stats.unchoked,
             corrupt: stats.corrupt,
-            limit: self.torrent.engine.pace.download.holding(self.torrent.info_hash),
+            limit: self.torrent.services.limiter.download.holding(self.torrent.info_hash),
             seen: state.peers.seen(self.torrent.now()),
             unreachable: state.peers.unreachable(),
             banned: state.peers.banned(),
@@ -104,13 +112,13 @@ impl Transfer {
     /// ended or is paused.
     pub fn pause(&self) -> bool {
         let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
+        let life = state.transfer.as_ref().map(|transfer| transfer.phase.clone());
         let runs = matches!(
             life,
             Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading)
         );
         if runs {
-            self.torrent.stop_asking(&mut state, TransferState::Paused(None));
+            self.torrent.stop_fetching(&mut state, TransferState::Paused(None));
             self.torrent.drive(&mut state);
         }
         runs
@@ -119,10 +127,10 @@ impl Transfer {
     /// Goes on after a pause, or tries again after a failure. False if it is neither.
     pub fn resume(&self) -> bool {
         let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| &transfer.life);
+        let life = state.transfer.as_ref().map(|transfer| &transfer.phase);
         match life {
             Some(TransferState::Paused(_) | TransferState::Failed(_)) => {
-                self.torrent.go(&mut state)
+                run::start(&self.torrent, &mut state)
             }
             _ => false,
         }
@@ -133,11 +141,11 @@ impl Transfer {
     pub fn set_limit(&self, rate: Option<Rate>) {
         let state = self.torrent.state.lock();
         // One that is over has none, and there may be another of the same content by now.
-        let over = |transfer: &TransferPart| {
-            matches!(transfer.life, TransferState::Complete | TransferState::Cancelled)
+        let over = |transfer: &DownloadRecord| {
+            matches!(transfer.phase, TransferState::Complete | TransferState::Cancelled)
         };
         if !state.transfer.as_ref().is_none_or(over) {
-            self.torrent.engine.pace.download.set_limit(self.torrent.info_hash, rate);
+            self.torrent.services.limiter.download.set_limit(self.torrent.info_hash, rate);
         }
     }
 
@@ -145,7 +153,7 @@ impl Transfer {
     /// keeps at hand. False if it has ended or is being finished.
     pub fn shelve(&self) -> bool {
         let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| transfer.life.clone());
+        let life = state.transfer.as_ref().map(|transfer| transfer.phase.clone());
         let life = match life {
             Some(
                 TransferState::Checking | TransferState::Metainfo | TransferState::Downloading,
@@ -156,7 +164,7 @@ impl Transfer {
         if let Some(transfer) = state.transfer.as_mut() {
             transfer.leave_thread();
         }
-        self.torrent.stop_asking(&mut state, life);
+        self.torrent.stop_fetching(&mut state, life);
         true
     }
 
@@ -170,28 +178,29 @@ impl Transfer {
             let mut state = torrent.state.lock();
             let Some(transfer) = &mut state.transfer else { return false };
             if matches!(
-                transfer.life,
+                transfer.phase,
                 TransferState::Complete | TransferState::Cancelled | TransferState::Finishing
             ) {
                 return false;
             }
             let part = transfer.part.take();
-            let (target, ours) = (transfer.target.clone(), transfer.ours && !transfer.running);
-            let known = transfer.known;
+            let (target, ours) =
+                (transfer.target.clone(), transfer.is_ours && !transfer.is_running);
+            let known = transfer.part_id;
             transfer.put_away();
-            torrent.stop_asking(&mut state, TransferState::Cancelled);
-            torrent.unlimit();
+            torrent.stop_fetching(&mut state, TransferState::Cancelled);
+            torrent.services.limiter.download.forget(torrent.info_hash);
             (part, target, ours, known)
         };
-        torrent.engine.drop_unused(torrent);
-        let (length, disk) = (torrent.geometry.len(), torrent.engine.disk.clone());
+        self.torrents.forget_unused(torrent.info_hash);
+        let (length, disk) = (torrent.geometry.len(), torrent.services.disk.clone());
         // A download that was not running has its `.part` closed: open it again, to be sure whose
         // it is.
         let part = part.or_else(|| {
             let open =
                 || PartFile::open(&target, torrent.info_hash, length, (true, known), disk.clone());
             let wait = || -> Result<(), StorageError> {
-                torrent.engine.stop.wait(LOCKED_RETRY);
+                torrent.services.stop.wait(LOCKED_RETRY);
                 Ok(())
             };
             ours.then(|| open_unlocked(open, wait).ok()).flatten()
@@ -227,7 +236,7 @@ impl Transfer {
         loop {
             let status = status(&self.torrent, &state);
             let now = Instant::now();
-            if done(&status) || now >= deadline || self.torrent.engine.stop.is_set() {
+            if done(&status) || now >= deadline || self.torrent.services.stop.is_set() {
                 return status;
             }
             self.torrent.changed.wait_until(&mut state, deadline.min(now + POLL));
@@ -236,7 +245,7 @@ impl Transfer {
 
     /// Starts it for the first time.
     pub(crate) fn begin(&self) {
-        self.torrent.go(&mut self.torrent.state.lock());
+        run::start(&self.torrent, &mut self.torrent.state.lock());
     }
 }
 
@@ -246,12 +255,12 @@ fn status(torrent: &Torrent, state: &State) -> TransferStatus {
     };
     let stats = transfer.stats();
     let piece_len = u64::from(torrent.geometry.piece_len());
-    let bytes_done = match transfer.life {
-        TransferState::Checking => transfer.checked,
+    let bytes_done = match transfer.phase {
+        TransferState::Checking => transfer.bytes_checked,
         _ => (u64::from(transfer.have().ones()) * piece_len).min(torrent.geometry.len()),
     };
     TransferStatus {
-        state: transfer.life.clone(),
+        state: transfer.phase.clone(),
         len: torrent.geometry.len(),
         bytes_done,
         bytes_per_second: stats.bytes_per_second,
@@ -259,6 +268,6 @@ fn status(torrent: &Torrent, state: &State) -> TransferStatus {
         unchoked: stats.unchoked,
         received: stats.received,
         wasted: stats.wasted,
-        sent: state.sent,
+        sent: state.uploads.sent_total(),
     }
 }

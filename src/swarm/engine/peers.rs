@@ -1,34 +1,24 @@
 //! The devices that take part in a file's swarm: which are linked, which are to be dialled and
-//! when, which are banned; and how a link comes and goes.
+//! when, which are banned.
 //!
-//! **Invariant:** at most one link a device and file is registered; of two that cross, both ends
-//! keep the one dialled by the lower device id.
+//! **Invariant:** a device that is banned, linked or being dialled is never due.
+//!
+//! Plain state under the torrent's lock.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::swarm::LinkKey;
-use crate::swarm::api::{EngineEvent, SeenPeer, UnreachablePeer};
-use crate::swarm::engine::Inner;
-use crate::swarm::engine::session::LinkError;
-use crate::swarm::engine::torrent::{State, Torrent};
-use crate::swarm::link::{Link, PartsOf};
-use crate::types::{Bitfield, DeviceId, UserId};
-use crate::wire::peer::PeerMessage;
+use crate::swarm::api::{SeenPeer, UnreachablePeer};
+use crate::swarm::link::Link;
+use crate::types::{DeviceId, UserId};
 
 /// Peers remembered a file: more than will ever be linked.
 const PEERS_MAX: usize = 1000;
 /// Devices of one user that send bad data of a file before no device of theirs is linked for it:
 /// nobody has so many that are broken.
 const BAD_DEVICES_MAX: u32 = 4;
-/// Links of one file beyond which we dial no others; inbound ones may be more.
-const DIAL_LINKS_MAX: usize = 60;
-/// Dials under way at a time, for all files: each holds a thread, for ten seconds if nobody
-/// answers.
-const DIALS_MAX: usize = 128;
 /// First and longest wait before a lost or unreachable peer is dialled again.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -40,7 +30,7 @@ const UNREACHABLE_AGAIN: Duration = Duration::from_secs(300);
 
 /// The peers of one file.
 #[derive(Default)]
-pub(crate) struct Peers {
+pub(super) struct Peers {
     known: HashMap<DeviceId, Peer>,
     /// Devices of each user that sent bad data.
     bad: HashMap<UserId, u32>,
@@ -66,7 +56,7 @@ struct Peer {
 
 impl Peers {
     /// A tracker lists the device at this address: it may be dialled at once.
-    pub(crate) fn list(&mut self, device: DeviceId, address: SocketAddr) {
+    pub(super) fn list(&mut self, device: DeviceId, address: SocketAddr) {
         if !self.has_room_for(device) {
             return;
         }
@@ -77,7 +67,7 @@ impl Peers {
     }
 
     /// No tracker lists the device any more.
-    pub(crate) fn unlist(&mut self, device: DeviceId) {
+    pub(super) fn unlist(&mut self, device: DeviceId) {
         if let Some(peer) = self.known.get_mut(&device) {
             peer.address = None;
         }
@@ -98,7 +88,7 @@ impl Peers {
     }
 
     /// Closes the link of a peer that sent bad data, for good if it is one of our own clients.
-    pub(crate) fn ban(&mut self, link: &Link) {
+    pub(super) fn ban(&mut self, link: &Link) {
         log::warn!(
             "{}: sent bad data; it is not asked again in this session",
             link.connection.peer_addr()
@@ -109,26 +99,26 @@ impl Peers {
     }
 
     /// Notes that a link brought a piece with a wrong hash.
-    pub(crate) fn suspect(&mut self, link: &Link) {
+    pub(super) fn suspect(&mut self, link: &Link) {
         let peer = self.known.entry(link.device).or_default();
         if !std::mem::replace(&mut peer.suspect, true) {
             *self.bad.entry(link.proof().user).or_default() += 1;
         }
     }
 
-    fn is_suspect(&self, device: DeviceId) -> bool {
+    pub(super) fn is_suspect(&self, device: DeviceId) -> bool {
         self.known.get(&device).is_some_and(|peer| peer.suspect)
     }
 
     /// Tells whether the device is banned, or its user for what others of their devices sent: a
     /// device is made for nothing.
-    pub(crate) fn is_banned(&self, device: DeviceId, user: UserId) -> bool {
+    pub(super) fn is_banned(&self, device: DeviceId, user: UserId) -> bool {
         self.known.get(&device).is_some_and(|peer| peer.banned)
             || self.bad.get(&user).is_some_and(|bad| *bad >= BAD_DEVICES_MAX)
     }
 
     /// Takes the peers to dial now.
-    fn take_due(
+    pub(super) fn take_due(
         &mut self,
         now: Duration,
         room: usize,
@@ -148,7 +138,7 @@ impl Peers {
         listed.take(room.saturating_sub(under_way).min(dials)).map(take).collect()
     }
 
-    fn dial_failed(&mut self, now: Duration, device: DeviceId, error: String) {
+    pub(super) fn dial_failed(&mut self, now: Duration, device: DeviceId, error: String) {
         let Some(peer) = self.known.get_mut(&device) else { return };
         peer.dialling = false;
         peer.retry_at = now + retry_after(peer.failures);
@@ -158,7 +148,12 @@ impl Peers {
 
     /// Notes whether something answered a dial that failed; tells whether the host is to hear that
     /// the device cannot be reached.
-    fn note_answer(&mut self, now: Duration, device: DeviceId, is_unreachable: bool) -> bool {
+    pub(super) fn note_answer(
+        &mut self,
+        now: Duration,
+        device: DeviceId,
+        is_unreachable: bool,
+    ) -> bool {
         let Some(peer) = self.known.get_mut(&device) else { return false };
         let (count, told) = &mut peer.unanswered;
         *count = if is_unreachable { *count + 1 } else { 0 };
@@ -172,7 +167,7 @@ impl Peers {
         is_due
     }
 
-    fn linked(&mut self, device: DeviceId, link: LinkKey) {
+    pub(super) fn linked(&mut self, device: DeviceId, link: LinkKey) {
         if self.has_room_for(device) {
             let peer = self.known.entry(device).or_default();
             peer.link = Some(link);
@@ -181,7 +176,7 @@ impl Peers {
         }
     }
 
-    fn unlinked(
+    pub(super) fn unlinked(
         &mut self,
         now: Duration,
         device: DeviceId,
@@ -199,7 +194,7 @@ impl Peers {
     }
 
     /// Who was linked and is not, the latest first.
-    pub(crate) fn seen(&self, now: Duration) -> Vec<SeenPeer> {
+    pub(super) fn seen(&self, now: Duration) -> Vec<SeenPeer> {
         let gone = self.known.iter().filter(|(_, peer)| peer.link.is_none());
         let seen =
             gone.filter_map(|(device, peer)| peer.seen.map(|(at, pieces)| (*device, at, pieces)));
@@ -211,7 +206,7 @@ impl Peers {
     }
 
     /// Who is listed and could not be reached.
-    pub(crate) fn unreachable(&self) -> Vec<UnreachablePeer> {
+    pub(super) fn unreachable(&self) -> Vec<UnreachablePeer> {
         let absent = self.known.iter().filter(|(_, peer)| peer.link.is_none());
         let failed =
             absent.filter_map(|(device, peer)| Some((*device, peer.address?, peer.error.clone()?)));
@@ -219,24 +214,8 @@ impl Peers {
     }
 
     /// Who is banned.
-    pub(crate) fn banned(&self) -> Vec<DeviceId> {
+    pub(super) fn banned(&self) -> Vec<DeviceId> {
         self.known.iter().filter(|(_, peer)| peer.banned).map(|(device, _)| *device).collect()
-    }
-}
-
-/// Counts a dial as under way until dropped.
-pub(crate) struct Dialling(Arc<Inner>);
-
-impl Dialling {
-    fn begin(engine: &Arc<Inner>) -> Self {
-        engine.dials.fetch_add(1, Ordering::Relaxed);
-        Self(engine.clone())
-    }
-}
-
-impl Drop for Dialling {
-    fn drop(&mut self) {
-        self.0.dials.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -245,162 +224,6 @@ impl Drop for Dialling {
 fn retry_after(failures: u32) -> Duration {
     let base = RETRY_MIN.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
     base.mul_f64(0.75 + rand::random::<f64>() / 4.0)
-}
-
-impl Torrent {
-    /// Dials the peers that are due, each on a thread that then serves the link.
-    pub(crate) fn dial_due(self: &Arc<Self>, state: &mut State) {
-        if !state.wants_links() || self.engine.stop.is_set() {
-            return;
-        }
-        let room = self
-            .engine
-            .config
-            .links_per_file_max
-            .min(DIAL_LINKS_MAX)
-            .saturating_sub(state.links.len());
-        let dials = DIALS_MAX.saturating_sub(self.engine.dials.load(Ordering::Relaxed));
-        if dials == 0 {
-            return;
-        }
-        for (device, address) in state.peers.take_due(self.now(), room, dials) {
-            let (torrent, dialling) = (self.clone(), Dialling::begin(&self.engine));
-            let spawned = self.engine.threads.spawn("posse-link", move || {
-                if let Err(e) =
-                    crate::swarm::engine::opening::dial(&torrent, device, address, dialling)
-                {
-                    log::debug!("{}: no link to {address}: {e}", torrent.info_hash);
-                    let (info_hash, now) = (torrent.info_hash, torrent.now());
-                    let is_unreachable = matches!(e, LinkError::Unreachable(_));
-                    let mut state = torrent.state.lock();
-                    state.peers.dial_failed(now, device, e.to_string());
-                    let is_told = state.peers.note_answer(now, device, is_unreachable);
-                    drop(state);
-                    if is_told {
-                        let event = EngineEvent::Unreachable { info_hash, device };
-                        torrent.engine.host.event(event);
-                    }
-                }
-            });
-            if let Err(e) = spawned {
-                state.peers.dial_failed(self.now(), device, format!("no thread for it: {e}"));
-            }
-        }
-    }
-
-    /// Takes a link in, unless there is no room, no use, or a better link to that device. The first
-    /// thing sent on it is `opening`, the second what we have.
-    pub(crate) fn register(self: &Arc<Self>, mut link: Link, opening: &[u8]) -> Option<Arc<Link>> {
-        link.one_way = !self.engine.host.serves(self.info_hash, link.proof().group);
-        let link = Arc::new(link);
-        let mut state = self.state.lock();
-        let now = self.now();
-        let full = state.links.len() >= self.engine.config.links_per_file_max;
-        if !state.takes_links() || full || self.engine.stop.is_set() {
-            return None;
-        }
-        let device = link.device;
-        let older = state.links.values().find(|other| other.device == device).cloned();
-        if state.peers.is_banned(device, link.proof().user)
-            || older.as_ref().is_some_and(|older| !self.supersedes(device, &link, older))
-        {
-            return None;
-        }
-        if let Some(older) = older {
-            older.close();
-            self.forget(&mut state, &older);
-        }
-        state.peers.linked(device, link.key);
-        link.send_raw(opening);
-        self.greet(&state, &link);
-        state.links.insert(link.key, link.clone());
-        self.activate();
-        if !link.one_way {
-            state.choker.join(now, link.key, link.proof().user);
-        }
-        if let Some(spreader) =
-            state.spreader.as_mut().filter(|_| link.traits.fast && !link.one_way)
-        {
-            spreader.join(link.key);
-        }
-        state.spread(self.geometry);
-        if state.seed.is_some() && !link.dialled && !link.one_way {
-            // Whoever dials a seeder wants something: it need not say so first.
-            state.choker.interested(now, link.key, true);
-        }
-        let State { transfer, peers, .. } = &mut *state;
-        if let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
-            download.join(now, link.key, link.traits);
-            if peers.is_suspect(device) {
-                download.suspect(link.key);
-            }
-        }
-        // That it may ask leaves with the first bytes.
-        self.drive(&mut state);
-        Some(link)
-    }
-
-    /// Drops a link that has ended; what it was to bring is asked for elsewhere at once.
-    pub(crate) fn unregister(self: &Arc<Self>, link: &Link) {
-        link.close();
-        let mut state = self.state.lock();
-        self.forget(&mut state, link);
-        self.ask_parts(&mut state);
-        self.drive(&mut state);
-        self.dial_due(&mut state);
-    }
-
-    /// Of two links to one device, the one dialled by the lower id stays; of two dialled by the
-    /// same end, the newer.
-    fn supersedes(&self, device: DeviceId, new: &Link, older: &Link) -> bool {
-        let lower_is_us = self.engine.device() < device;
-        new.dialled == older.dialled || new.dialled == lower_is_us
-    }
-
-    fn forget(self: &Arc<Self>, state: &mut State, link: &Link) {
-        let Some(link) = state.links.remove(&link.key) else { return };
-        let now = self.now();
-        let (mut pieces, mut useful) = (0, link.sent.load(Ordering::Relaxed) > 0);
-        if let Some(transfer) = &mut state.transfer {
-            if let Some(download) = &mut transfer.download {
-                let stats = download.link_stats(link.key).unwrap_or_default();
-                (pieces, useful) = (stats.pieces, useful || stats.received > 0);
-                download.leave(now, link.key);
-            }
-            for of in [PartsOf::Metainfo, PartsOf::Chain] {
-                if let Some(fetch) = transfer.parts(of) {
-                    fetch.leave(link.key);
-                }
-            }
-        }
-        state.choker.leave(now, link.key);
-        state.order.leave(link.key);
-        if let Some(spreader) = &mut state.spreader {
-            spreader.leave(link.key);
-        }
-        state.peers.unlinked(now, link.device, link.key, pieces, useful);
-        if state.links.is_empty() {
-            (state.dictionary, state.spreader) = (None, None);
-        }
-    }
-
-    /// Tells the peer what we have.
-    fn greet(&self, state: &State, link: &Link) {
-        let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
-        let have = download.map(|download| download.have()).filter(|_| !link.one_way);
-        let all = !link.one_way && (state.seed.is_some() || have.is_some_and(Bitfield::is_full));
-        match have {
-            _ if all && link.traits.fast => link.send(&PeerMessage::HaveAll),
-            _ if all => link.send(&PeerMessage::Bitfield(
-                Bitfield::full(self.geometry.piece_count()).as_bytes().to_vec(),
-            )),
-            Some(have) if !have.is_empty() => {
-                link.send(&PeerMessage::Bitfield(have.as_bytes().to_vec()))
-            }
-            _ if link.traits.fast => link.send(&PeerMessage::HaveNone),
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,52 +1,27 @@
-//! The pool: the workers that fetch and hash.
+//! The pool: workers that send the requests of chunk jobs and hash pieces.
 //!
-//! **Invariant:** the jobs queue is bounded. A full queue holds up a link's reader, and so the peer; a fetch job that finds it full is carried out
-//! by whoever made it.
+//! **Invariant:** the queue of jobs is bounded. A full queue holds up a link's reader, and so the
+//! peer; whoever offers a fetch job to a full queue carries it out itself.
 //!
 //! Workers run on the threads of a fixed `threadpool` and take jobs until the engine stops.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, select};
-use log::error;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use parking_lot::Mutex;
 use threadpool::ThreadPool;
 
 use crate::net::Stop;
-use crate::swarm::ChunkJob;
-use crate::swarm::engine::torrent::Torrent;
-use crate::swarm::engine::verify::Check;
 
-/// What a worker does.
-pub(crate) enum Job {
-    /// Ask for a piece.
-    Fetch(Arc<Torrent>, ChunkJob),
-    /// Hash a piece that has come.
-    Verify(Arc<Torrent>, Check),
-}
+/// Jobs that wait, for each worker.
+const QUEUED_PER_WORKER: usize = 4;
 
-impl Job {
-    fn run(self) {
-        match self {
-            Self::Fetch(torrent, job) => torrent.fetch(&job),
-            Self::Verify(torrent, check) => checking(&torrent, || torrent.check(check)),
-        }
-    }
-}
-
-/// Checks a piece.
-fn checking(torrent: &Arc<Torrent>, work: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-        // Without a verdict it would be under check for ever.
-        torrent.check_failed();
-        resume_unwind(panic);
-    }
-}
+/// What a worker does: sends the requests for a chunk, or hashes one.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// The workers and their queue.
-pub(crate) struct Pool {
+pub(super) struct Pool {
     jobs: Sender<Job>,
     stop: Stop,
     /// Kept for its threads; they end when the engine stops.
@@ -57,8 +32,8 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Starts `threads` workers.
-    pub(crate) fn start(threads: usize, stop: &Stop) -> Self {
-        let (jobs, queue) = bounded::<Job>(4 * threads);
+    pub(super) fn start(threads: usize, stop: &Stop) -> Self {
+        let (jobs, queue) = bounded::<Job>(QUEUED_PER_WORKER * threads);
         let (alive, ended) = bounded::<()>(0);
         let pool = threadpool::Builder::new()
             .num_threads(threads)
@@ -68,8 +43,7 @@ impl Pool {
             let (queue, stop, alive) = (queue.clone(), stop.clone(), alive.clone());
             pool.execute(move || {
                 work(&queue, &stop);
-                // The queue first: whoever waits for the workers finds nothing in it that keeps a
-                // file open.
+                // The queue first: the jobs in it keep files open.
                 drop(queue);
                 drop(alive);
             });
@@ -77,33 +51,24 @@ impl Pool {
         Self { jobs, stop: stop.clone(), _threads: Mutex::new(pool), ended }
     }
 
-    /// Queues a job; hands it back if the queue is full.
-    pub(crate) fn offer(&self, job: Job) -> Result<(), Job> {
-        match self.jobs.try_send(job) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Err(job),
-        }
+    /// Queues a job. Returns false, and drops it, if the queue is full.
+    pub(super) fn offer(&self, job: Job) -> bool {
+        self.jobs.try_send(job).is_ok()
     }
 
     /// Queues a job, waiting for room; drops it if the engine stops.
-    pub(crate) fn put(&self, job: Job) {
-        if let Err(job) = self.offer(job) {
+    pub(super) fn put(&self, job: Job) {
+        if let Err(unsent) = self.jobs.try_send(job) {
             select! {
-                send(self.jobs, job) -> _ => {}
+                send(self.jobs, unsent.into_inner()) -> _ => {}
                 recv(self.stop.channel()) -> _ => {}
             }
         }
     }
 
     /// Waits until every worker has ended; false if some had not after `timeout`.
-    pub(crate) fn join(&self, timeout: Duration) -> bool {
+    pub(super) fn join(&self, timeout: Duration) -> bool {
         self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
-    }
-}
-
-fn run(job: Job) {
-    if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
-        error!("a job of the pool panicked and was given up; the others go on");
     }
 }
 
@@ -111,10 +76,12 @@ fn work(queue: &Receiver<Job>, stop: &Stop) {
     loop {
         let job = select! {
             recv(queue) -> job => job,
-            // Nothing stays in the queue, which would keep its files open.
+            // Jobs that stayed in the queue would keep their files open.
             recv(stop.channel()) -> _ => return queue.try_iter().for_each(drop),
         };
         let Ok(job) = job else { return };
-        run(job);
+        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            log::error!("a job of the pool panicked and was given up; the others go on");
+        }
     }
 }

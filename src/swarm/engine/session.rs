@@ -1,83 +1,44 @@
-//! A link from its registration ([`crate::swarm::engine::opening`]) to its end: what its reader makes of each
-//! message.
+//! A link from its registration to its end: what its reader makes of each message.
 //!
 //! **Invariant:** a block's data goes from the stream into the buffer of its piece, which exists
-//! only if we asked for it. A peer may be silent for long, but a message that has begun must be
-//! there within a minute; and nothing is done any more for a link that was closed.
+//! only if we asked for it.
 //!
-//! Runs on the link's own thread; a second thread writes. Blocks until the link ends.
+//! Runs on the link's own thread and blocks until the link ends; a second thread writes
+//! ([`super::upload`]).
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::net::Reader;
+use super::record::Checked;
+use super::torrent::{State, Torrent};
 use crate::swarm::disk::buffers::Buffer;
-use crate::swarm::engine::pool::Job;
-use crate::swarm::engine::torrent::{State, Torrent};
-use crate::swarm::engine::verify::Check;
-use crate::swarm::link::Link;
-use crate::swarm::serve::message_limiter::Manners;
+use crate::swarm::link::handshake::{CHAIN_ID, LinkError, METADATA_ID, TICKET_ID, requests_taken};
+use crate::swarm::link::reader::LinkReader;
+use crate::swarm::link::{Link, PartsOf};
+use crate::swarm::serve::message_limiter::MessageLimiter;
 use crate::swarm::{BlockFate, Download};
-use crate::types::{Bitfield, PieceIndex};
-use crate::wire::peer::{ExtendedHandshake, Header, PeerError, PeerMessage, read_header, skip};
+use crate::types::limits::BLOCK_LEN_MAX;
+use crate::types::{Bitfield, PieceIndex, Span, Ticket};
+use crate::wire::Wire;
+use crate::wire::peer::{
+    EXTENDED_HANDSHAKE_ID, ExtendedHandshake, Header, MetadataMessage, PeerError, PeerMessage,
+};
 
-/// Requests that we keep waiting for a peer, told in `reqq`.
-pub(crate) const REQUESTS_MAX: u32 = crate::swarm::REQUESTS_MAX as u32;
-/// The extension id under which we take metadata messages.
-pub(crate) const METADATA_ID: u8 = 1;
-/// The extension id under which we take messages about chaining values.
-pub(crate) const CHAIN_ID: u8 = 3;
-/// The extension id under which we take newer tickets.
-pub(crate) const TICKET_ID: u8 = 2;
-/// Silence between two messages: a keep-alive comes every two minutes (BEP 3).
-const SILENCE_MAX: Duration = Duration::from_secs(150);
-/// Bytes that nobody asked for, before the link is closed; taken-back requests account for some.
+/// Bytes that were not asked for, before the link is closed; taken-back requests account for some.
 const UNWANTED_MAX: u64 = 64 << 20;
-/// How often a slow block's arrival is reported.
-const ARRIVING: Duration = Duration::from_millis(500);
 
-/// Says why a link ended, or did not come about.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LinkError {
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("protocol violated: {0}")]
-    Violation(&'static str),
-    #[error("{0}")]
-    Refused(&'static str),
-    /// Nothing that is that device answers there.
-    #[error("{0}")]
-    Unreachable(io::Error),
-}
-
-/// Requests that a peer is sent at a time, of those it says it keeps.
-pub(crate) fn requests_taken(told: u32) -> u32 {
-    told.clamp(1, 2 * REQUESTS_MAX)
-}
-
-/// Serves a registered link until it ends: starts its writer, reads, and drops it.
-pub(crate) fn serve(
+/// Serves a registered link until it ends: starts its writer, and reads.
+pub(super) fn serve(
     torrent: &Arc<Torrent>,
     link: &Arc<Link>,
-    reader: BufReader<Reader>,
+    reader: LinkReader,
     extended: &ExtendedHandshake,
 ) {
-    /// Drops the link whatever ends its thread.
-    struct Registered<'a>(&'a Arc<Torrent>, &'a Arc<Link>);
-    impl Drop for Registered<'_> {
-        fn drop(&mut self) {
-            self.0.unregister(self.1);
-        }
-    }
-    let _registered = Registered(torrent, link);
-    let (writes, written) = (torrent.clone(), link.clone());
-    let spawned = torrent.engine.threads.spawn("posse-link-w", move || {
-        if let Err(e) = crate::swarm::engine::upload::write_loop(&writes, &written) {
+    let (to_write, written) = (torrent.clone(), link.clone());
+    let spawned = torrent.services.threads.spawn("posse-link-w", move || {
+        if let Err(e) = super::upload::write_loop(&to_write, &written) {
             log::debug!("{}: writing ended: {e}", written.connection.peer_addr());
         }
         written.close();
@@ -86,100 +47,83 @@ pub(crate) fn serve(
         log::warn!("{}: no thread for the link: {e}", link.connection.peer_addr());
         return;
     }
-    let (chunks, bounds) = (HashMap::new(), Manners::new(torrent.geometry.piece_count()));
     let mut session = Session {
         torrent,
         link,
-        reader,
-        chunks,
+        chunks: HashMap::new(),
         told_pieces: false,
         wanted: 0,
         unwanted: 0,
-        manners: bounds,
+        limiter: MessageLimiter::new(torrent.geometry.piece_count()),
     };
-    let ended = session.extended(extended).and_then(|()| session.run());
-    if let Err(e) = ended {
+    if let Err(e) = session.extended(extended).and_then(|()| session.run(reader)) {
         log::debug!("{}: link ended: {e}", link.connection.peer_addr());
     }
 }
 
-/// The reading end of a link.
-pub(crate) struct Session<'a> {
-    pub(crate) torrent: &'a Arc<Torrent>,
-    pub(crate) link: &'a Arc<Link>,
-    reader: BufReader<Reader>,
+/// The state of a link's reader.
+struct Session<'a> {
+    torrent: &'a Arc<Torrent>,
+    link: &'a Arc<Link>,
     /// The pieces on their way, each in a buffer of its own.
     chunks: HashMap<PieceIndex, Buffer>,
     /// Whether the peer has said which pieces it has; it may once.
     told_pieces: bool,
     wanted: u64,
     unwanted: u64,
-    pub(crate) manners: Manners,
+    limiter: MessageLimiter,
 }
 
 impl Session<'_> {
-    fn run(&mut self) -> Result<(), LinkError> {
-        loop {
-            if self.reader.buffer().is_empty() {
-                self.reader.get_mut().set_deadline(Some(Instant::now() + SILENCE_MAX));
-                self.reader.fill_buf()?;
-            }
-            // What came before the link was closed and was not looked at is of no use any more.
-            if self.link.is_closed() {
-                return Ok(());
-            }
-            self.reader
-                .get_mut()
-                .set_deadline(Some(Instant::now() + self.torrent.engine.config.message_timeout));
-            let header = read_header(&mut self.reader);
-            self.give_back();
+    fn run(&mut self, mut reader: LinkReader) -> Result<(), LinkError> {
+        while let Some(header) = reader.next_header()? {
+            self.give_back_buffers();
             match header {
-                Ok(Header::Piece { piece, begin, len }) => self.block(piece, begin, len)?,
-                Ok(Header::Message(message)) => self.message(message)?,
-                Err(PeerError::Closed) => return Ok(()),
-                Err(e) => return Err(e.into()),
+                Header::Piece { piece, begin, len } => {
+                    self.block(&mut reader, piece, begin, len)?;
+                }
+                Header::Message(message) => self.message(message)?,
             }
         }
+        Ok(())
     }
 
     fn message(&mut self, message: PeerMessage) -> Result<(), LinkError> {
-        let link = self.link.key;
-        self.manners.heard(&message, Instant::now()).map_err(LinkError::Violation)?;
+        let (link, geometry) = (self.link.key, self.torrent.geometry);
+        self.limiter.count(&message, Instant::now()).map_err(LinkError::Violation)?;
         match message {
             PeerMessage::Choke => self.download(|download, now| download.choked(now, link)),
             PeerMessage::Unchoke => self.download(|download, now| download.unchoked(now, link)),
-            PeerMessage::Interested => self.interested(true),
-            PeerMessage::NotInterested => self.interested(false),
+            PeerMessage::Interested => self.set_interested(true),
+            PeerMessage::NotInterested => self.set_interested(false),
             PeerMessage::Have(number) => self.have(number)?,
             PeerMessage::Bitfield(bytes) => {
-                let field = Bitfield::from_bytes(bytes, self.torrent.geometry.piece_count());
+                let field = Bitfield::from_bytes(bytes, geometry.piece_count());
                 self.pieces(
                     field.map_err(|_| {
                         LinkError::Violation("its bitfield is not that of this file")
                     })?,
                 )?;
             }
-            PeerMessage::HaveAll => {
-                self.pieces(Bitfield::full(self.torrent.geometry.piece_count()))?
-            }
-            PeerMessage::HaveNone => {
-                self.pieces(Bitfield::empty(self.torrent.geometry.piece_count()))?
-            }
+            PeerMessage::HaveAll => self.pieces(Bitfield::full(geometry.piece_count()))?,
+            PeerMessage::HaveNone => self.pieces(Bitfield::empty(geometry.piece_count()))?,
             PeerMessage::Request { piece, begin, len } => {
-                if !self.torrent.requested(self.link, piece, begin, len) {
-                    self.manners.refused(Instant::now()).map_err(LinkError::Violation)?;
+                if !self.request(piece, begin, len) {
+                    self.limiter.count_refusal(Instant::now()).map_err(LinkError::Violation)?;
                 }
             }
             PeerMessage::Cancel { piece, begin, len } => {
-                self.torrent.cancelled(self.link, piece, begin, len)
+                if let Some(span) = geometry.span(piece, begin, len) {
+                    self.cancel(span);
+                }
             }
             PeerMessage::Suggest(number) => {
-                if let Some(piece) = self.torrent.geometry.index(number.into()) {
+                if let Some(piece) = geometry.index(number.into()) {
                     self.download(|download, _| download.suggested(link, piece));
                 }
             }
             PeerMessage::Reject { piece, begin, len } => {
-                if let Some(span) = self.torrent.geometry.span(piece, begin, len) {
+                if let Some(span) = geometry.span(piece, begin, len) {
                     self.link.answered(span);
                     self.download(|download, now| download.block_rejected(now, link, span));
                 }
@@ -195,52 +139,42 @@ impl Session<'_> {
     }
 
     /// Tells the download something and carries out what follows.
-    pub(crate) fn download(&self, tell: impl FnOnce(&mut Download, Duration)) {
-        self.with(|state, now| {
-            if let Some(download) =
-                state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
-            {
+    fn download(&self, tell: impl FnOnce(&mut Download, Duration)) {
+        self.change(|state, now| {
+            if let Some(download) = state.download() {
                 tell(download, now);
             }
         });
     }
 
-    fn with(&self, change: impl FnOnce(&mut State, Duration)) {
+    fn change(&self, change: impl FnOnce(&mut State, Duration)) {
         let mut state = self.torrent.state.lock();
-        let now = self.torrent.now();
-        change(&mut state, now);
+        change(&mut state, self.torrent.now());
         self.torrent.drive(&mut state);
     }
 
-    fn interested(&self, on: bool) {
-        // Whoever is not to be served never waits for a slot, so none is given, and every request
-        // is refused.
-        if self.link.one_way {
-            return;
+    fn set_interested(&self, is_interested: bool) {
+        // On a one-way link the peer never waits for a slot, so every request of it is refused.
+        if !self.link.one_way {
+            self.change(|state, now| {
+                state.uploads.set_interested(now, self.link.key, is_interested);
+            });
         }
-        self.with(|state, now| state.choker.interested(now, self.link.key, on));
     }
 
     fn have(&mut self, number: u32) -> Result<(), LinkError> {
         self.told_pieces = true;
-        let piece = self
-            .torrent
-            .geometry
+        let geometry = self.torrent.geometry;
+        let piece = geometry
             .index(number.into())
             .ok_or(LinkError::Violation("it has a piece that does not exist"))?;
         let link = self.link;
-        self.with(|state, _| {
-            if let Some(spreader) = &mut state.spreader {
-                spreader.peer_have(link.key, piece);
-            }
-            if let Some(download) =
-                state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
-            {
+        self.change(|state, _| {
+            state.uploads.peer_have(link.key, piece);
+            if let Some(download) = state.download() {
                 download.peer_have(link.key, piece);
-                let whole = download
-                    .link_stats(link.key)
-                    .is_some_and(|stats| stats.pieces == self.torrent.geometry.piece_count());
-                link.has_all.store(whole, Ordering::Relaxed);
+                let pieces = download.link_stats(link.key).map(|stats| stats.pieces);
+                state.links.set_has_all(link, pieces == Some(geometry.piece_count()));
             }
         });
         Ok(())
@@ -251,19 +185,12 @@ impl Session<'_> {
             return Err(LinkError::Violation("it says twice which pieces it has"));
         }
         let link = self.link;
-        link.has_all.store(field.is_full(), Ordering::Relaxed);
-        let mut useless = false;
-        self.with(|state, _| {
-            useless = field.is_full() && !state.wants_links();
-            if let Some(spreader) = &mut state.spreader {
-                match field.is_full() {
-                    true => spreader.peer_has_all(link.key),
-                    false => spreader.peer_bitfield(link.key, &field),
-                }
-            }
-            if let Some(download) =
-                state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
-            {
+        let mut is_useless = false;
+        self.change(|state, _| {
+            is_useless = field.is_full() && !state.wants_links();
+            state.links.set_has_all(link, field.is_full());
+            state.uploads.peer_bitfield(link.key, &field);
+            if let Some(download) = state.download() {
                 match (field.is_full(), field.is_empty()) {
                     (true, _) => download.peer_has_all(link.key),
                     (_, true) => download.peer_has_none(link.key),
@@ -271,51 +198,134 @@ impl Session<'_> {
                 }
             }
         });
-        if useless { Err(LinkError::Refused("both ends have the whole file")) } else { Ok(()) }
+        if is_useless { Err(LinkError::Refused("both ends have the whole file")) } else { Ok(()) }
     }
 
-    /// Takes a block into the buffer of its piece; one that nobody waits for is skipped.
-    fn block(&mut self, number: u32, begin: u32, len: u32) -> Result<(), LinkError> {
-        let span = self
-            .torrent
+    /// The peer asks for a block; false if it will not get it.
+    fn request(&self, piece: u32, begin: u32, len: u32) -> bool {
+        let (torrent, link) = (self.torrent, self.link);
+        let span = torrent.geometry.span(piece, begin, len).filter(|s| s.len <= BLOCK_LEN_MAX);
+        let Some(span) = span.filter(|_| !link.one_way) else {
+            link.reject_raw(piece, begin, len);
+            return false;
+        };
+        let mut state = torrent.state.lock();
+        let (piece_len, has_piece) = (torrent.geometry.len_of(span.piece), state.has(span.piece));
+        let now = torrent.now();
+        let is_accepted = state.uploads.request(now, link.key, span, piece_len, has_piece);
+        match is_accepted {
+            true => torrent.drive(&mut state),
+            false => link.reject(span),
+        }
+        is_accepted
+    }
+
+    /// The peer takes a request back; a block that is being sent comes nevertheless.
+    fn cancel(&self, span: Span) {
+        let mut state = self.torrent.state.lock();
+        if state.uploads.cancel(self.link.key, span) {
+            self.link.reject(span);
+            self.torrent.drive(&mut state);
+        }
+    }
+
+    fn extension(&mut self, id: u8, payload: &[u8]) -> Result<(), LinkError> {
+        match id {
+            EXTENDED_HANDSHAKE_ID => {
+                self.extended(&ExtendedHandshake::decode(payload).map_err(PeerError::from)?)
+            }
+            METADATA_ID => self.part(PartsOf::Metainfo, payload),
+            CHAIN_ID => self.part(PartsOf::Chain, payload),
+            TICKET_ID => self.newer_ticket(payload),
+            _ => Ok(()),
+        }
+    }
+
+    fn part(&mut self, of: PartsOf, payload: &[u8]) -> Result<(), LinkError> {
+        let message = MetadataMessage::decode(payload).map_err(PeerError::from)?;
+        if matches!(message, MetadataMessage::Request { .. }) {
+            self.limiter.count_part().map_err(LinkError::Violation)?;
+        }
+        self.torrent.part_message(self.link, of, message);
+        Ok(())
+    }
+
+    /// The peer shows a ticket that lasts longer. It must be of the same user and group: the link
+    /// rests on these.
+    fn newer_ticket(&mut self, payload: &[u8]) -> Result<(), LinkError> {
+        self.limiter.count_ticket(Instant::now()).map_err(LinkError::Violation)?;
+        let ticket = Ticket::from_bytes(payload).map_err(PeerError::from)?;
+        let proof = self.torrent.services.host.check_ticket(&ticket, self.link.device);
+        let old = self.link.proof();
+        match proof {
+            Some(proof) if (proof.group, proof.user) == (old.group, old.user) => {
+                if proof.expires > old.expires {
+                    self.link.set_proof(proof);
+                }
+                Ok(())
+            }
+            _ => Err(LinkError::Refused("the newer ticket it shows is worth nothing here")),
+        }
+    }
+
+    /// Takes the peer's extension handshake.
+    fn extended(&self, told: &ExtendedHandshake) -> Result<(), LinkError> {
+        self.link.set_part_ids(told.metadata_id, told.chain_id);
+        self.link.set_ticket_id(told.ticket_id);
+        if let Some(requests_max) = told.requests_max {
+            self.download(|download, _| {
+                download.requests_allowed(self.link.key, requests_taken(requests_max));
+            });
+        }
+        self.torrent.note_offered_parts(self.link, told);
+        Ok(())
+    }
+
+    /// Takes a block into the buffer of its piece; one that is not wanted is skipped.
+    fn block(
+        &mut self,
+        reader: &mut LinkReader,
+        number: u32,
+        begin: u32,
+        len: u32,
+    ) -> Result<(), LinkError> {
+        let (torrent, link) = (self.torrent, self.link);
+        let span = torrent
             .geometry
             .span(number, begin, len)
             .ok_or(LinkError::Violation("its block is not of this file"))?;
-        if !self.link.wants(span.piece) {
-            self.unasked(len)?;
-            return Ok(skip(&mut self.reader, len)?);
+        let piece = span.piece;
+        if !link.wants(piece) {
+            self.count_unwanted(len)?;
+            return reader.skip_block(len);
         }
-        let buffers = &self.torrent.engine.buffers;
-        let whole = self.torrent.geometry.len_of(span.piece) as usize;
-        let mut buffer = self.chunks.remove(&span.piece).unwrap_or_else(|| {
-            self.download(|download, _| download.piece_arriving(self.link.key, span.piece));
-            buffers.take(whole)
+        let mut buffer = self.chunks.remove(&piece).unwrap_or_else(|| {
+            self.download(|download, _| download.piece_arriving(link.key, piece));
+            torrent.services.buffers.take(torrent.geometry.len_of(piece) as usize)
         });
-        self.fill(span.piece, &mut buffer[begin as usize..(begin + len) as usize])?;
-        self.link.answered(span);
-        match self.block_came(span) {
+        reader.read_block(&mut buffer[begin as usize..(begin + len) as usize], || {
+            self.download(|download, now| download.data_arriving(now, link.key, piece));
+        })?;
+        link.answered(span);
+        let fate = torrent.block_received(link, span);
+        match fate {
             BlockFate::Completed => {
-                self.wanted += u64::from(len);
-                self.link.done(span.piece);
-                let check = Check { link: self.link.key, piece: span.piece, buffer };
-                self.torrent.engine.pool.put(Job::Verify(self.torrent.clone(), check));
+                link.done(piece);
+                hash_later(torrent, link, piece, buffer);
             }
-            BlockFate::Accepted => {
-                self.wanted += u64::from(len);
-                self.chunks.insert(span.piece, buffer);
-            }
+            BlockFate::Accepted | BlockFate::Unwanted => _ = self.chunks.insert(piece, buffer),
+        }
+        match fate {
             // It was taken back meanwhile, or came twice.
-            BlockFate::Unwanted => {
-                self.chunks.insert(span.piece, buffer);
-                self.unasked(len)?;
-            }
+            BlockFate::Unwanted => self.count_unwanted(len)?,
+            BlockFate::Completed | BlockFate::Accepted => self.wanted += u64::from(len),
         }
         Ok(())
     }
 
-    /// Counts what came and was of no use: a peer may send a little of it, for a request may be
-    /// taken back while it is answered.
-    fn unasked(&mut self, len: u32) -> Result<(), LinkError> {
+    /// Counts bytes that are of no use: a peer may send a few, for a request may be taken back
+    /// while it is answered.
+    fn count_unwanted(&mut self, len: u32) -> Result<(), LinkError> {
         self.unwanted += u64::from(len);
         match self.unwanted > UNWANTED_MAX + self.wanted {
             true => Err(LinkError::Violation("it sends what nobody asked for")),
@@ -323,51 +333,33 @@ impl Session<'_> {
         }
     }
 
-    /// Gives back the buffers of pieces that are not asked for any more. A peer that begins pieces
+    /// Gives back the buffers of pieces that are not asked for any more: a peer that begins pieces
     /// and never ends them must not hold memory.
-    fn give_back(&mut self) {
+    fn give_back_buffers(&mut self) {
         if !self.chunks.is_empty() {
             let link = self.link;
             self.chunks.retain(|piece, _| link.wants(*piece));
         }
     }
+}
 
-    fn block_came(&self, span: crate::types::Span) -> BlockFate {
-        let mut state = self.torrent.state.lock();
-        let (now, link) = (self.torrent.now(), self.link.key);
-        state.choker.received(now, link, span.len.into());
-        let Some(download) =
-            state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
-        else {
-            return BlockFate::Unwanted;
+/// Has a worker of the pool hash a piece, and hand it to the download's thread.
+///
+/// # Blocking
+/// While the pool's queue is full.
+fn hash_later(torrent: &Arc<Torrent>, link: &Link, piece: PieceIndex, buffer: Buffer) {
+    let (hashing, link) = (torrent.clone(), link.key);
+    torrent.services.pool.put(Box::new(move || {
+        let hash = || {
+            let (checker, writer) = hashing.checker()?;
+            let finding = checker.check(piece, &buffer);
+            // A download that has ended meanwhile does not want it.
+            writer.send(Checked { link, piece, buffer, finding }).ok()
         };
-        let fate = download.block_received(now, link, span);
-        let more = download.more_requests(now, link);
-        self.torrent.request(self.link, &more);
-        self.torrent.drive(&mut state);
-        fate
-    }
-
-    /// Reads a block's data, and says now and then that it is coming.
-    fn fill(&mut self, piece: PieceIndex, mut rest: &mut [u8]) -> Result<(), LinkError> {
-        let mut reported = None;
-        while !rest.is_empty() {
-            match self.reader.read(rest) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(_) if self.link.is_closed() => {
-                    return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
-                }
-                Ok(len) => rest = &mut rest[len..],
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e.into()),
-            }
-            let now = Instant::now();
-            if now.duration_since(*reported.get_or_insert(now)) > ARRIVING {
-                reported = Some(now);
-                let link = self.link.key;
-                self.download(|download, now| download.data_arriving(now, link, piece));
-            }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(hash)) {
+            // Without a verdict the piece would be under check for ever.
+            hashing.check_failed();
+            resume_unwind(panic);
         }
-        Ok(())
-    }
+    }));
 }

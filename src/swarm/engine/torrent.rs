@@ -1,308 +1,357 @@
 //! One file in the engine: seeded, downloaded, or both; its links and peers.
 //!
 //! **Invariant:** everything that changes is under one lock, which is never held across socket or
-//! disk IO; whoever changes something the download or the choker cares about calls
-//! [`Torrent::drive`] before letting go of it.
+//! disk IO. Code that changes something the download or the uploads decide by calls
+//! [`Torrent::drive`] before it lets go of the lock.
 //!
 //! Called by the links' reader and writer threads, the pool's workers, the timer and the client.
 //! Lock order: the torrent's, then a link's.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
+mod metadata;
+mod registration;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
+use super::links::Links;
+use super::peers::Peers;
+use super::record::{Checked, DownloadRecord};
+use super::services::{Notice, Services};
 use crate::swarm::api::{EngineEvent, SeedSpec, TransferState};
-use crate::swarm::engine::Inner;
-use crate::swarm::engine::peers::Peers;
-use crate::swarm::engine::pool::Job;
-use crate::swarm::engine::transfer::TransferPart;
 use crate::swarm::link::Link;
-use crate::swarm::{Action, Choker, ChokerOptions, ChunkJob, LinkKey, Spreader, UploadOrder};
-use crate::types::{DeviceId, Geometry, InfoHash, PieceIndex};
+use crate::swarm::pick::check::Checker;
+use crate::swarm::serve::uploads::{Leecher, UploadAction, Uploads};
+use crate::swarm::{Action, BlockFate, ChunkJob, Download};
+use crate::types::{Bitfield, Geometry, InfoHash, PieceIndex, Span};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::PeerMessage;
 
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
+
 /// One file.
 pub(crate) struct Torrent {
-    pub(crate) info_hash: InfoHash,
-    pub(crate) geometry: Geometry,
-    pub(crate) engine: Arc<Inner>,
-    pub(crate) metainfo: OnceLock<Arc<Metainfo>>,
-    pub(crate) state: Mutex<State>,
-    /// Signalled when the transfer's state changes, and when its thread has something to do.
-    pub(crate) changed: Condvar,
+    pub(super) info_hash: InfoHash,
+    pub(super) geometry: Geometry,
+    pub(super) services: Arc<Services>,
+    /// Tells it from an earlier torrent of the same content.
+    serial: u64,
+    pub(super) metainfo: OnceLock<Arc<Metainfo>>,
+    pub(super) state: Mutex<State>,
+    /// Signalled when the download's phase changes, and when its thread has something to do.
+    pub(super) changed: Condvar,
 }
 
 /// What changes.
-pub(crate) struct State {
+pub(super) struct State {
     /// The whole file, if we have it.
-    pub(crate) seed: Option<SeedSpec>,
+    pub(super) seed: Option<SeedSpec>,
     /// The download, if there is or was one in this run.
-    pub(crate) transfer: Option<TransferPart>,
-    pub(crate) links: BTreeMap<LinkKey, Arc<Link>>,
-    pub(crate) peers: Peers,
-    pub(crate) choker: Choker,
-    pub(crate) order: UploadOrder,
-    /// Only while we have the whole file and somebody is linked.
-    pub(crate) spreader: Option<Spreader>,
-    pub(crate) sent: u64,
-    pub(crate) sent_to: HashMap<DeviceId, u64>,
-    /// The encoded metainfo, while somebody may ask for it.
-    pub(crate) dictionary: Option<Arc<Vec<u8>>>,
+    pub(super) transfer: Option<DownloadRecord>,
+    pub(super) links: Links,
+    pub(super) peers: Peers,
+    pub(super) uploads: Uploads,
+    /// The encoded metainfo, while there are links.
+    pub(super) dictionary: Option<Arc<Vec<u8>>>,
 }
 
 impl Torrent {
-    pub(crate) fn new(engine: &Arc<Inner>, info_hash: InfoHash, geometry: Geometry) -> Self {
-        let options =
-            ChokerOptions { slots: engine.config.upload_slots, ..ChokerOptions::default() };
+    /// Makes a torrent without links.
+    pub(super) fn new(services: &Arc<Services>, info_hash: InfoHash, geometry: Geometry) -> Self {
+        let uploads = Uploads::new(services.config.upload_slots, rand::random());
         Self {
             info_hash,
             geometry,
-            engine: engine.clone(),
+            services: services.clone(),
+            serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
             metainfo: OnceLock::new(),
             state: Mutex::new(State {
                 seed: None,
                 transfer: None,
-                links: BTreeMap::new(),
+                links: Links::default(),
                 peers: Peers::default(),
-                choker: Choker::new(options, rand::random()),
-                order: UploadOrder::new(),
-                spreader: None,
-                sent: 0,
-                sent_to: HashMap::new(),
+                uploads,
                 dictionary: None,
             }),
             changed: Condvar::new(),
         }
     }
 
-    /// Time since the engine started: the clock of everything pure.
-    pub(crate) fn now(&self) -> Duration {
-        self.engine.epoch.elapsed()
+    /// Time since the engine started.
+    pub(super) fn now(&self) -> Duration {
+        self.services.now()
+    }
+
+    /// Has the timer and the journal look at the torrent. Called under its lock by what gives it
+    /// something to do: a link, a download's thread.
+    pub(super) fn activate(&self) {
+        self.services.activate(self.info_hash, self.serial);
+    }
+
+    /// Has the timer and the journal pass the torrent over, unless a newer one of the same content
+    /// is there. Called under its lock.
+    pub(super) fn deactivate(&self) {
+        self.services.deactivate(self.info_hash, self.serial);
     }
 
     /// Carries out what the pure parts decided. Called under the lock after every change.
-    pub(crate) fn drive(self: &Arc<Self>, state: &mut State) {
-        let now = self.now();
-        self.drive_download(state, now);
-        self.drive_choker(state);
-        self.give_turns(state);
-        suggest(state);
+    pub(super) fn drive(self: &Arc<Self>, state: &mut State) {
+        self.drive_download(state);
+        self.drive_uploads(state);
     }
 
-    fn drive_download(self: &Arc<Self>, state: &mut State, now: Duration) {
-        let State { transfer, links, peers, .. } = state;
-        let Some(transfer) = transfer.as_mut() else { return };
-        let sole_seeders = links.values().all(|link| link.has_all.load(Ordering::Relaxed));
+    fn drive_download(self: &Arc<Self>, state: &mut State) {
+        let now = self.now();
+        let Some(download) = state.transfer.as_mut().and_then(|t| t.download.as_mut()) else {
+            return;
+        };
+        // With seeders alone the order makes no difference to the swarm.
+        download.set_in_order(state.links.are_all_complete());
         loop {
-            let hint = if sole_seeders { transfer.next_in_order(&self.geometry) } else { None };
-            let Some(download) = transfer.download.as_mut() else { return };
-            while let Some(action) = download.poll_action() {
-                match action {
-                    Action::Interested(link, on) => {
-                        let message =
-                            if on { PeerMessage::Interested } else { PeerMessage::NotInterested };
-                        links.get(&link).inspect(|link| link.send(&message));
-                    }
-                    Action::Cancel(link, piece) => {
-                        links.get(&link).inspect(|link| link.cancel(piece));
-                    }
-                    Action::Have(piece) => links.values().for_each(|link| link.have(piece)),
-                    Action::Ban(link) => {
-                        if let Some(link) = links.get(&link) {
-                            peers.ban(link);
-                            let (info_hash, device) = (self.info_hash, link.device);
-                            let event = EngineEvent::Banned { info_hash, device };
-                            self.engine.later(move |engine| engine.host.event(event));
-                        }
-                    }
-                    // The download's thread sees it by itself.
-                    Action::Complete => {}
-                }
-            }
-            if let Some(piece) = hint {
-                links.keys().for_each(|link| download.suggested(*link, piece));
-            }
-            if !self.may_ask() {
+            self.drain_actions(state);
+            let Some(download) = state.download() else { return };
+            let limiter = &self.services.limiter.download;
+            if !limiter.has_room(self.info_hash) {
                 return;
             }
             let Some(job) = download.next_job(now) else { return };
-            transfer.asked_for(job.piece);
-            // While a limit holds requests back, whether there is room for another is seen only
-            // once this one is held.
-            if self.is_paced() || self.engine.pool.offer(Job::Fetch(self.clone(), job)).is_err() {
-                // The workers are busy hashing: asking for more costs little and keeps the links
-                // full.
-                if let Some(download) = &mut transfer.download {
-                    self.start(download, links, now, &job);
-                }
+            // While a limit holds requests back, whether there is room for another one is known
+            // only once this one is held.
+            let is_offered = !limiter.limits(self.info_hash) && {
+                let torrent = self.clone();
+                self.services.pool.offer(Box::new(move || torrent.fetch(&job)))
+            };
+            if !is_offered {
+                self.start(state, now, &job);
             }
         }
     }
 
-    fn drive_choker(&self, state: &mut State) {
-        while let Some(change) = state.choker.poll() {
-            let Some(link) = state.links.get(&change.link) else { continue };
-            let link = link.clone();
-            let rejected =
-                if change.choked { state.order.choke(self.now(), change.link) } else { Vec::new() };
-            if change.choked {
-                link.send(&PeerMessage::Choke);
-            }
-            rejected.iter().for_each(|span| link.reject(*span));
-            if let Some(spreader) = &mut state.spreader {
-                rejected.iter().for_each(|span| spreader.withdrawn(change.link, span.piece));
-                match change.choked {
-                    true => spreader.choked(change.link),
-                    false => spreader.unchoked(change.link),
-                }
-            }
-            if !change.choked {
-                // What it should ask for is there before it may ask.
-                suggest(state);
-                link.send(&PeerMessage::Unchoke);
-            }
-        }
-    }
-
-    /// Wakes the writers of the links whose turn it is to be sent a piece.
-    pub(crate) fn give_turns(&self, state: &mut State) {
-        let now = self.now();
-        let State { order, spreader, transfer, links, .. } = state;
-        let download = transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
-        let holders = |piece| match (&*spreader, download) {
-            (Some(spreader), _) => spreader.holders(piece),
-            (None, Some(download)) => download.holders(piece),
-            (None, None) => 0,
+    fn drain_actions(&self, state: &mut State) {
+        let State { transfer, links, peers, .. } = state;
+        let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
+        else {
+            return;
         };
-        while let Some(link) = order.begin(now, holders) {
-            links.get(&link).inspect(|link| link.serve());
+        while let Some(action) = download.poll_action() {
+            match action {
+                Action::Interested(link, is_interested) => {
+                    let message = match is_interested {
+                        true => PeerMessage::Interested,
+                        false => PeerMessage::NotInterested,
+                    };
+                    links.get(link).inspect(|link| link.send(&message));
+                }
+                Action::Cancel(link, piece) => {
+                    links.get(link).inspect(|link| link.cancel(piece));
+                }
+                Action::Have(piece) => links.iter().for_each(|link| link.have(piece)),
+                Action::Ban(link) => {
+                    if let Some(link) = links.get(link) {
+                        peers.ban(link);
+                        let (info_hash, device) = (self.info_hash, link.device);
+                        self.services
+                            .notify(Notice::Event(EngineEvent::Banned { info_hash, device }));
+                    }
+                }
+                // The download's thread sees it by itself.
+                Action::Complete => {}
+            }
         }
     }
 
-    /// A worker took a fetch job: sends its requests.
-    pub(crate) fn fetch(self: &Arc<Self>, job: &ChunkJob) {
+    /// Carries out what the uploads decided.
+    pub(super) fn drive_uploads(&self, state: &mut State) {
+        let State { uploads, transfer, links, .. } = state;
+        let download = transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
+        let holders = |piece| download.map_or(0, |download| download.holders(piece));
+        uploads.advance(self.now(), holders, links.len() > 1);
+        while let Some(action) = uploads.poll_action() {
+            let (UploadAction::Choke(key)
+            | UploadAction::Unchoke(key)
+            | UploadAction::Reject(key, _)
+            | UploadAction::Suggest(key, _)
+            | UploadAction::Serve(key)) = action;
+            let Some(link) = links.get(key) else { continue };
+            match action {
+                UploadAction::Choke(_) => link.send(&PeerMessage::Choke),
+                UploadAction::Unchoke(_) => link.send(&PeerMessage::Unchoke),
+                UploadAction::Reject(_, span) => link.reject(span),
+                UploadAction::Suggest(_, piece) => link.send(&PeerMessage::Suggest(piece.get())),
+                UploadAction::Serve(_) => link.serve(),
+            }
+        }
+    }
+
+    /// Sends the requests of a fetch job.
+    fn fetch(self: &Arc<Self>, job: &ChunkJob) {
         let mut state = self.state.lock();
         let now = self.now();
-        let State { transfer, links, .. } = &mut *state;
-        if let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut()) {
-            self.start(download, links, now, job);
-        }
+        self.start(&mut state, now, job);
         self.drive(&mut state);
     }
 
-    fn start(
-        &self,
-        download: &mut crate::swarm::Download,
-        links: &BTreeMap<LinkKey, Arc<Link>>,
-        now: Duration,
-        job: &ChunkJob,
-    ) {
-        if let (Some(spans), Some(link)) = (download.start(now, job), links.get(&job.link)) {
-            self.request(link, &spans);
+    fn start(&self, state: &mut State, now: Duration, job: &ChunkJob) {
+        let spans = state.download().and_then(|download| download.start(now, job));
+        if let (Some(spans), Some(link)) = (spans, state.links.get(job.link)) {
+            self.services.limiter.download.request(self.info_hash, link, &spans);
         }
     }
 
-    /// Lets time pass: time-outs, slots, dials. Called by the timer a few times a second.
-    pub(crate) fn tick(self: &Arc<Self>) {
+    /// A block of a link has come; further ones are asked for. Returns what becomes of it.
+    pub(super) fn block_received(self: &Arc<Self>, link: &Arc<Link>, span: Span) -> BlockFate {
+        let mut state = self.state.lock();
+        let now = self.now();
+        state.uploads.received(now, link.key, span.len.into());
+        let Some(download) = state.download() else { return BlockFate::Unwanted };
+        let fate = download.block_received(now, link.key, span);
+        let more = download.more_requests(now, link.key);
+        self.services.limiter.download.request(self.info_hash, link, &more);
+        self.drive(&mut state);
+        fate
+    }
+
+    /// Lets time pass: time-outs and slots. Called by the timer a few times a second.
+    pub(super) fn tick(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if state.links.is_empty() && !state.wants_links() {
-            return self.rest(&state);
+            if !state.is_active() {
+                self.deactivate();
+            }
+            return;
         }
-        let now = self.now();
-        let clock = Instant::now();
-        state.close_links(|link| link.proof().expires > clock);
-        state.choker.tick(now);
-        if let Some(download) =
-            state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
-        {
-            self.note_held(download, now);
+        let (now, clock) = (self.now(), Instant::now());
+        state.links.close_if(|link| link.proof().expires <= clock);
+        state.uploads.tick(now);
+        if let Some(download) = state.download() {
+            self.services.limiter.download.note_held(self.info_hash, now, download);
             download.tick(now);
         }
         self.ask_parts(&mut state);
-        self.give_chain_up(&mut state, now);
+        self.give_chain_up(&mut state);
         self.drive(&mut state);
-        self.dial_due(&mut state);
+    }
+
+    /// Returns what pieces are checked by, and where they go then.
+    pub(super) fn checker(&self) -> Option<(Checker, Sender<Checked>)> {
+        let state = self.state.lock();
+        let transfer = state.transfer.as_ref()?;
+        Some((transfer.checker(self.metainfo.get()), transfer.writer.clone()?))
+    }
+
+    /// Gives up all pieces under check when checking one panicked, and pauses the download.
+    pub(super) fn check_failed(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if let Some(download) = state.download() {
+            download.checks_failed();
+            let reason = "checking a piece panicked: that is a bug in Posse";
+            self.pause_fetching(&mut state, reason.to_owned());
+        }
+        self.drive(&mut state);
+    }
+
+    /// Pauses a download that fetches, and says why.
+    pub(super) fn pause_fetching(&self, state: &mut State, reason: String) {
+        if state.wants_links() {
+            self.pause_for(state, reason);
+        }
+    }
+
+    /// Pauses the download, and says why.
+    pub(super) fn pause_for(&self, state: &mut State, reason: String) {
+        log::warn!("{}: paused: {reason}", self.info_hash);
+        self.stop_fetching(state, TransferState::Paused(Some(reason.clone())));
+        if let Some(transfer) = &state.transfer {
+            let (id, info_hash) = (transfer.id, self.info_hash);
+            self.services.notify(Notice::Event(EngineEvent::Paused { id, info_hash, reason }));
+        }
+    }
+
+    /// Gives up what is asked for and closes the links, unless they serve a file that we have
+    /// whole.
+    pub(super) fn stop_fetching(&self, state: &mut State, phase: TransferState) {
+        let Some(transfer) = &mut state.transfer else { return };
+        transfer.phase = phase;
+        if let Some(download) = &mut transfer.download {
+            download.set_paused(true);
+        }
+        if state.seed.is_none() {
+            state.links.close_if(|_| true);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Stops offering a shared file that is not what was hashed.
+    pub(super) fn seed_changed(&self, seed: &SeedSpec) {
+        let path = seed.path.clone();
+        log::warn!("{} was changed after it was shared; it is not offered", path.display());
+        if self.state.lock().stop_seeding() {
+            let info_hash = self.info_hash;
+            self.services.seed_files.close(info_hash);
+            self.services.notify(Notice::Unused(info_hash));
+            self.services.host.event(EngineEvent::FileChanged { info_hash, path });
+        }
     }
 }
 
 impl State {
-    /// Tells whether we look for others: a download that runs.
-    pub(crate) fn wants_links(&self) -> bool {
-        let life = self.transfer.as_ref().map(|transfer| &transfer.life);
-        matches!(life, Some(TransferState::Metainfo | TransferState::Downloading))
+    /// Returns the download, while its `.part` is open and checked.
+    pub(super) fn download(&mut self) -> Option<&mut Download> {
+        self.transfer.as_mut()?.download.as_mut()
     }
 
-    /// Tells whether time has to pass for the file: it has links, or a download whose thread runs,
-    /// or pieces to write to the journal.
-    pub(crate) fn is_active(&self) -> bool {
-        !self.links.is_empty()
-            || self.transfer.as_ref().is_some_and(|transfer| {
-                transfer.running || (transfer.dirty && transfer.part.is_some())
-            })
+    /// Tells whether a download looks for others.
+    pub(super) fn wants_links(&self) -> bool {
+        let phase = self.transfer.as_ref().map(|transfer| &transfer.phase);
+        matches!(phase, Some(TransferState::Metainfo | TransferState::Downloading))
+    }
+
+    /// Tells whether time has to pass for the torrent: it has links, a running download, or pieces
+    /// to write to the journal.
+    fn is_active(&self) -> bool {
+        let is_busy = |transfer: &DownloadRecord| {
+            transfer.is_running || (transfer.is_dirty && transfer.part.is_some())
+        };
+        !self.links.is_empty() || self.transfer.as_ref().is_some_and(is_busy)
     }
 
     /// Tells whether others may link to us.
-    pub(crate) fn takes_links(&self) -> bool {
-        let finishing = self
-            .transfer
-            .as_ref()
-            .is_some_and(|transfer| transfer.life == TransferState::Finishing);
-        self.seed.is_some() || finishing || self.wants_links()
+    pub(super) fn takes_links(&self) -> bool {
+        let is_finishing =
+            self.transfer.as_ref().is_some_and(|t| t.phase == TransferState::Finishing);
+        self.seed.is_some() || is_finishing || self.wants_links()
     }
 
     /// Tells whether we have the piece and may serve it.
-    pub(crate) fn has(&self, piece: PieceIndex) -> bool {
+    pub(super) fn has(&self, piece: PieceIndex) -> bool {
         let download = self.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         self.seed.is_some() || download.is_some_and(|download| download.have().has(piece))
     }
 
-    /// Makes the spreader, once we have the whole file and somebody is linked, and tells it of the
-    /// links that are there.
-    pub(crate) fn spread(&mut self, geometry: Geometry) {
-        if self.seed.is_none() || self.links.is_empty() || self.spreader.is_some() {
+    /// Begins super-seeding, once we have the whole file and there are links.
+    pub(super) fn start_super_seeding(&mut self, geometry: Geometry) {
+        if self.seed.is_none() || self.links.is_empty() || self.uploads.is_super_seeding() {
             return;
         }
         let download = self.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
-        let mut spreader = Spreader::new(geometry, rand::random());
-        for (&key, link) in self.links.iter().filter(|(_, link)| link.traits.fast && !link.one_way)
-        {
-            spreader.join(key);
-            match download {
-                _ if link.has_all.load(Ordering::Relaxed) => spreader.peer_has_all(key),
-                Some(download) => spreader.peer_bitfield(key, &download.peer_pieces(key)),
-                None => {}
-            }
-            if self.choker.is_unchoked(key) {
-                spreader.unchoked(key);
-            }
-        }
-        self.spreader = Some(spreader);
+        let pieces = |link: &Arc<Link>| match download {
+            _ if link.has_all() => Bitfield::full(geometry.piece_count()),
+            Some(download) => download.peer_pieces(link.key),
+            None => Bitfield::empty(geometry.piece_count()),
+        };
+        let leechers = self.links.iter().filter(|link| link.traits.fast && !link.one_way);
+        let leechers = leechers.map(|link| Leecher { link: link.key, pieces: pieces(link) });
+        self.uploads.start_super_seeding(geometry, rand::random(), leechers);
     }
 
-    /// Closes the links on which `keep` is false.
-    pub(crate) fn close_links(&self, keep: impl Fn(&Link) -> bool) {
-        self.links.values().filter(|link| !keep(link)).for_each(|link| link.close());
-    }
-
-    /// Closes the links to peers that have everything, as we have.
-    pub(crate) fn close_useless(&self) {
-        self.close_links(|link| !link.has_all.load(Ordering::Relaxed));
-    }
-}
-
-/// Proposes pieces. With one leecher there is nothing to spread: it takes the pieces in the order
-/// that suits it.
-fn suggest(state: &mut State) {
-    let spreads = state.links.len() > 1;
-    while let Some((link, piece)) =
-        state.spreader.as_mut().filter(|_| spreads).and_then(Spreader::poll)
-    {
-        if let Some(link) = state.links.get(&link) {
-            link.send(&PeerMessage::Suggest(piece.get()));
-        }
+    /// Stops offering the file. Returns false if it was not offered.
+    pub(super) fn stop_seeding(&mut self) -> bool {
+        self.uploads.stop_super_seeding();
+        self.uploads.set_seeding(false);
+        self.links.close_if(|_| true);
+        self.seed.take().is_some()
     }
 }

@@ -112,7 +112,7 @@ impl FetchRun {
                 true
             }
             None => {
-                self.fetch.bad(&id);
+                self.fetch.restart(&id);
                 false
             }
         }

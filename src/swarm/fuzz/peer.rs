@@ -6,8 +6,9 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use super::{File, OWN, PIECES, STEPS_MAX, session, ticket};
+use super::{File, OWN, PIECES, STEPS_MAX, ticket};
 use crate::fuzzing::Input;
+use crate::swarm::link::handshake::{METADATA_ID, TICKET_ID};
 use crate::types::{DeviceId, GroupId, Ticket, UserId, limits};
 use crate::wire::Wire;
 use crate::wire::frame::{read_message as read_frame_message, to_frame};
@@ -166,7 +167,7 @@ impl Peer {
             2 => ticket.claims.device = OWN,
             _ => {}
         }
-        PeerMessage::Extended { id: session::TICKET_ID, payload: ticket.to_bytes() }
+        PeerMessage::Extended { id: TICKET_ID, payload: ticket.to_bytes() }
     }
 
     fn metadata(&self, input: &mut Input<'_>) -> PeerMessage {
@@ -176,7 +177,7 @@ impl Peer {
             1 => MetadataMessage::Reject { part },
             _ => self.part(part % 2, input.bool()),
         };
-        PeerMessage::Extended { id: session::METADATA_ID, payload: message.encode() }
+        PeerMessage::Extended { id: METADATA_ID, payload: message.encode() }
     }
 
     fn part(&self, part: u32, honest: bool) -> MetadataMessage {
@@ -206,7 +207,7 @@ impl Peer {
             None => return Some(()),
             Some(Asked::Part { part }) => {
                 let payload = self.part(part, how != 0).encode();
-                PeerMessage::Extended { id: session::METADATA_ID, payload }
+                PeerMessage::Extended { id: METADATA_ID, payload }
             }
             Some(Asked::Block { piece, begin, len }) => {
                 let mut data = self

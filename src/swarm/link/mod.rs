@@ -6,10 +6,13 @@
 //! The locks in here are leaves: they may be taken under the torrent's lock, and nothing is taken
 //! under them but the queue's under that of what is wanted.
 
+pub(crate) mod handshake;
 pub(crate) mod limiter;
 pub(crate) mod quota;
+pub(crate) mod reader;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -50,7 +53,7 @@ pub(crate) struct Link {
     /// file is not ours to give there.
     pub(crate) one_way: bool,
     /// Whether the peer has said that it has every piece.
-    pub(crate) has_all: AtomicBool,
+    has_all: AtomicBool,
     /// Set when the link is over: neither end of it does anything more.
     closed: AtomicBool,
     /// Whether the system was told to keep little of what waits to be sent.
@@ -138,7 +141,7 @@ impl Link {
 
     /// Queues a `have`, unless the peer has everything and does not care, or is not to hear of it.
     pub(crate) fn have(&self, piece: PieceIndex) {
-        if !self.one_way && !self.has_all.load(Ordering::Relaxed) {
+        if !self.one_way && !self.has_all() {
             self.send(&PeerMessage::Have(piece.get()));
         }
     }
@@ -218,6 +221,16 @@ impl Link {
         self.wanted.lock().remove(&piece);
     }
 
+    /// Tells whether the peer has said that it has every piece.
+    pub(crate) fn has_all(&self) -> bool {
+        self.has_all.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the peer has every piece; returns what was noted before.
+    pub(crate) fn set_has_all(&self, has_all: bool) -> bool {
+        self.has_all.swap(has_all, Ordering::Relaxed)
+    }
+
     /// What the link rests on now.
     pub(crate) fn proof(&self) -> Proof {
         *self.proof.lock()
@@ -285,9 +298,14 @@ impl Link {
         self.connection.abort();
     }
 
-    /// Tells whether the link is over.
+    /// Tells whether the link is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Fails if the link is closed.
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        if self.is_closed() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
     /// Waits for something to do and moves the queued bytes into `bytes`, which is empty. After a

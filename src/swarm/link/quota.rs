@@ -1,6 +1,6 @@
 //! How many of this client's links one device and one user may have.
 //!
-//! **Invariant:** a link is counted exactly while its [`Share`] lives.
+//! **Invariant:** a link is counted exactly while its [`QuotaGuard`] lives.
 //!
 //! An address has its bound in [`crate::net::Registry`]. Called on the links' own threads; nothing
 //! blocks.
@@ -19,7 +19,7 @@ const LINKS_PER_DEVICE_MAX: usize = 64;
 
 /// The counts.
 #[derive(Debug)]
-pub(crate) struct Shares {
+pub(crate) struct LinkQuota {
     /// Links that the devices of one user may have dialled.
     per_user: usize,
     counts: Mutex<Counts>,
@@ -33,13 +33,13 @@ struct Counts {
 
 /// One link's part, until dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
-    home: Arc<Shares>,
+pub(crate) struct QuotaGuard {
+    home: Arc<LinkQuota>,
     device: DeviceId,
     user: Option<UserId>,
 }
 
-impl Shares {
+impl LinkQuota {
     /// For a client that has at most `links_max` links: one member may have half of them, so that
     /// there is room for others.
     pub(crate) fn new(links_max: usize) -> Arc<Self> {
@@ -47,16 +47,16 @@ impl Shares {
     }
 
     /// Counts a link that a user's device has dialled; `None` if that is too much.
-    pub(crate) fn inbound(self: &Arc<Self>, device: DeviceId, user: UserId) -> Option<Share> {
+    pub(crate) fn inbound(self: &Arc<Self>, device: DeviceId, user: UserId) -> Option<QuotaGuard> {
         self.take(device, Some(user))
     }
 
     /// Counts a link to a device that we dialled; `None` if that is too much.
-    pub(crate) fn dialled(self: &Arc<Self>, device: DeviceId) -> Option<Share> {
+    pub(crate) fn dialled(self: &Arc<Self>, device: DeviceId) -> Option<QuotaGuard> {
         self.take(device, None)
     }
 
-    fn take(self: &Arc<Self>, device: DeviceId, user: Option<UserId>) -> Option<Share> {
+    fn take(self: &Arc<Self>, device: DeviceId, user: Option<UserId>) -> Option<QuotaGuard> {
         let mut counts = self.counts.lock();
         let users = user.map_or(0, |user| count(&counts.users, user));
         if users >= self.per_user || count(&counts.devices, device) >= LINKS_PER_DEVICE_MAX {
@@ -66,11 +66,11 @@ impl Shares {
         if let Some(user) = user {
             *counts.users.entry(user).or_default() += 1;
         }
-        Some(Share { home: self.clone(), device, user })
+        Some(QuotaGuard { home: self.clone(), device, user })
     }
 }
 
-impl Drop for Share {
+impl Drop for QuotaGuard {
     fn drop(&mut self) {
         let mut counts = self.home.counts.lock();
         give_back(&mut counts.devices, self.device);
@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn a_device_and_a_user_have_their_bounds_and_give_back() {
-        let shares = Shares::new(200);
+        let shares = LinkQuota::new(200);
         let device = |n| DeviceId::from_bytes([n; 32]);
         let user = |n| UserId::from_bytes([n; 16]);
-        let mut held: Vec<Share> = (0..LINKS_PER_DEVICE_MAX)
+        let mut held: Vec<QuotaGuard> = (0..LINKS_PER_DEVICE_MAX)
             .map(|_| shares.inbound(device(1), user(1)).unwrap())
             .collect();
         assert!(

@@ -26,6 +26,7 @@ mod clock;
 mod endgame;
 mod jobs;
 mod link;
+mod links;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -37,6 +38,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use self::link::Link;
+use self::links::Links;
 pub use self::values::{
     Action, BlockFate, ChunkJob, LinkKey, LinkStats, LinkTraits, Options, Stats,
 };
@@ -49,14 +51,17 @@ pub struct Download {
     geometry: Geometry,
     options: Options,
     picker: Picker,
-    links: BTreeMap<LinkKey, Link>,
+    links: Links,
     active: BTreeMap<PieceIndex, Active>,
     /// Bytes of all chunk buffers.
     reserved: u64,
     /// Bytes asked for twice so far.
     duplicated: u64,
-    paused: bool,
-    held: bool,
+    is_paused: bool,
+    is_held: bool,
+    is_in_order: bool,
+    /// The next piece while pieces are chosen in order.
+    next_in_order: u32,
     tokens: u64,
     actions: VecDeque<Action>,
     totals: Stats,
@@ -86,12 +91,14 @@ impl Download {
             geometry,
             options,
             picker: Picker::new(have, seed),
-            links: BTreeMap::new(),
+            links: Links::default(),
             active: BTreeMap::new(),
             reserved: 0,
             duplicated: 0,
-            paused: false,
-            held: false,
+            is_paused: false,
+            is_held: false,
+            is_in_order: false,
+            next_in_order: 0,
             tokens: 0,
             actions: complete.then_some(Action::Complete).into_iter().collect(),
             totals: Stats::default(),
@@ -104,7 +111,7 @@ impl Download {
     pub fn join(&mut self, now: Duration, link: LinkKey, traits: LinkTraits) {
         self.now = self.now.max(now);
         self.picker.join(link);
-        self.links.entry(link).or_insert_with(|| Link::new(now, traits));
+        self.links.insert(link, Link::new(now, traits));
     }
 
     /// Drops a link; an unknown one is ignored. What it was to bring is asked for elsewhere.
@@ -113,7 +120,7 @@ impl Download {
     pub fn leave(&mut self, now: Duration, link: LinkKey) {
         self.now = self.now.max(now);
         self.drop_chunks(link, |_| true, false);
-        self.links.remove(&link);
+        self.links.remove(link);
         self.picker.leave(link);
     }
 
@@ -150,7 +157,7 @@ impl Download {
     /// asked for is waited for.
     pub fn choked(&mut self, now: Duration, link: LinkKey) {
         self.now = self.now.max(now);
-        let Some(state) = self.links.get_mut(&link) else { return };
+        let Some(state) = self.links.get_mut(link) else { return };
         state.unchoked = false;
         // What it proposed it proposes to others now.
         state.suggestions.clear();
@@ -163,7 +170,7 @@ impl Download {
     /// The peer serves us.
     pub fn unchoked(&mut self, now: Duration, link: LinkKey) {
         self.now = self.now.max(now);
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.unchoked = true;
             state.resume_at = Duration::ZERO;
             state.alive = now;
@@ -174,7 +181,7 @@ impl Download {
     pub fn suggested(&mut self, link: LinkKey, piece: PieceIndex) {
         let wanted = piece.get() < self.geometry.piece_count()
             && self.picker.state(piece.get()) == State::Missing;
-        if let Some(state) = self.links.get_mut(&link).filter(|_| wanted) {
+        if let Some(state) = self.links.get_mut(link).filter(|_| wanted) {
             state.suggest(piece);
         }
     }
@@ -182,7 +189,7 @@ impl Download {
     /// A round trip time known of the link from elsewhere, as from its connecting: stands until one
     /// is measured. Optional.
     pub fn delay_measured(&mut self, link: LinkKey, delay: Duration) {
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.window.delay_guessed(delay);
         }
     }
@@ -190,7 +197,7 @@ impl Download {
     /// The peer says, after the handshakes, how many requests it keeps waiting. What was asked for
     /// stays asked for.
     pub fn requests_allowed(&mut self, link: LinkKey, requests_max: u32) {
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.traits.requests_max = requests_max;
             state.requests_max_ever = state.requests_max_ever.max(requests_max);
         }
@@ -198,17 +205,17 @@ impl Download {
 
     /// The peer behind this link sent bad data over an earlier one: once more and it is banned.
     pub fn suspect(&mut self, link: LinkKey) {
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.strikes = state.strikes.max(1);
         }
     }
 
     /// Stops asking and gives up what is in flight, or goes on. What is being verified is finished.
-    pub fn paused(&mut self, on: bool) {
-        self.paused = on;
-        let links: Vec<LinkKey> = self.links.keys().copied().collect();
+    pub fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        let links: Vec<LinkKey> = self.links.keys();
         for link in links {
-            if on {
+            if is_paused {
                 self.drop_chunks(link, |_| true, true);
             }
             self.update_interest(link);
@@ -217,8 +224,19 @@ impl Download {
 
     /// Asks for no pieces for now, but lets peers know that we will: they serve us by the time we
     /// ask. Or goes on.
-    pub fn held(&mut self, on: bool) {
-        self.held = on;
+    pub fn set_held(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// Chooses pieces in the order of the file where a link suggests none, so that disks read and
+    /// write in one direction. For links to seeders alone: rarity makes no difference among them.
+    pub fn set_in_order(&mut self, is_in_order: bool) {
+        self.is_in_order = is_in_order;
+    }
+
+    /// Returns how many links were looked at so far to choose pieces: a measure of the cost.
+    pub fn links_looked_at(&self) -> u64 {
+        self.links.looked_at()
     }
 
     /// Takes the next effect. Drain after every call that changes something.
@@ -243,8 +261,12 @@ impl Download {
 
     /// Where the download stands.
     pub fn stats(&self) -> Stats {
-        let bytes_per_second =
-            self.links.values().map(|link| link.bytes_per_second(self.now)).sum::<f64>() as u64;
+        let bytes_per_second = self
+            .links
+            .iter()
+            .map(|(_, link)| link)
+            .map(|link| link.bytes_per_second(self.now))
+            .sum::<f64>() as u64;
         Stats {
             pieces: self.geometry.piece_count(),
             have: self.picker.count_of(State::Have),
@@ -253,7 +275,8 @@ impl Download {
             verifying: self.picker.count_of(State::Verifying),
             unoffered: self.picker.unoffered_count(),
             links: self.links.len() as u32,
-            unchoked: self.links.values().filter(|link| link.unchoked).count() as u32,
+            unchoked: self.links.iter().map(|(_, link)| link).filter(|link| link.unchoked).count()
+                as u32,
             bytes_per_second,
             ..self.totals
         }
@@ -261,7 +284,7 @@ impl Download {
 
     /// Where a link stands.
     pub fn link_stats(&self, link: LinkKey) -> Option<LinkStats> {
-        let state = self.links.get(&link)?;
+        let state = self.links.get(link)?;
         Some(LinkStats {
             bytes_per_second: state.bytes_per_second(self.now) as u64,
             received: state.received,
@@ -274,7 +297,7 @@ impl Download {
         })
     }
 
-    /// The pieces that a link's peer has: what a [`crate::swarm::Spreader`] made at completion is to know
+    /// The pieces that a link's peer has: what a [`crate::swarm::SuperSeeder`] made at completion is to know
     /// of the links that are there.
     pub fn peer_pieces(&self, link: LinkKey) -> Bitfield {
         let mut field = Bitfield::empty(self.geometry.piece_count());
@@ -300,8 +323,8 @@ impl Download {
     /// Tells the peer whether we want anything of it. That we no longer do is told by `tick`,
     /// later: it often wants again soon.
     fn update_interest(&mut self, link: LinkKey) {
-        let wanted = !self.paused && self.picker.lacking(link) > 0;
-        let Some(state) = self.links.get_mut(&link) else { return };
+        let wanted = !self.is_paused && self.picker.lacking(link) > 0;
+        let Some(state) = self.links.get_mut(link) else { return };
         match (wanted, state.interested) {
             (true, false) => {
                 state.interested = true;
@@ -309,19 +332,19 @@ impl Download {
             }
             (false, true) => {
                 state.dull_since.get_or_insert(self.now);
-                if self.paused || self.picker.have().is_full() {
+                if self.is_paused || self.picker.have().is_full() {
                     self.lose_interest(link);
                 }
             }
             _ => {}
         }
-        if wanted && let Some(state) = self.links.get_mut(&link) {
+        if wanted && let Some(state) = self.links.get_mut(link) {
             state.dull_since = None;
         }
     }
 
     fn lose_interest(&mut self, link: LinkKey) {
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.interested = false;
             state.dull_since = None;
             self.actions.push_back(Action::Interested(link, false));
@@ -331,7 +354,7 @@ impl Download {
     /// Gives up a link's chunks of the pieces that `which` names; `tell` if the peer and the
     /// buffer's owner are still there.
     fn drop_chunks(&mut self, link: LinkKey, which: impl Fn(PieceIndex) -> bool, tell: bool) {
-        let Some(state) = self.links.get(&link) else { return };
+        let Some(state) = self.links.get(link) else { return };
         let pieces: Vec<PieceIndex> =
             state.chunks.iter().map(|chunk| chunk.piece).filter(|&piece| which(piece)).collect();
         pieces.into_iter().for_each(|piece| self.drop_chunk(link, piece, tell));
@@ -339,7 +362,7 @@ impl Download {
 
     /// Gives up one chunk; its piece is missing again unless another link fetches it, too.
     fn drop_chunk(&mut self, link: LinkKey, piece: PieceIndex, tell: bool) {
-        let Some(chunk) = self.links.get_mut(&link).and_then(|state| state.remove(piece)) else {
+        let Some(chunk) = self.links.get_mut(link).and_then(|state| state.remove(piece)) else {
             return;
         };
         self.totals.wasted += u64::from(chunk.received(&self.geometry));
@@ -356,7 +379,7 @@ impl Download {
     /// Brings the state of a piece in line with the copies that are left of it.
     fn settle(&mut self, piece: PieceIndex) {
         let Some(active) = self.active.get(&piece) else { return };
-        let started = |link: &LinkKey| {
+        let started = |&link: &LinkKey| {
             let chunks =
                 self.links.get(link).map(|state| state.chunks.as_slice()).unwrap_or_default();
             chunks.iter().any(|chunk| chunk.piece == piece && chunk.is_started())

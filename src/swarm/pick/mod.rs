@@ -4,7 +4,9 @@
 //! Pure.
 
 pub(crate) mod chain;
+pub(crate) mod check;
 pub(crate) mod download;
 pub(crate) mod parts;
 pub(crate) mod picker;
 pub(crate) mod window;
+pub(crate) mod zeros;

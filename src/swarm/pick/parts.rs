@@ -202,7 +202,7 @@ impl PartsFetch {
 
     /// The parts of that collection did not make what was asked for: begins again, if it has not
     /// been done. Returns the liar, if it can only have been one.
-    pub(crate) fn bad(&mut self, id: &CollectionId) -> Option<LinkKey> {
+    pub(crate) fn restart(&mut self, id: &CollectionId) -> Option<LinkKey> {
         if !Arc::ptr_eq(&self.id.0, &id.0) {
             return None;
         }
@@ -339,8 +339,8 @@ mod tests {
                     return;
                 }
                 None => {
-                    blamed.extend(fetch.bad(&id));
-                    assert_eq!(fetch.bad(&id), None, "it has begun again");
+                    blamed.extend(fetch.restart(&id));
+                    assert_eq!(fetch.restart(&id), None, "it has begun again");
                 }
             }
         }
@@ -393,7 +393,7 @@ mod tests {
         fetch.offer(LinkKey(2), 16_384 * 40);
         fetch.contributors.extend([LinkKey(1), LinkKey(2)]);
         let id = fetch.id.clone();
-        assert_eq!(fetch.bad(&id), None);
+        assert_eq!(fetch.restart(&id), None);
         let asked = fetch.ask(Duration::ZERO);
         assert!(!asked.is_empty() && asked.iter().all(|(link, _)| *link == LinkKey(1)));
         fetch.part(Duration::ZERO, LinkKey(1), asked[0].1, vec![0; 16_384]);

@@ -144,7 +144,7 @@ impl Choker {
     }
 
     /// The peer wants something we have, or no longer does.
-    pub fn interested(&mut self, now: Duration, link: LinkKey, on: bool) {
+    pub fn set_interested(&mut self, now: Duration, link: LinkKey, on: bool) {
         let luck = self.rng.random();
         let Some(peer) = self.peers.get_mut(&link).filter(|peer| peer.interested != on) else {
             return;
@@ -180,7 +180,7 @@ impl Choker {
 
     /// We have every piece: nothing comes back, so peers take turns instead of being ranked by what
     /// they give.
-    pub fn seeding(&mut self, on: bool) {
+    pub fn set_seeding(&mut self, on: bool) {
         self.seeding = on;
     }
 

@@ -5,17 +5,17 @@
 //!
 //! What is sent is paced block by block, where it is written ([`upload`](crate::swarm::link::limiter::upload)); what is received is
 //! paced by when it is asked for ([`download`](crate::swarm::link::limiter::download)), so that nothing fills buffers on the way and the
-//! windows of the links stay honest. Both are made of a pure half ([`turns`], [`held`]), which
+//! windows of the links stay honest. Both are made of a pure half ([`send_queue`], [`request_queue`]), which
 //! decides who is next and when, and a thin one with locks and threads. Without limits each costs
 //! one relaxed load where it is asked.
 //!
 //! A bucket may be overdrawn by a portion and is then left alone until it is full enough again: so
 //! a portion need not fit into it, and the rate is right over time whatever the portions are.
 
-pub(crate) mod held;
+pub(crate) mod request_queue;
+pub(crate) mod send_queue;
 #[cfg(test)]
 mod tests;
-pub(crate) mod turns;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,15 +27,6 @@ use crate::types::Rate;
 const BURST: f64 = 0.1;
 /// Flows remembered before those that are owed nothing are forgotten.
 const FLOWS_MAX: usize = 256;
-
-/// What the whole engine may move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// Bytes of blocks sent a second, to all together.
-    pub upload: Option<Rate>,
-    /// Bytes of blocks asked for a second, of all together.
-    pub download: Option<Rate>,
-}
 
 /// Bytes that may go at a rate, or at will. Times are durations since any fixed start.
 #[derive(Debug, Clone, Copy)]

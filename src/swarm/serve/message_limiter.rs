@@ -30,22 +30,22 @@ const HAVES_MIN: u64 = 256;
 
 /// What a peer has made use of.
 #[derive(Debug)]
-pub(crate) struct Manners {
-    tickets: Pace,
-    chatter: Pace,
+pub(crate) struct MessageLimiter {
+    tickets: EventLimiter,
+    chatter: EventLimiter,
     haves_left: u64,
     parts_left: u64,
 }
 
-impl Manners {
+impl MessageLimiter {
     /// For a link about a file of so many pieces.
     pub(crate) fn new(piece_count: u32) -> Self {
         let pieces = u64::from(piece_count);
         // A piece has as many bytes in the one as in the other.
         let parts = (pieces * Sha1Digest::LEN as u64).div_ceil(METADATA_PART_LEN as u64) + 1;
         Self {
-            tickets: Pace::new(TICKETS),
-            chatter: Pace::new(CHATTER),
+            tickets: EventLimiter::new(TICKETS),
+            chatter: EventLimiter::new(CHATTER),
             haves_left: HAVES_FACTOR * pieces + HAVES_MIN,
             parts_left: PARTS_FACTOR * 2 * parts + PARTS_MIN,
         }
@@ -55,7 +55,7 @@ impl Manners {
     ///
     /// # Errors
     /// In what way it is too much.
-    pub(crate) fn heard(
+    pub(crate) fn count(
         &mut self,
         message: &PeerMessage,
         now: Instant,
@@ -72,7 +72,7 @@ impl Manners {
     }
 
     /// Counts a request that was refused.
-    pub(crate) fn refused(&mut self, now: Instant) -> Result<(), &'static str> {
+    pub(crate) fn count_refusal(&mut self, now: Instant) -> Result<(), &'static str> {
         if self.chatter.take(now) {
             Ok(())
         } else {
@@ -81,12 +81,12 @@ impl Manners {
     }
 
     /// Counts a request for a part of the metainfo or of the chaining values.
-    pub(crate) fn part_asked(&mut self) -> Result<(), &'static str> {
+    pub(crate) fn count_part(&mut self) -> Result<(), &'static str> {
         take(&mut self.parts_left, "it asks for the metainfo again and again")
     }
 
     /// Counts a newer ticket, before it is looked at.
-    pub(crate) fn ticket_shown(&mut self, now: Instant) -> Result<(), &'static str> {
+    pub(crate) fn count_ticket(&mut self, now: Instant) -> Result<(), &'static str> {
         if self.tickets.take(now) { Ok(()) } else { Err("it shows one ticket after the other") }
     }
 }
@@ -98,7 +98,7 @@ fn take(left: &mut u64, otherwise: &'static str) -> Result<(), &'static str> {
 
 /// So many at once, and so many a second.
 #[derive(Debug)]
-struct Pace {
+struct EventLimiter {
     burst: u32,
     /// Time from one to the next, in the long run.
     gap: Duration,
@@ -106,7 +106,7 @@ struct Pace {
     full_at: Option<Instant>,
 }
 
-impl Pace {
+impl EventLimiter {
     fn new((burst, per_second): (u32, u32)) -> Self {
         Self { burst, gap: Duration::from_secs(1) / per_second, full_at: None }
     }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_pace_allows_a_burst_and_then_its_rate() {
-        let (mut pace, start) = (Pace::new((3, 2)), Instant::now());
+        let (mut pace, start) = (EventLimiter::new((3, 2)), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(
             (0..5).map(|_| pace.take(at(0))).collect::<Vec<_>>(),
@@ -142,16 +142,16 @@ mod tests {
 
     #[test]
     fn an_honest_peer_is_never_too_much_and_a_flood_is() {
-        let (mut manners, now) = (Manners::new(100), Instant::now());
+        let (mut limiter, now) = (MessageLimiter::new(100), Instant::now());
         for piece in 0..100 {
-            assert!(manners.heard(&PeerMessage::Have(piece), now).is_ok());
-            assert!(piece >= 60 || manners.part_asked().is_ok());
-            assert!(manners.heard(&PeerMessage::Request { piece, begin: 0, len: 1 }, now).is_ok());
+            assert!(limiter.count(&PeerMessage::Have(piece), now).is_ok());
+            assert!(piece >= 60 || limiter.count_part().is_ok());
+            assert!(limiter.count(&PeerMessage::Request { piece, begin: 0, len: 1 }, now).is_ok());
         }
-        assert!((0..1_000).any(|_| manners.heard(&PeerMessage::Have(1), now).is_err()));
-        assert!((0..100).any(|_| manners.part_asked().is_err()));
-        assert!((0..10).any(|_| manners.ticket_shown(now).is_err()));
-        assert!((0..30_000).any(|_| manners.heard(&PeerMessage::Interested, now).is_err()));
-        assert!(manners.refused(now).is_err());
+        assert!((0..1_000).any(|_| limiter.count(&PeerMessage::Have(1), now).is_err()));
+        assert!((0..100).any(|_| limiter.count_part().is_err()));
+        assert!((0..10).any(|_| limiter.count_ticket(now).is_err()));
+        assert!((0..30_000).any(|_| limiter.count(&PeerMessage::Interested, now).is_err()));
+        assert!(limiter.count_refusal(now).is_err());
     }
 }

@@ -8,4 +8,5 @@ pub(crate) mod limiter;
 pub(crate) mod message_limiter;
 pub(crate) mod order;
 pub(crate) mod super_seeding;
+pub(crate) mod uploads;
 pub(crate) mod width;

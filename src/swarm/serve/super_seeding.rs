@@ -37,7 +37,7 @@ const PROBES_MAX: u32 = 256;
 
 /// Proposes different pieces to different leechers.
 #[derive(Debug)]
-pub struct Spreader {
+pub struct SuperSeeder {
     geometry: Geometry,
     spread: Buckets,
     takers: BTreeMap<LinkKey, Taker>,
@@ -62,7 +62,7 @@ impl Taker {
     }
 }
 
-impl Spreader {
+impl SuperSeeder {
     /// Makes a spreader for a file we have whole.
     pub fn new(geometry: Geometry, seed: u64) -> Self {
         let mut spread = Buckets::new(geometry.piece_count());
@@ -141,7 +141,7 @@ impl Spreader {
     }
 
     /// We stopped serving the peer: what it has not asked for is free for others. What it asked for
-    /// may be with it already; each request that is rejected is told by [`Spreader::withdrawn`].
+    /// may be with it already; each request that is rejected is told by [`SuperSeeder::withdrawn`].
     pub fn choked(&mut self, link: LinkKey) {
         if let Some(taker) = self.takers.get_mut(&link) {
             taker.unchoked = false;
@@ -230,8 +230,9 @@ impl Spreader {
 mod tests {
     use super::*;
 
-    fn spreader(pieces: u64, takers: u64) -> Spreader {
-        let mut spreader = Spreader::new(Geometry::new(pieces * (16 << 10), 16 << 10).unwrap(), 7);
+    fn spreader(pieces: u64, takers: u64) -> SuperSeeder {
+        let mut spreader =
+            SuperSeeder::new(Geometry::new(pieces * (16 << 10), 16 << 10).unwrap(), 7);
         for link in (0..takers).map(LinkKey) {
             spreader.join(link);
             spreader.unchoked(link);

@@ -385,7 +385,7 @@ impl Run {
 
     fn pause(&mut self) {
         self.paused = !self.paused;
-        self.download.paused(self.paused);
+        self.download.set_paused(self.paused);
     }
 
     fn advance(&mut self, by: Duration) {

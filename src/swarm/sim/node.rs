@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::{
     Action, BlockFate, Choke, Choker, ChokerOptions, Download, LinkKey, LinkTraits, Options,
-    Spreader, UploadOrder,
+    SuperSeeder, UploadOrder,
 };
 use crate::types::{Bitfield, Geometry, PieceIndex, Span, UserId};
 
@@ -30,7 +30,7 @@ pub(super) struct Node {
     geometry: Geometry,
     pub(super) choker: Choker,
     pub(super) order: UploadOrder,
-    pub(super) spreader: Option<Spreader>,
+    pub(super) spreader: Option<SuperSeeder>,
     /// What was asked for on each link and has not come.
     asked: BTreeMap<LinkKey, Vec<Span>>,
     /// Messages to send.
@@ -53,13 +53,13 @@ impl Node {
         let count = geometry.piece_count();
         let have = if seeder { Bitfield::full(count) } else { Bitfield::empty(count) };
         let mut choker = Choker::new(choker, seed);
-        choker.seeding(seeder);
+        choker.set_seeding(seeder);
         Self {
             download: Download::new(geometry, have, options, seed),
             geometry,
             choker,
             order: UploadOrder::new(),
-            spreader: (seeder && suggests).then(|| Spreader::new(geometry, seed)),
+            spreader: (seeder && suggests).then(|| SuperSeeder::new(geometry, seed)),
             asked: BTreeMap::new(),
             outbox: Vec::new(),
             to_hash: Vec::new(),
@@ -104,7 +104,7 @@ impl Node {
                     spreader.peer_have(link, piece);
                 }
             }
-            Message::Interested(on) => self.choker.interested(now, link, on),
+            Message::Interested(on) => self.choker.set_interested(now, link, on),
             Message::Choked(true) => self.download.choked(now, link),
             Message::Choked(false) => self.download.unchoked(now, link),
             Message::Request(span) => self.requested(now, link, span),
@@ -193,7 +193,7 @@ impl Node {
                 if choked { spreader.choked(link) } else { spreader.unchoked(link) }
             }
         }
-        while let Some((link, piece)) = self.spreader.as_mut().and_then(Spreader::poll) {
+        while let Some((link, piece)) = self.spreader.as_mut().and_then(SuperSeeder::poll) {
             self.outbox.push((link, Message::Suggest(piece)));
         }
     }
@@ -212,7 +212,7 @@ impl Node {
             Action::Ban(link) => panic!("nobody sends bad data here, and yet {link:?} is banned"),
             Action::Complete => {
                 self.completed.get_or_insert(now);
-                self.choker.seeding(true);
+                self.choker.set_seeding(true);
             }
         }
     }

@@ -2,7 +2,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::swarm::api::SeedSpec;
-use crate::swarm::disk::seed_files::{OpenFiles, SeedError};
+use crate::swarm::disk::seed_files::{SeedError, SeedFiles};
 use crate::types::{Geometry, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
@@ -168,7 +168,7 @@ fn another_file_in_the_place_of_a_shared_one_is_never_read() {
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     }
     let seed = crate::swarm::hash_file(&path, &mut |_| true).unwrap().seed;
-    let files = OpenFiles::new(3);
+    let files = SeedFiles::new(3);
     let read = || {
         let mut bytes = [0; 10];
         files.read(HASH, &seed, &mut bytes, 0).map(|()| bytes[0])
@@ -181,7 +181,7 @@ fn another_file_in_the_place_of_a_shared_one_is_never_read() {
     fs::copy(&other, &path).unwrap();
     File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     assert_eq!(read().unwrap(), b'a');
-    files.forget(HASH);
+    files.close(HASH);
     assert!(matches!(read(), Err(SeedError::Changed)), "another file of that length and time");
     for link in [&other, &kept] {
         fs::remove_file(&path).unwrap();
@@ -198,7 +198,7 @@ fn another_file_in_the_place_of_a_shared_one_is_never_read() {
 #[test]
 fn few_shared_files_are_open_and_a_changed_one_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
-    let files = OpenFiles::new(3);
+    let files = SeedFiles::new(3);
     let spec = |number: u8| {
         let path = directory.path().join(number.to_string());
         fs::write(&path, [number; 100]).unwrap();

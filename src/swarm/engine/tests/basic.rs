@@ -112,18 +112,18 @@ fn a_download_begun_right_after_a_cancel_is_not_forgotten() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
     let data = noise(8 << 20, 6);
     let facts = seeder.share("again", &data);
-    let inner = &leecher.engine.inner;
+    let torrents = &leecher.engine.torrents;
     let first = leecher.fetch(&facts, &[&seeder]);
     eventually("it is linked", || leecher.engine.link_count() > 0);
-    let old = inner.torrent(facts.info_hash).unwrap();
+    let old = torrents.get(facts.info_hash).unwrap();
     // Until the timer has looked, it is still one for which time passes, with links or without.
     assert!(first.cancel());
     let again = leecher.fetch(&facts, &[&seeder]);
-    let new = inner.torrent(facts.info_hash).unwrap();
+    let new = torrents.get(facts.info_hash).unwrap();
     assert!(!Arc::ptr_eq(&old, &new));
-    old.rest(&old.state.lock());
+    old.deactivate();
     assert!(
-        inner.active().iter().any(|torrent| Arc::ptr_eq(torrent, &new)),
+        torrents.active().iter().any(|torrent| Arc::ptr_eq(torrent, &new)),
         "no time passes for it"
     );
     leecher.assert_complete(&again, &data);
@@ -205,13 +205,13 @@ fn time_passes_only_for_files_that_have_something_to_do() {
     let shared: Vec<_> = (0..100)
         .map(|number| seeder.share(&format!("idle {number}"), &noise(1000, number)))
         .collect();
-    assert_eq!(seeder.engine.inner.active().len(), 0);
+    assert_eq!(seeder.engine.torrents.active().len(), 0);
     let data = noise(3 << 20, 200);
     let facts = seeder.share("wanted", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
     leecher.assert_complete(&transfer, &data);
     eventually("both rest", || {
-        [&seeder, &leecher].iter().all(|station| station.engine.inner.active().is_empty())
+        [&seeder, &leecher].iter().all(|station| station.engine.torrents.active().is_empty())
     });
     let again = leecher.fetch(&shared[7], &[&seeder]);
     leecher.assert_complete(&again, &noise(1000, 7));
@@ -224,7 +224,7 @@ fn a_download_that_was_given_up_is_forgotten() {
     seeder.stop();
     let transfer = leecher.fetch(&facts, &[&seeder]);
     eventually("it waits for somebody", || transfer.status().state != TransferState::Checking);
-    assert_eq!(leecher.engine.inner.active().len(), 1);
+    assert_eq!(leecher.engine.torrents.active().len(), 1);
     assert!(transfer.cancel());
-    eventually("it is forgotten", || leecher.engine.inner.active().is_empty());
+    eventually("it is forgotten", || leecher.engine.torrents.active().is_empty());
 }

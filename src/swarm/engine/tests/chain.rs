@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::evil::{Peer, fetch_from, hashed, seed};
 use super::harness::*;
 use super::raw::*;
-use crate::swarm::engine::session::CHAIN_ID;
+use crate::swarm::link::handshake::CHAIN_ID;
 use crate::swarm::{DownloadSpec, EngineEvent, SeedSpec, TransferState};
 use crate::types::{Bitfield, ChainingValues, FileFacts, Sha1Digest};
 use crate::wire::peer::{

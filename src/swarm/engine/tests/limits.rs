@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::*;
 use crate::swarm::disk::part_file::SystemDisk;
-use crate::swarm::{EngineConfig, Limits, TransferState};
+use crate::swarm::{EngineConfig, Limits, Transfer, TransferState};
 use crate::types::Rate;
 
 const MB: u64 = 1_000_000;
@@ -71,7 +71,10 @@ fn what_is_fetched_keeps_to_the_limit_of_all_and_to_its_own() {
     leecher.engine.set_limits(Limits::default());
     let forgotten = || {
         all.set_limit(rate(MB));
-        !own.torrent.is_paced() && !all.torrent.is_paced()
+        let limits = |download: &Transfer| {
+            download.torrent.services.limiter.download.limits(download.info_hash())
+        };
+        !limits(&own) && !limits(&all)
     };
     eventually("nothing is left of the limit of a download that is over", forgotten);
     assert!(begun.elapsed() >= least(8 << 20, 5 * MB), "{:?}", begun.elapsed());

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::harness::*;
 use super::raw::*;
 use crate::swarm::disk::part_file::Disk;
-use crate::swarm::engine::session::METADATA_ID;
+use crate::swarm::link::handshake::METADATA_ID;
 use crate::swarm::{DownloadSpec, LocalCopy, TransferState, hash_file, hash_file_as, stamp_of};
 use crate::types::FileFacts;
 use crate::wire::peer::{MetadataMessage, PeerMessage, read_message};

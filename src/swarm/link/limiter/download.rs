@@ -1,32 +1,31 @@
-//! The limit of what is received: requests that a download has chosen are held here until they may
-//! go.
+//! The limit of what is received: requests that a download has chosen wait here until they may be
+//! sent.
 //!
-//! **Invariant:** a request that is held counts as sent for the download, and is wanted from the
-//! link; it goes, or is taken back like any other. While it is held its chunk is not late.
+//! **Invariant:** a request that waits counts as sent for the download, and is wanted from the
+//! link; it is sent, or taken back like any other. While it waits, its chunk is not late.
 //!
-//! The thread "posse-pace" sends what was held when its time has come, and has downloads choose
-//! more; it sleeps while nothing is held.
+//! The thread "posse-pace" ([`DownloadLimiter::run`]) sends requests when their time has come, and
+//! sleeps while none waits. All other methods may be called under a torrent's lock.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use parking_lot::Mutex;
 
+use crate::net::Stop;
 use crate::swarm::Download;
-use crate::swarm::engine::Inner;
-use crate::swarm::engine::torrent::Torrent;
 use crate::swarm::link::Link;
-use crate::swarm::serve::limiter::held::{Held, Next};
+use crate::swarm::serve::limiter::request_queue::{NextRequest, RequestQueue};
 use crate::types::{InfoHash, Rate, Span};
 
-/// Shortest sleep: what may go a little later goes together.
+/// Shortest sleep: what may be sent a little later is sent together.
 const SLEEP_MIN: Duration = Duration::from_millis(2);
-/// Longest sleep while something is held.
+/// Longest sleep while a request waits.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Requests sent before downloads are asked for more.
+/// Requests sent before downloads choose more.
 const BATCH: usize = 64;
 
 /// A request that waits.
@@ -36,172 +35,167 @@ struct Request {
 }
 
 impl Request {
-    fn lives(&self) -> bool {
+    fn is_live(&self) -> bool {
         !self.link.is_closed() && self.link.wants_block(self.span)
     }
 }
 
-/// The limits.
-pub(crate) struct DownloadPace {
-    limited: AtomicBool,
+/// The limits of all downloads together and of each.
+pub(crate) struct DownloadLimiter {
+    is_active: AtomicBool,
     epoch: Instant,
-    held: Mutex<Held<Request>>,
+    queue: Mutex<RequestQueue<Request>>,
     /// Holds a token while the thread has something to look at.
     wake: Sender<()>,
     woken: Receiver<()>,
 }
 
-impl DownloadPace {
+impl DownloadLimiter {
     pub(crate) fn new(rate: Option<Rate>) -> Self {
         let (wake, woken) = bounded(1);
-        let limited = AtomicBool::new(rate.is_some());
-        Self { limited, epoch: Instant::now(), held: Mutex::new(Held::new(rate)), wake, woken }
+        Self {
+            is_active: AtomicBool::new(rate.is_some()),
+            epoch: Instant::now(),
+            queue: Mutex::new(RequestQueue::new(rate)),
+            wake,
+            woken,
+        }
     }
 
-    /// Tells whether anything is limited.
-    fn is_limited(&self) -> bool {
-        self.limited.load(Ordering::Relaxed)
-    }
-
-    /// Sets another limit of all together, or none.
+    /// Sets the limit of all downloads together, or none.
     pub(crate) fn set_rate(&self, rate: Option<Rate>) {
-        self.change(|held, now| held.set_rate(now, rate));
+        self.change(|queue, now| queue.set_rate(now, rate));
     }
 
-    /// Sets another limit of one download, or none.
+    /// Sets the limit of one download, or none.
     pub(crate) fn set_limit(&self, info_hash: InfoHash, rate: Option<Rate>) {
-        self.change(|held, now| held.set_limit(now, info_hash, rate));
+        self.change(|queue, now| queue.set_limit(now, info_hash, rate));
     }
 
-    fn change(&self, change: impl FnOnce(&mut Held<Request>, Duration)) {
-        let mut held = self.held.lock();
-        change(&mut held, self.epoch.elapsed());
-        // What is held goes on being paced, by no limit at all, until it is gone.
-        self.limited.store(held.is_any_limited(), Ordering::Relaxed);
-        drop(held);
+    /// Forgets the limit of a download that is over.
+    pub(crate) fn forget(&self, info_hash: InfoHash) {
+        if self.is_active() {
+            self.set_limit(info_hash, None);
+        }
+    }
+
+    /// Returns the limit that holds up requests of the download now.
+    pub(crate) fn holding(&self, info_hash: InfoHash) -> Option<Rate> {
+        let queue = self.queue.lock();
+        queue.of(info_hash).next().and_then(|_| queue.rate_of(info_hash))
+    }
+
+    /// Tells whether requests of the download may have to wait.
+    pub(crate) fn limits(&self, info_hash: InfoHash) -> bool {
+        self.is_active() && self.queue.lock().is_limited(info_hash)
+    }
+
+    /// Tells whether the download may choose something more to ask for.
+    pub(crate) fn has_room(&self, info_hash: InfoHash) -> bool {
+        !self.is_active() || self.queue.lock().has_room(info_hash, Request::is_live)
+    }
+
+    /// Asks a link for blocks, or has the requests wait until they may be sent.
+    pub(crate) fn request(&self, info_hash: InfoHash, link: &Arc<Link>, spans: &[Span]) {
+        link.want(spans);
+        match self.is_active() {
+            true => self.send_or_queue(info_hash, link, spans),
+            false => link.ask(spans),
+        }
+    }
+
+    /// Tells a download on which links requests wait here: what they bring is not late.
+    pub(crate) fn note_held(&self, info_hash: InfoHash, now: Duration, download: &mut Download) {
+        if self.is_active() {
+            let links: BTreeSet<_> =
+                self.queue.lock().of(info_hash).map(|request| request.link.key).collect();
+            links.into_iter().for_each(|link| download.held_back(now, link));
+        }
+    }
+
+    /// Sends requests when their time has come, until the engine stops. Calls `choose_more` for
+    /// each download that has room again.
+    ///
+    /// # Blocking
+    /// Until the engine stops.
+    pub(crate) fn run(&self, stop: &Stop, choose_more: impl Fn(InfoHash)) {
+        let mut ready = Vec::new();
+        loop {
+            let sleep = self.take_ready(&mut self.queue.lock(), &mut ready);
+            let mut downloads = BTreeSet::new();
+            for (info_hash, Request { link, span }) in ready.drain(..) {
+                link.ask_if_wanted(span);
+                downloads.insert(info_hash);
+            }
+            downloads.into_iter().for_each(&choose_more);
+            select! {
+                recv(self.woken) -> _ => {}
+                recv(stop.channel()) -> _ => return,
+                recv(sleep.map_or_else(never, after)) -> _ => {}
+            }
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        self.is_active.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut RequestQueue<Request>, Duration)) {
+        let mut queue = self.queue.lock();
+        change(&mut queue, self.epoch.elapsed());
+        // Requests that wait still pass through the queue when there is no limit any more.
+        self.is_active.store(queue.is_any_limited(), Ordering::Relaxed);
+        drop(queue);
         self.wake();
     }
 
     fn wake(&self) {
-        // If a token is there, it is about to look.
+        // A token that is there already is about to be taken.
         let _ = self.wake.try_send(());
     }
 
-    /// The limit that holds up requests of the download now.
-    pub(crate) fn holding(&self, info_hash: InfoHash) -> Option<Rate> {
-        let held = self.held.lock();
-        held.of(info_hash).next().and_then(|_| held.rate_of(info_hash))
-    }
-
-    /// Sends what is held when its time has come, until the engine stops.
-    pub(crate) fn run(&self, engine: &Inner) {
-        let mut ready = Vec::new();
-        let mut hungry = BTreeSet::new();
-        loop {
-            let sleep = self.take_ready(&mut self.held.lock(), &mut ready);
-            for (info_hash, Request { link, span }) in ready.drain(..) {
-                link.ask_if_wanted(span);
-                hungry.insert(info_hash);
-            }
-            for torrent in std::mem::take(&mut hungry)
-                .into_iter()
-                .filter_map(|info_hash| engine.torrent(info_hash))
-            {
-                torrent.drive(&mut torrent.state.lock());
-            }
-            let wait = |sleep| crossbeam_channel::after(sleep);
-            select! {
-                recv(self.woken) -> _ => {}
-                recv(engine.stop.channel()) -> _ => return,
-                recv(sleep.map_or_else(crossbeam_channel::never, wait)) -> _ => {}
-            }
-        }
-    }
-
-    fn ask_or_hold(&self, info_hash: InfoHash, link: &Arc<Link>, spans: &[Span]) {
-        let mut held = self.held.lock();
-        if !held.is_limited(info_hash) {
-            drop(held);
+    fn send_or_queue(&self, info_hash: InfoHash, link: &Arc<Link>, spans: &[Span]) {
+        let mut queue = self.queue.lock();
+        if !queue.is_limited(info_hash) {
+            drop(queue);
             return link.ask(spans);
         }
-        let nobody_waits = held.is_empty();
+        let was_empty = queue.is_empty();
         for &span in spans {
-            held.push(info_hash, u64::from(span.len), Request { link: link.clone(), span });
+            queue.push(info_hash, u64::from(span.len), Request { link: link.clone(), span });
         }
         let mut ready = Vec::new();
-        if nobody_waits {
-            // What may go at once need not wait for the thread to wake.
-            self.take_ready(&mut held, &mut ready);
+        if was_empty {
+            // What may be sent at once need not wait for the thread. It is all of this link.
+            self.take_ready(&mut queue, &mut ready);
         }
-        let waits = !held.is_empty();
-        drop(held);
-        // Nobody else waited: they are all of this link.
+        let is_empty = queue.is_empty();
+        drop(queue);
         link.ask(&ready.iter().map(|(_, request)| request.span).collect::<Vec<_>>());
-        if waits {
+        if !is_empty {
             self.wake();
         }
     }
 
-    /// Takes what may go now; returns how long to sleep, or none if nothing is held.
+    /// Takes what may be sent now; returns how long to sleep, or `None` if no request waits.
     fn take_ready(
         &self,
-        held: &mut Held<Request>,
+        queue: &mut RequestQueue<Request>,
         ready: &mut Vec<(InfoHash, Request)>,
     ) -> Option<Duration> {
         while ready.len() < BATCH {
             let now = self.epoch.elapsed();
-            match held.next(now, Request::lives) {
-                Next::Send(info_hash, request) => ready.push((info_hash, request)),
-                Next::At(at) => return Some(at.saturating_sub(now).clamp(SLEEP_MIN, SLEEP_MAX)),
-                Next::Nothing => {
-                    self.limited.store(held.is_any_limited(), Ordering::Relaxed);
+            match queue.next(now, Request::is_live) {
+                NextRequest::Send(info_hash, request) => ready.push((info_hash, request)),
+                NextRequest::At(at) => {
+                    return Some(at.saturating_sub(now).clamp(SLEEP_MIN, SLEEP_MAX));
+                }
+                NextRequest::Nothing => {
+                    self.is_active.store(queue.is_any_limited(), Ordering::Relaxed);
                     return None;
                 }
             }
         }
         Some(Duration::ZERO)
-    }
-}
-
-impl Torrent {
-    /// Asks a link for blocks, or holds the requests until they may go. Called under the torrent's
-    /// lock.
-    pub(crate) fn request(&self, link: &Arc<Link>, spans: &[Span]) {
-        let pace = &self.engine.pace.download;
-        link.want(spans);
-        match pace.is_limited() {
-            true => pace.ask_or_hold(self.info_hash, link, spans),
-            false => link.ask(spans),
-        }
-    }
-
-    /// Tells whether requests of the download may have to wait.
-    pub(crate) fn is_paced(&self) -> bool {
-        let pace = &self.engine.pace.download;
-        pace.is_limited() && pace.held.lock().is_limited(self.info_hash)
-    }
-
-    /// The download is over: its own limit is forgotten. Called under the torrent's lock.
-    pub(crate) fn unlimit(&self) {
-        let pace = &self.engine.pace.download;
-        if pace.is_limited() {
-            pace.set_limit(self.info_hash, None);
-        }
-    }
-
-    /// Tells whether the download may choose something more to ask for.
-    pub(crate) fn may_ask(&self) -> bool {
-        let pace = &self.engine.pace.download;
-        !pace.is_limited() || pace.held.lock().has_room(self.info_hash, Request::lives)
-    }
-
-    /// What waits here is not late. Called a few times a second, under the torrent's lock.
-    pub(crate) fn note_held(&self, download: &mut Download, now: Duration) {
-        let pace = &self.engine.pace.download;
-        if pace.is_limited() {
-            let links: BTreeSet<_> =
-                pace.held.lock().of(self.info_hash).map(|request| request.link.key).collect();
-            links.into_iter().for_each(|link| download.held_back(now, link));
-        }
     }
 }

@@ -1,8 +1,8 @@
-//! The limit of what is sent, where it is sent: link writers wait here for their turn.
+//! The limit of what is sent: the links' writers wait here for a lease to send a message.
 //!
-//! **Invariant:** while a limit is set, no byte of a block is written that [`Turns`] has not given;
-//! a link that is closed stops waiting within [`LOOK`], and a changed limit counts for whoever
-//! waits already.
+//! **Invariant:** while a limit is set, no byte of a block is written that [`SendQueue`] has not
+//! granted; a writer whose link is closed stops waiting within [`LOOK`], and a changed limit counts
+//! for the writers that wait already.
 //!
 //! Runs on the links' writer threads and blocks them. Until the first byte of a block is written,
 //! other messages of the link are sent meanwhile.
@@ -15,41 +15,40 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::swarm::engine::torrent::Torrent;
 use crate::swarm::link::Link;
-use crate::swarm::serve::limiter::turns::{Ticket, Turns};
+use crate::swarm::serve::limiter::send_queue::{SendQueue, SenderId};
 use crate::types::{DeviceId, Rate};
 
-/// How often one who waits looks whether its link is over, and sends what else is to be sent.
+/// How often a writer that waits looks whether its link is closed, and sends other messages.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The limit.
-pub(crate) struct UploadPace {
+/// The limit of all links together.
+pub(crate) struct UploadLimiter {
     limited: AtomicBool,
     epoch: Instant,
     state: Mutex<State>,
 }
 
 struct State {
-    turns: Turns,
-    sleepers: BTreeMap<Ticket, Arc<Condvar>>,
+    queue: SendQueue,
+    sleepers: BTreeMap<SenderId, Arc<Condvar>>,
 }
 
-/// A turn to send one message; over when dropped.
-pub(crate) struct Turn<'a> {
-    /// None while nothing is limited.
-    paced: Option<Paced<'a>>,
+/// The right to send one message; over when dropped.
+pub(crate) struct SendLease<'a> {
+    /// `None` while nothing is limited.
+    granted: Option<Grant<'a>>,
 }
 
-struct Paced<'a> {
-    pace: &'a UploadPace,
-    ticket: Ticket,
+struct Grant<'a> {
+    limiter: &'a UploadLimiter,
+    id: SenderId,
     batch_len: u64,
 }
 
-impl UploadPace {
+impl UploadLimiter {
     pub(crate) fn new(rate: Option<Rate>) -> Self {
-        let state = State { turns: Turns::new(rate), sleepers: BTreeMap::new() };
+        let state = State { queue: SendQueue::new(rate), sleepers: BTreeMap::new() };
         Self {
             limited: AtomicBool::new(rate.is_some()),
             epoch: Instant::now(),
@@ -65,53 +64,54 @@ impl UploadPace {
     /// Sets another limit, or none.
     pub(crate) fn set_rate(&self, rate: Option<Rate>) {
         let mut state = self.state.lock();
-        state.turns.set_rate(self.epoch.elapsed(), rate);
+        state.queue.set_rate(self.epoch.elapsed(), rate);
         self.limited.store(rate.is_some(), Ordering::Relaxed);
         state.sleepers.values().for_each(|sleeper| _ = sleeper.notify_one());
     }
 
-    /// Waits for a turn to send a message of about `len` bytes; `meanwhile` is called now and then,
-    /// and ends the waiting with an error.
-    fn wait_turn(
+    /// Waits for the right to send a message of about `len` bytes. `meanwhile` is called now and
+    /// then; its error ends the waiting.
+    ///
+    /// # Blocking
+    /// As long as the limit says.
+    pub(crate) fn acquire(
         &self,
         device: DeviceId,
         len: u64,
         meanwhile: &mut dyn FnMut() -> io::Result<()>,
-    ) -> io::Result<Turn<'_>> {
+    ) -> io::Result<SendLease<'_>> {
         if !self.is_limited() {
-            return Ok(Turn { paced: None });
+            return Ok(SendLease { granted: None });
         }
         let mut state = self.state.lock();
-        let ticket = state.turns.join(device, len);
-        state.sleepers.insert(ticket, Arc::default());
-        // From here on it is dropped with the turn, whatever happens.
-        let mut turn = Turn { paced: Some(Paced { pace: self, ticket, batch_len: 0 }) };
-        let waited = self.wait(&mut state, ticket, meanwhile);
-        state.turns.begin(self.epoch.elapsed(), ticket);
-        if let Some(paced) = &mut turn.paced {
-            paced.batch_len = state.turns.batch_len();
-        }
+        let id = state.queue.join(device, len);
+        state.sleepers.insert(id, Arc::default());
+        // Dropping it takes the sender out of the queue again, also after an error.
+        let mut grant = Grant { limiter: self, id, batch_len: 0 };
+        let waited = self.wait(&mut state, id, meanwhile);
+        state.queue.begin(self.epoch.elapsed(), id);
+        grant.batch_len = state.queue.batch_len();
         drop(state);
-        waited.map(|()| turn)
+        waited.map(|()| SendLease { granted: Some(grant) })
     }
 
-    /// Waits until it is the ticket's turn.
+    /// Waits until the sender is next.
     fn wait(
         &self,
         state: &mut MutexGuard<'_, State>,
-        ticket: Ticket,
+        id: SenderId,
         meanwhile: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<()> {
-        let sleeper = state.sleepers.get(&ticket).cloned().unwrap_or_default();
+        let sleeper = state.sleepers.get(&id).cloned().unwrap_or_default();
         let mut look = Instant::now() + LOOK;
         loop {
             let now = self.epoch.elapsed();
-            let until = match state.turns.next(now) {
+            let until = match state.queue.next(now) {
                 _ if !self.is_limited() => return Ok(()),
-                Some((next, at)) if next == ticket && at <= now => return Ok(()),
-                Some((next, at)) if next == ticket => look.min(self.epoch + at),
+                Some((next, at)) if next == id && at <= now => return Ok(()),
+                Some((next, at)) if next == id => look.min(self.epoch + at),
                 Some((next, _)) => {
-                    // Whoever is next waits for its time; it may not have known that it is.
+                    // It may not know yet that it is next.
                     state.sleepers.get(&next).inspect(|sleeper| _ = sleeper.notify_one());
                     look
                 }
@@ -119,12 +119,12 @@ impl UploadPace {
             };
             sleeper.wait_until(state, until);
             if Instant::now() >= look {
-                // It may write, to somebody who takes nothing: nobody waits for that.
+                // It may block in a write meanwhile: the others do not wait for that.
                 let now = self.epoch.elapsed();
-                state.turns.leave_for(now, ticket);
+                state.queue.leave_for(now, id);
                 state.wake_next(now);
                 let done = MutexGuard::unlocked(state, &mut *meanwhile);
-                state.turns.back(ticket);
+                state.queue.back(id);
                 done?;
                 look = Instant::now() + LOOK;
             }
@@ -133,20 +133,20 @@ impl UploadPace {
 }
 
 impl State {
-    /// Wakes whoever is next.
+    /// Wakes the sender that is next.
     fn wake_next(&self, now: Duration) {
-        if let Some((next, _)) = self.turns.next(now) {
+        if let Some((next, _)) = self.queue.next(now) {
             self.sleepers.get(&next).inspect(|sleeper| _ = sleeper.notify_one());
         }
     }
 }
 
-impl Turn<'_> {
+impl SendLease<'_> {
     /// Bytes of blocks to gather into the message, if more than one fits, at most `most`.
     pub(crate) fn batch_len(&self, most: u32) -> u32 {
-        self.paced
+        self.granted
             .as_ref()
-            .map_or(most, |paced| u32::try_from(paced.batch_len).unwrap_or(u32::MAX).min(most))
+            .map_or(most, |grant| u32::try_from(grant.batch_len).unwrap_or(u32::MAX).min(most))
     }
 
     /// Sends the message, as fast as it may go.
@@ -159,20 +159,20 @@ impl Turn<'_> {
         message: &[u8],
         send: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let Some(Paced { pace, ticket, .. }) = &self.paced else { return send(message) };
+        let Some(Grant { limiter, id, .. }) = &self.granted else { return send(message) };
         let mut rest = message;
         while !rest.is_empty() {
-            let mut state = pace.state.lock();
-            state.turns.again(*ticket, rest.len() as u64);
-            pace.wait(&mut state, *ticket, &mut || if_open(link))?;
-            let now = pace.epoch.elapsed();
-            let given = match pace.is_limited() {
-                true => usize::try_from(state.turns.take(now, *ticket)).unwrap_or(usize::MAX),
+            let mut state = limiter.state.lock();
+            state.queue.again(*id, rest.len() as u64);
+            limiter.wait(&mut state, *id, &mut || link.check_open())?;
+            let now = limiter.epoch.elapsed();
+            let given = match limiter.is_limited() {
+                true => usize::try_from(state.queue.take(now, *id)).unwrap_or(usize::MAX),
                 false => rest.len(),
             };
             state.wake_next(now);
             drop(state);
-            if_open(link)?;
+            link.check_open()?;
             let (portion, left) = rest.split_at(given.min(rest.len()));
             send(portion)?;
             rest = left;
@@ -181,41 +181,12 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Paced<'_> {
+impl Drop for Grant<'_> {
     fn drop(&mut self) {
-        let mut state = self.pace.state.lock();
-        state.turns.leave(self.ticket);
-        state.sleepers.remove(&self.ticket);
-        state.wake_next(self.pace.epoch.elapsed());
-    }
-}
-
-fn if_open(link: &Link) -> io::Result<()> {
-    if link.is_closed() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
-}
-
-impl Torrent {
-    /// Waits until blocks may be sent on the link, and sends what else is to be sent meanwhile.
-    /// `None`: no block is asked for.
-    pub(crate) fn upload_turn(
-        &self,
-        link: &Link,
-        writer: &mut impl io::Write,
-    ) -> io::Result<Option<Turn<'_>>> {
-        let pace = &self.engine.pace.upload;
-        if !pace.is_limited() {
-            return Ok(Some(Turn { paced: None }));
-        }
-        let Some(len) = self.state.lock().order.next_len(link.key) else { return Ok(None) };
-        let mut bytes = Vec::new();
-        let mut meanwhile = || {
-            if_open(link)?;
-            link.take_messages(&mut bytes);
-            writer.write_all(&bytes)?;
-            bytes.clear();
-            Ok(())
-        };
-        pace.wait_turn(link.device, u64::from(len), &mut meanwhile).map(Some)
+        let mut state = self.limiter.state.lock();
+        state.queue.leave(self.id);
+        state.sleepers.remove(&self.id);
+        state.wake_next(self.limiter.epoch.elapsed());
     }
 }
 
@@ -225,22 +196,21 @@ mod tests {
 
     use super::*;
 
-    /// The one whose turn it is has something else to write, and its socket takes nothing: the
-    /// others go on.
+    /// The sender that is next blocks in a write of another message: the others go on.
     #[test]
-    fn who_is_busy_with_other_messages_holds_nobody_up() {
+    fn a_sender_that_blocks_elsewhere_holds_up_no_other() {
         let rate = Rate::new(100_000).ok();
-        let pace = Arc::new(UploadPace::new(rate));
+        let limiter = Arc::new(UploadLimiter::new(rate));
         {
             // Half a second of debt, so that both wait.
-            let mut state = pace.state.lock();
-            let ticket = state.turns.join(DeviceId::from_bytes([9; 32]), 50_000);
-            state.turns.take(Duration::ZERO, ticket);
-            (0..9).for_each(|_| _ = state.turns.take(Duration::ZERO, ticket));
-            state.turns.leave(ticket);
+            let mut state = limiter.state.lock();
+            let id = state.queue.join(DeviceId::from_bytes([9; 32]), 50_000);
+            state.queue.take(Duration::ZERO, id);
+            (0..9).for_each(|_| _ = state.queue.take(Duration::ZERO, id));
+            state.queue.leave(id);
         }
         let ((stuck, is_stuck), (free, freed)) = (mpsc::channel(), mpsc::channel::<()>());
-        let (first, mut stuck) = (pace.clone(), Some(stuck));
+        let (first, mut stuck) = (limiter.clone(), Some(stuck));
         let thread = std::thread::spawn(move || {
             let mut meanwhile = || {
                 if let Some(stuck) = stuck.take() {
@@ -249,10 +219,10 @@ mod tests {
                 }
                 Ok(())
             };
-            first.wait_turn(DeviceId::from_bytes([1; 32]), 1000, &mut meanwhile).map(drop)
+            first.acquire(DeviceId::from_bytes([1; 32]), 1000, &mut meanwhile).map(drop)
         });
         is_stuck.recv().unwrap();
-        pace.wait_turn(DeviceId::from_bytes([2; 32]), 1000, &mut || Ok(())).unwrap();
+        limiter.acquire(DeviceId::from_bytes([2; 32]), 1000, &mut || Ok(())).unwrap();
         assert!(!thread.is_finished());
         free.send(()).unwrap();
         thread.join().unwrap().unwrap();

@@ -14,7 +14,7 @@ impl Download {
     pub fn block_received(&mut self, now: Duration, link: LinkKey, span: Span) -> BlockFate {
         self.now = self.now.max(now);
         let geometry = self.geometry;
-        let taken = self.links.get_mut(&link).and_then(|state| {
+        let taken = self.links.get_mut(link).and_then(|state| {
             let chunk = state.chunks.iter_mut().find(|chunk| chunk.piece == span.piece)?;
             let taken =
                 chunk.receive(now, &geometry, span).then(|| (chunk.probe.take(), chunk.left));
@@ -27,7 +27,7 @@ impl Download {
             return BlockFate::Unwanted;
         };
         self.totals.received += u64::from(span.len);
-        if let (Some(since), Some(state)) = (probe, self.links.get_mut(&link)) {
+        if let (Some(since), Some(state)) = (probe, self.links.get_mut(link)) {
             state.window.delay_seen(now.saturating_sub(since));
         }
         match left {
@@ -39,7 +39,7 @@ impl Download {
     /// Part of a block of the piece came: it is not late, and the link is alive. Optional; useful
     /// for slow links with large blocks.
     pub fn data_arriving(&mut self, now: Duration, link: LinkKey, piece: PieceIndex) {
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.data_came(now);
             let chunk = state.chunks.iter_mut().find(|chunk| chunk.piece == piece);
             chunk.into_iter().for_each(|chunk| chunk.progress = chunk.progress.max(now));
@@ -50,7 +50,7 @@ impl Download {
     /// Requests of the link wait at our own end, because of a limit: what it is to bring is not
     /// late meanwhile.
     pub fn held_back(&mut self, now: Duration, link: LinkKey) {
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.alive = state.alive.max(now);
             state.chunks.iter_mut().for_each(|chunk| chunk.progress = chunk.progress.max(now));
         }
@@ -60,7 +60,7 @@ impl Download {
     /// Optional.
     pub fn piece_arriving(&mut self, link: LinkKey, piece: PieceIndex) {
         let chunks =
-            self.links.get_mut(&link).map(|state| state.chunks.as_mut_slice()).unwrap_or_default();
+            self.links.get_mut(link).map(|state| state.chunks.as_mut_slice()).unwrap_or_default();
         if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.piece == piece) {
             chunk.arriving = true;
         }
@@ -70,7 +70,7 @@ impl Download {
     /// handle its other rejects.
     pub fn block_rejected(&mut self, now: Duration, link: LinkKey, span: Span) {
         self.now = self.now.max(now);
-        let Some(state) = self.links.get_mut(&link) else { return };
+        let Some(state) = self.links.get_mut(link) else { return };
         if !state.chunks.iter().any(|chunk| chunk.awaits(&self.geometry, span)) {
             return;
         }
@@ -93,13 +93,9 @@ impl Download {
         if self.is_complete() {
             self.actions.push_back(Action::Complete);
         }
-        self.links.values_mut().for_each(|state| _ = state.avoid.remove(&piece.get()));
-        let links: Vec<LinkKey> = self
-            .links
-            .iter()
-            .filter(|(_, state)| state.interested)
-            .map(|(&link, _)| link)
-            .collect();
+        self.links.stop_avoiding(piece);
+        let links: Vec<LinkKey> =
+            self.links.iter().filter(|(_, state)| state.interested).map(|(link, _)| link).collect();
         links.into_iter().for_each(|link| self.update_interest(link));
     }
 
@@ -113,7 +109,7 @@ impl Download {
         self.settle(piece);
         self.totals.corrupt += 1;
         self.totals.wasted += u64::from(self.geometry.len_of(piece));
-        let Some(state) = self.links.get_mut(&link) else { return };
+        let Some(state) = self.links.get_mut(link) else { return };
         state.avoid.insert(piece.get(), now);
         state.strikes += 1;
         if state.strikes >= STRIKES_MAX {
@@ -143,7 +139,7 @@ impl Download {
 
     /// A link's chunk is whole: other copies of the piece are no longer needed.
     fn completed(&mut self, link: LinkKey, piece: PieceIndex) -> BlockFate {
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.remove(piece);
         }
         if let Some(active) = self.active.get_mut(&piece) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::endgame::COPIES_MAX;
-use super::{Download, State};
+use super::{Download, LinkKey, State};
 
 impl Download {
     /// Checks everything that must hold; for tests and simulators. Its cost grows with pieces times
@@ -38,8 +38,14 @@ impl Download {
                 );
                 continue;
             };
-            let started = |link| {
-                let chunk = self.links[link].chunks.iter().find(|chunk| chunk.piece == piece);
+            let started = |link: &LinkKey| {
+                let chunk = self
+                    .links
+                    .get(*link)
+                    .expect("a copy's link is there")
+                    .chunks
+                    .iter()
+                    .find(|chunk| chunk.piece == piece);
                 chunk
                     .unwrap_or_else(|| panic!("link {link:?} has no chunk of piece {piece}"))
                     .is_started()
@@ -70,16 +76,17 @@ impl Download {
     }
 
     fn check_links(&self) {
-        for (key, link) in &self.links {
+        self.links.check(&self.geometry, &self.options);
+        for (key, link) in self.links.iter() {
             let pieces: BTreeSet<_> = link.chunks.iter().map(|chunk| chunk.piece).collect();
             assert_eq!(pieces.len(), link.chunks.len(), "link {key:?} fetches a piece twice");
             for chunk in &link.chunks {
                 assert!(
-                    self.active[&chunk.piece].copies.contains(key),
+                    self.active[&chunk.piece].copies.contains(&key),
                     "a chunk of {key:?} is not among its piece's copies"
                 );
                 assert!(
-                    self.picker.offers(*key, chunk.piece.get()),
+                    self.picker.offers(key, chunk.piece.get()),
                     "link {key:?} is asked for what it has not"
                 );
                 assert!(
@@ -96,8 +103,11 @@ impl Download {
                 link.chunks.iter().map(|chunk| u64::from(chunk.left)).sum::<u64>(),
                 "bytes in flight of {key:?}"
             );
-            assert!(!self.paused || link.chunks.is_empty(), "link {key:?} is asked during a pause");
-            let wanted = !self.paused && self.picker.lacking(*key) > 0;
+            assert!(
+                !self.is_paused || link.chunks.is_empty(),
+                "link {key:?} is asked during a pause"
+            );
+            let wanted = !self.is_paused && self.picker.lacking(key) > 0;
             assert!(
                 !wanted || link.interested,
                 "link {key:?} was not told that we want its pieces"

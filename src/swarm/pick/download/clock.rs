@@ -21,10 +21,10 @@ impl Download {
     /// `next_job`.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
-        let links: Vec<LinkKey> = self.links.keys().copied().collect();
+        let links: Vec<LinkKey> = self.links.keys();
         for link in links {
             self.give_up_late(now, link);
-            let dull = self.links.get(&link).and_then(|state| state.dull_since);
+            let dull = self.links.get(link).and_then(|state| state.dull_since);
             if dull.is_some_and(|since| now.saturating_sub(since) >= DULL_TIME) {
                 self.lose_interest(link);
             }
@@ -32,7 +32,7 @@ impl Download {
     }
 
     fn give_up_late(&mut self, now: Duration, link: LinkKey) {
-        let Some(state) = self.links.get_mut(&link) else { return };
+        let Some(state) = self.links.get_mut(link) else { return };
         let late = late_chunks(now, state);
         for &piece in &late {
             state.avoid.insert(piece.get(), now + AVOID_TIME);

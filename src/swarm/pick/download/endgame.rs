@@ -46,9 +46,9 @@ impl Download {
         piece: PieceIndex,
         active: &Active,
     ) -> Option<f64> {
-        let mine = self.links.get(&link)?;
+        let mine = self.links.get(link)?;
         let other = *active.copies.first().filter(|_| active.copies.len() < COPIES_MAX)?;
-        let theirs = self.links.get(&other)?;
+        let theirs = self.links.get(other)?;
         let chunk = theirs.chunks.iter().find(|chunk| chunk.piece == piece)?;
         if other == link
             || mine.avoid.contains_key(&piece.get())

@@ -23,7 +23,7 @@ impl Download {
     /// that it can give. Call after every event, until it is `None` or the jobs queue is full.
     pub fn next_job(&mut self, now: Duration) -> Option<ChunkJob> {
         self.now = self.now.max(now);
-        if self.paused || self.held || !self.has_room() {
+        if self.is_paused || self.is_held || !self.has_room() {
             return None;
         }
         let mut ready = self.ready_links(now);
@@ -43,7 +43,7 @@ impl Download {
     /// Where the peer's `requests_max` held back blocks of an earlier chunk, those may come first.
     pub fn start(&mut self, now: Duration, job: &ChunkJob) -> Option<Vec<Span>> {
         self.now = self.now.max(now);
-        let state = self.links.get_mut(&job.link)?;
+        let state = self.links.get_mut(job.link)?;
         let len = state.block_len(&self.options);
         let fresh = |chunk: &&mut Chunk| {
             chunk.piece == job.piece && chunk.token == job.token && !chunk.is_started()
@@ -59,7 +59,7 @@ impl Download {
     pub fn more_requests(&mut self, now: Duration, link: LinkKey) -> Vec<Span> {
         self.now = self.now.max(now);
         self.links
-            .get_mut(&link)
+            .get_mut(link)
             .map(|state| state.requests(now, &self.geometry))
             .unwrap_or_default()
     }
@@ -75,19 +75,16 @@ impl Download {
     /// The links that may be asked for something: whether it was silent lately, load, a random
     /// number, key.
     fn ready_links(&mut self, now: Duration) -> Vec<(bool, u64, u32, LinkKey)> {
-        let ending = self.is_endgame();
+        let is_ending = self.is_endgame();
+        let Self { links, picker, rng, geometry, options, .. } = self;
         let mut ready = Vec::new();
-        for (&link, state) in &self.links {
-            let idle =
-                state.chunks.is_empty() && state.look_at <= now && self.picker.lacking(link) > 0;
-            let useful = self.picker.wanted(link) > 0 || ending || idle;
-            if useful && state.has_room(now, &self.geometry, &self.options) {
-                ready.push((
-                    state.snubbed,
-                    state.load(&self.geometry, &self.options),
-                    self.rng.random(),
-                    link,
-                ));
+        for (link, state) in links.candidates(geometry, options) {
+            let is_idle =
+                state.chunks.is_empty() && state.look_at <= now && picker.lacking(link) > 0;
+            let is_useful = picker.wanted(link) > 0 || is_ending || is_idle;
+            if is_useful && state.resume_at <= now {
+                let load = state.load(geometry, options);
+                ready.push((state.snubbed, load, rng.random(), link));
             }
         }
         ready
@@ -99,13 +96,13 @@ impl Download {
         if self.is_endgame() {
             return self.duplicate_for(now, link);
         }
-        if let Some(piece) = self.next_suggestion(link) {
+        if let Some(piece) = self.next_suggestion(link).or_else(|| self.next_in_order(link)) {
             return Some(piece);
         }
         let (links, picker) = (&self.links, &mut self.picker);
-        let avoid = &links.get(&link)?.avoid;
+        let avoid = &links.get(link)?.avoid;
         let others_can = |picker: &super::Picker, piece| {
-            let can = |(&other, state): (&LinkKey, &super::Link)| {
+            let can = |(other, state): (LinkKey, &super::Link)| {
                 other != link
                     && state.unchoked
                     && !state.avoid.contains_key(&piece)
@@ -130,14 +127,14 @@ impl Download {
     /// what moves once does not move back at once.
     fn take_over(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
         let mine =
-            self.links.get_mut(&link).filter(|mine| mine.chunks.is_empty() && !mine.snubbed)?;
+            self.links.get_mut(link).filter(|mine| mine.chunks.is_empty() && !mine.snubbed)?;
         mine.look_at = now + LOOK_EVERY;
-        let mine = self.links.get(&link)?;
+        let mine = self.links.get(link)?;
         let here = mine.time_for(self.geometry.piece_len().into())?.max(TAKE_OVER_MIN);
         let gain = |(&piece, active): (&PieceIndex, &Active)| {
             let [other] = active.copies[..] else { return None };
             let theirs =
-                self.links.get(&other).filter(|_| active.verifying.is_none() && other != link)?;
+                self.links.get(other).filter(|_| active.verifying.is_none() && other != link)?;
             let chunk = theirs.chunks.iter().find(|chunk| chunk.piece == piece)?;
             let waited = now.saturating_sub(chunk.progress).as_secs_f64();
             let untouched = chunk.is_started()
@@ -159,7 +156,7 @@ impl Download {
 
     /// The oldest suggestion of the link that is still missing.
     fn next_suggestion(&mut self, link: LinkKey) -> Option<PieceIndex> {
-        let state = self.links.get_mut(&link)?;
+        let state = self.links.get_mut(link)?;
         while let Some(piece) = state.suggestions.pop_front() {
             let avoided = state.avoid.contains_key(&piece.get());
             if !avoided
@@ -172,11 +169,32 @@ impl Download {
         None
     }
 
+    /// The next piece of the file, if pieces are chosen in order and it can be asked of the link.
+    fn next_in_order(&mut self, link: LinkKey) -> Option<PieceIndex> {
+        if !self.is_in_order {
+            return None;
+        }
+        let geometry = self.geometry;
+        let piece = loop {
+            let piece = geometry.index(self.next_in_order.into())?;
+            match self.picker.state(piece.get()) {
+                State::Have => self.next_in_order += 1,
+                State::Missing => break piece,
+                _ => return None,
+            }
+        };
+        let is_avoided = self.links.get(link)?.avoid.contains_key(&piece.get());
+        (!is_avoided && self.picker.offers(link, piece.get())).then_some(piece)
+    }
+
     /// Makes the job and reserves its buffer.
     fn queue(&mut self, now: Duration, link: LinkKey, piece: PieceIndex) -> ChunkJob {
         self.tokens += 1;
+        if piece.get() == self.next_in_order {
+            self.next_in_order += 1;
+        }
         let len = self.geometry.len_of(piece);
-        if let Some(state) = self.links.get_mut(&link) {
+        if let Some(state) = self.links.get_mut(link) {
             state.add(Chunk::queued(now, piece, self.tokens, len));
         }
         self.active.entry(piece).or_default().copies.push(link);

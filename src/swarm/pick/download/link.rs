@@ -128,12 +128,12 @@ impl Link {
         block_len(&self.window, self.traits.block_len_max.min(options.block_len_max))
     }
 
-    /// Tells whether one more piece may be asked for; the first always may.
-    pub(super) fn has_room(&self, now: Duration, geometry: &Geometry, options: &Options) -> bool {
+    /// Tells whether one more piece fits into the window; the first always does. Depends on the
+    /// link's own state alone.
+    pub(super) fn fits(&self, geometry: &Geometry, options: &Options) -> bool {
         let piece = u64::from(geometry.piece_len());
-        let fits =
-            self.chunks.is_empty() || self.in_flight + piece <= self.target(geometry, options);
-        self.unchoked && fits && self.resume_at <= now
+        self.unchoked
+            && (self.chunks.is_empty() || self.in_flight + piece <= self.target(geometry, options))
     }
 
     /// How full the window is, in 65,536ths.

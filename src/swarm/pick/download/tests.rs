@@ -337,14 +337,14 @@ fn a_pause_stops_at_once_and_goes_on() {
     let mut scene = Scene::new(&["xxxx"]);
     let (_, spans) = scene.jobs();
     scene.actions();
-    scene.download.paused(true);
+    scene.download.set_paused(true);
     assert_eq!(scene.actions().len(), 2);
     assert_eq!(
         scene.download.block_received(scene.now, LinkKey(0), spans[0].1),
         BlockFate::Unwanted
     );
     assert!(scene.jobs().0.is_empty());
-    scene.download.paused(false);
+    scene.download.set_paused(false);
     assert_eq!(scene.jobs().0.len(), 2);
 }
 
@@ -353,7 +353,7 @@ fn a_pause_stops_at_once_and_goes_on() {
 #[test]
 fn a_held_download_says_what_it_wants_and_asks_for_nothing() {
     let mut scene = Scene::new(&["xxxx"]);
-    scene.download.held(true);
+    scene.download.set_held(true);
     assert!(scene.jobs().0.is_empty());
     scene.download.join(scene.now, LinkKey(7), FAST);
     scene.download.peer_has_all(LinkKey(7));
@@ -361,7 +361,7 @@ fn a_held_download_says_what_it_wants_and_asks_for_nothing() {
     assert!(told.contains(&Action::Interested(LinkKey(7), true)), "{told:?}");
     scene.download.unchoked(scene.now, LinkKey(7));
     assert!(scene.jobs().0.is_empty());
-    scene.download.held(false);
+    scene.download.set_held(false);
     assert_eq!(scene.jobs().0.len(), 4);
 }
 

@@ -15,7 +15,7 @@ fn with(peers: u64, slots: usize) -> Choker {
     let mut choker = Choker::new(ChokerOptions { slots, ..ChokerOptions::default() }, 1);
     for link in (0..peers).map(LinkKey) {
         choker.join(Duration::ZERO, link, user(link.0));
-        choker.interested(Duration::ZERO, link, true);
+        choker.set_interested(Duration::ZERO, link, true);
         choker.check_invariants();
     }
     choker
@@ -35,13 +35,13 @@ fn free_slots_are_given_at_once() {
 #[test]
 fn an_idle_peer_keeps_its_slot_until_another_wants_it() {
     let mut choker = with(2, 2);
-    choker.interested(SECOND, LinkKey(0), false);
+    choker.set_interested(SECOND, LinkKey(0), false);
     assert_eq!(served(&choker), [0, 1]);
     choker.join(SECOND, LinkKey(2), user(2));
-    choker.interested(SECOND, LinkKey(2), true);
+    choker.set_interested(SECOND, LinkKey(2), true);
     assert_eq!(served(&choker), [1, 2]);
     choker.leave(SECOND, LinkKey(1));
-    choker.interested(SECOND, LinkKey(0), true);
+    choker.set_interested(SECOND, LinkKey(0), true);
     assert_eq!(served(&choker), [0, 2]);
     choker.check_invariants();
 }
@@ -68,7 +68,7 @@ fn whoever_asks_for_nothing_makes_room_for_those_that_wait() {
 fn everybody_is_served_in_turn() {
     for seeding in [false, true] {
         let mut choker = with(200, 8);
-        choker.seeding(seeding);
+        choker.set_seeding(seeding);
         let mut seen: std::collections::BTreeSet<u64> = served(&choker).into_iter().collect();
         let limit = if seeding { 250 } else { 1_000 };
         for second in 1..=limit {
@@ -108,10 +108,10 @@ fn the_fastest_stay() {
 fn several_devices_of_one_user_count_as_one_when_others_want_slots() {
     for seeding in [false, true] {
         let mut choker = Choker::new(ChokerOptions { slots: 4, ..ChokerOptions::default() }, 1);
-        choker.seeding(seeding);
+        choker.set_seeding(seeding);
         let join = |choker: &mut Choker, link: u64, owner: u64| {
             choker.join(SECOND, LinkKey(link), user(owner));
-            choker.interested(SECOND, LinkKey(link), true);
+            choker.set_interested(SECOND, LinkKey(link), true);
             choker.check_invariants();
         };
         (0..20).for_each(|link| join(&mut choker, link, 1));
@@ -140,7 +140,7 @@ fn several_devices_of_one_user_count_as_one_when_others_want_slots() {
 fn where_very_many_wait_nobody_waits_for_long() {
     const TICK: Duration = Duration::from_millis(250);
     let mut choker = with(200, 8);
-    choker.seeding(true);
+    choker.set_seeding(true);
     let mut got = [0_u64; 200];
     for tick in 1..=120 {
         let (now, unchoked) = (TICK * tick, served(&choker));
@@ -164,7 +164,7 @@ fn where_very_many_wait_nobody_waits_for_long() {
 #[test]
 fn where_few_wait_slots_are_not_passed_on_early() {
     let mut choker = with(32, 8);
-    choker.seeding(true);
+    choker.set_seeding(true);
     let first = served(&choker);
     for tick in 1..20 {
         first.iter().for_each(|link| choker.sent(SECOND * tick / 4, LinkKey(*link), 10 << 20));

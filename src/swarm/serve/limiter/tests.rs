@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::held::{Held, Next};
-use super::turns::{Ticket, Turns};
+use super::request_queue::{NextRequest, RequestQueue};
+use super::send_queue::{SendQueue, SenderId};
 use super::*;
 use crate::types::{DeviceId, InfoHash};
 
@@ -102,7 +102,7 @@ proptest! {
 /// allowed to ask for.
 fn fetch(limit: u64, capacity: &[u64], time: Duration) -> Vec<u64> {
     const BLOCK: u64 = 16 << 10;
-    let mut held = Held::new(Some(rate(limit)));
+    let mut held = RequestQueue::new(Some(rate(limit)));
     let mut got = vec![0u64; capacity.len()];
     let mut pushed = vec![0u64; capacity.len()];
     let mut now = Duration::ZERO;
@@ -118,9 +118,9 @@ fn fetch(limit: u64, capacity: &[u64], time: Duration) -> Vec<u64> {
             pushed[i] = pushed[i].max(brought.saturating_sub(4 * BLOCK));
         }
         match held.next(now, |()| true) {
-            Next::Send(flow, ()) => got[usize::from(flow.as_bytes()[0])] += BLOCK,
-            Next::At(at) => now = at.min(now + 5 * MS),
-            Next::Nothing => now += MS,
+            NextRequest::Send(flow, ()) => got[usize::from(flow.as_bytes()[0])] += BLOCK,
+            NextRequest::At(at) => now = at.min(now + 5 * MS),
+            NextRequest::Nothing => now += MS,
         }
     }
     got
@@ -141,7 +141,7 @@ fn max_min(limit: u64, needs: &[u64]) -> Vec<u64> {
 
 #[test]
 fn a_download_keeps_to_its_own_limit_and_leaves_the_rest_to_others() {
-    let mut held = Held::new(Some(rate(1_000_000)));
+    let mut held = RequestQueue::new(Some(rate(1_000_000)));
     held.set_limit(Duration::ZERO, file(0), Some(rate(100_000)));
     let (mut now, mut got) = (Duration::ZERO, [0u64; 3]);
     while now < Duration::from_secs(60) {
@@ -151,9 +151,9 @@ fn a_download_keeps_to_its_own_limit_and_leaves_the_rest_to_others() {
             }
         }
         match held.next(now, |()| true) {
-            Next::Send(flow, ()) => got[usize::from(flow.as_bytes()[0])] += 16 << 10,
-            Next::At(at) => now = at,
-            Next::Nothing => panic!("there is always something"),
+            NextRequest::Send(flow, ()) => got[usize::from(flow.as_bytes()[0])] += 16 << 10,
+            NextRequest::At(at) => now = at,
+            NextRequest::Nothing => panic!("there is always something"),
         }
     }
     let per_second = got.map(|bytes| bytes / 60);
@@ -165,20 +165,20 @@ fn a_download_keeps_to_its_own_limit_and_leaves_the_rest_to_others() {
     // Without any limit what is held goes at once, and nothing is kept of it.
     held.set_rate(now, None);
     held.set_limit(now, file(0), None);
-    while held.next(now, |()| true) != Next::Nothing {}
+    while held.next(now, |()| true) != NextRequest::Nothing {}
     assert!(!held.is_any_limited());
 }
 
 #[test]
 fn what_was_taken_back_costs_nothing_and_is_in_nobodys_way() {
-    let mut held = Held::new(Some(rate(10_000)));
+    let mut held = RequestQueue::new(Some(rate(10_000)));
     (0..8).for_each(|item| held.push(file(1), 512 << 10, item));
     assert!(!held.has_room(file(1), |_| true) && held.of(file(1)).count() == 8);
-    assert_eq!(held.next(Duration::ZERO, |item| *item == 5), Next::Send(file(1), 5));
+    assert_eq!(held.next(Duration::ZERO, |item| *item == 5), NextRequest::Send(file(1), 5));
     assert!(held.has_room(file(1), |_| false));
-    assert_eq!(held.next(Duration::ZERO, |_| false), Next::Nothing);
+    assert_eq!(held.next(Duration::ZERO, |_| false), NextRequest::Nothing);
     held.push(file(1), 1, 9);
-    let Next::At(at) = held.next(Duration::ZERO, |_| true) else {
+    let NextRequest::At(at) = held.next(Duration::ZERO, |_| true) else {
         panic!("the one that went is to be paid for")
     };
     assert!(at > 50 * 1000 * MS && at < 53 * 1000 * MS, "{at:?}");
@@ -187,7 +187,7 @@ fn what_was_taken_back_costs_nothing_and_is_in_nobodys_way() {
 /// Links that always have a block of so many bytes to send, at a limit, for a time; what goes when
 /// to whom, and how long each block took.
 struct Serving {
-    turns: Turns,
+    turns: SendQueue,
     now: Duration,
     sent: Vec<(Duration, u64)>,
     per_device: BTreeMap<u32, u64>,
@@ -198,7 +198,7 @@ struct Serving {
 
 impl Serving {
     fn new(limit: u64) -> Self {
-        let turns = Turns::new(Some(rate(limit)));
+        let turns = SendQueue::new(Some(rate(limit)));
         let (sent, per_device) = (Vec::new(), BTreeMap::new());
         Self {
             turns,
@@ -212,7 +212,7 @@ impl Serving {
 
     /// `len` tells how long the next block of a device is, from how many it had.
     fn run(mut self, devices: u32, len: impl Fn(u32, u64) -> u64, time: Duration) -> Self {
-        let mut tickets: BTreeMap<Ticket, (u32, u64, Option<Duration>)> = BTreeMap::new();
+        let mut tickets: BTreeMap<SenderId, (u32, u64, Option<Duration>)> = BTreeMap::new();
         let mut had = vec![0u64; devices as usize];
         let mut heard = vec![Duration::ZERO; devices as usize];
         for number in 0..devices {
@@ -313,7 +313,7 @@ fn at_the_least_limit_no_message_takes_too_long() {
 
 #[test]
 fn who_takes_nothing_is_not_waited_for() {
-    let mut turns = Turns::new(Some(rate(10_000)));
+    let mut turns = SendQueue::new(Some(rate(10_000)));
     let stuck = turns.join(device(1), BLOCK);
     turns.begin(Duration::ZERO, stuck);
     turns.again(stuck, BLOCK);
@@ -327,8 +327,8 @@ fn who_takes_nothing_is_not_waited_for() {
 /// comes before they give it up, and from then on the limit holds.
 #[test]
 fn what_was_begun_before_the_limit_was_lowered_is_not_lost() {
-    let mut turns = Turns::new(Some(rate(10_000_000)));
-    let mut left: BTreeMap<Ticket, u64> =
+    let mut turns = SendQueue::new(Some(rate(10_000_000)));
+    let mut left: BTreeMap<SenderId, u64> =
         (0..8).map(|number| (turns.join(device(number), BLOCK), BLOCK)).collect();
     for (ticket, left) in &mut left {
         turns.begin(Duration::ZERO, *ticket);

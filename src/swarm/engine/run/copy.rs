@@ -2,8 +2,8 @@
 //! asked for them.
 //!
 //! **Invariant:** where a file came from makes no difference to what is checked: every piece, and
-//! where its chain is not known the whole, as read from the `.part`. A file that is not what was
-//! noted of it, or changes meanwhile, brings no piece that counts; it is only ever read.
+//! where its chain is not known the whole, as read from the `.part`. A file that has changed since
+//! its content was known brings no piece that counts; it is only ever read.
 //!
 //! Where the file system can, the `.part` shares the blocks of the other file (a reflink), and is
 //! then read and hashed in place; else each piece is read, hashed and written. Where the chain is
@@ -13,7 +13,7 @@
 //! then its own pieces make an info dictionary under our file's name, which is the right one if it
 //! has our info hash. So no peer is needed for that either.
 //!
-//! Called on the download's thread, between the look at what is there ([`super::check`]) and the
+//! Called on the download's thread, between the look at what is there ([`super::scan`]) and the
 //! first request; blocks on the disk. Nothing is fetched meanwhile, since links come only
 //! afterwards.
 
@@ -26,14 +26,15 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use sha1::{Digest, Sha1};
 
 use super::prove::Whole;
-use super::{End, Run, wait_unpaused};
+use super::scan::piece_buffer;
+use super::{End, Run};
 use crate::swarm::api::{LocalCopy, SeedSpec};
 use crate::swarm::disk::buffers::Buffer;
 use crate::swarm::disk::part_file::PartFile;
-use crate::swarm::disk::seed_files::open_plain;
+use crate::swarm::disk::seed_files::{open_plain, stamp_of};
 use crate::swarm::engine::torrent::Torrent;
-use crate::swarm::engine::verify::Checker;
 use crate::swarm::pick::chain::ChainHasher;
+use crate::swarm::pick::check::Checker;
 use crate::types::{Bitfield, PieceIndex, Sha1Digest};
 use crate::wire::metainfo::Metainfo;
 
@@ -65,7 +66,7 @@ pub(crate) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
         seed.as_ref().map(|seed| LocalCopy { path: seed.path.clone(), stamp: seed.stamp });
     let mut is_hopeless = false;
     let others = torrent
-        .engine
+        .services
         .host
         .copies(&facts)
         .into_iter()
@@ -75,7 +76,7 @@ pub(crate) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
         if let Some(seed) =
             seed.as_ref().filter(|_| opened.is_none() && Some(&source) == offered.as_ref())
         {
-            is_gone(torrent, seed);
+            check_seed(torrent, seed);
         }
         let Some(file) = opened else { continue };
         if torrent.metainfo.get().is_none() {
@@ -92,7 +93,7 @@ pub(crate) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
             }
         }
         let before = filled.have.ones();
-        let checker = run.with(|transfer| transfer.checker(torrent))?;
+        let checker = run.with(|transfer| transfer.checker(torrent.metainfo.get()))?;
         let copy = Copy { run, part, file: &file, checker, buffer: piece_buffer(torrent) };
         copy.take(&mut filled)?;
         let brought = filled.have.ones() - before;
@@ -109,13 +110,12 @@ pub(crate) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
     Ok(filled)
 }
 
-/// What we offer is not what was shared. While we say that we have the whole, nobody who has it
-/// stays linked.
-fn is_gone(torrent: &Torrent, seed: &SeedSpec) {
+/// Stops offering a shared file that has changed: while we say that we have the whole file, no
+/// seeder stays linked.
+fn check_seed(torrent: &Torrent, seed: &SeedSpec) {
     // It may only be unreadable now.
-    let same =
-        crate::swarm::disk::seed_files::stamp_of(&seed.path).is_ok_and(|stamp| stamp == seed.stamp);
-    if !same {
+    let is_same = stamp_of(&seed.path).is_ok_and(|stamp| stamp == seed.stamp);
+    if !is_same {
         torrent.seed_changed(seed);
     }
 }
@@ -124,11 +124,6 @@ fn is_gone(torrent: &Torrent, seed: &SeedSpec) {
 fn open(source: &LocalCopy, len: u64) -> Option<File> {
     let (file, stamp) = open_plain(&source.path).ok()?;
     (stamp.len == len && stamp.is_same_file(&source.stamp)).then_some(file)
-}
-
-fn piece_buffer(torrent: &Torrent) -> Buffer {
-    let geometry = torrent.geometry;
-    torrent.engine.buffers.take(geometry.len().min(geometry.piece_len().into()) as usize)
 }
 
 /// What a file that should have the content told.
@@ -152,7 +147,7 @@ pub(super) fn learn(
     let (mut buffer, mut pieces) =
         (piece_buffer(torrent), Vec::with_capacity(geometry.piece_count() as usize));
     for piece in geometry.indexes() {
-        wait_unpaused(run, &mut torrent.state.lock())?;
+        run.wait_unpaused(&mut torrent.state.lock())?;
         let bytes = &mut buffer[..geometry.len_of(piece) as usize];
         if read(bytes, geometry.offset(piece)).is_err() {
             return Ok(Learned::Nothing);
@@ -165,7 +160,7 @@ pub(super) fn learn(
         .filter(|metainfo| metainfo.info_hash() == torrent.info_hash);
     let Some(metainfo) = metainfo.map(Arc::new) else { return Ok(Learned::Other) };
     if torrent.metainfo.set(metainfo.clone()).is_ok() {
-        torrent.engine.host.metainfo(torrent.info_hash, &metainfo);
+        torrent.services.host.metainfo(torrent.info_hash, &metainfo);
     }
     Ok(Learned::Ours)
 }
@@ -206,7 +201,7 @@ impl Copy<'_> {
             Ok(()) => Ok(true),
             Err(error) => {
                 log::debug!("{}: no reflink, each piece is copied: {error}", self.part.name());
-                self.run.with(|_| false)
+                self.run.check_running().map(|()| false)
             }
         }
     }
@@ -220,13 +215,13 @@ impl Copy<'_> {
         let torrent = self.run.torrent;
         for piece in torrent.geometry.indexes() {
             if !filled.have.has(piece) {
-                wait_unpaused(self.run, &mut torrent.state.lock())?;
+                self.run.wait_unpaused(&mut torrent.state.lock())?;
                 if self.piece(piece, cloned)? {
                     filled.have.insert(piece);
                     let len = u64::from(torrent.geometry.len_of(piece));
                     let is_proven = self.checker.chain.is_some();
                     self.run.with(|transfer| {
-                        transfer.checked += len;
+                        transfer.bytes_checked += len;
                         if is_proven {
                             transfer.proven.insert(piece);
                         }

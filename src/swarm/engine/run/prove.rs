@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{End, Run, check};
+use super::{End, Run, scan};
 use crate::swarm::disk::part_file::PartFile;
 use crate::swarm::pick::chain::ChainHasher;
 use crate::types::{ChainingValues, PieceIndex, Sha1Digest};
@@ -27,14 +27,14 @@ pub(crate) fn prove(
         let (digest, values) = whole.map_or_else(|| hash_whole(run, part), Ok)?;
         return match digest == sha1 {
             true => Ok(Arc::new(values)),
-            false => Err(check::explain(run, part, sha1)?),
+            false => Err(scan::explain(run, part, sha1)?),
         };
     };
     let mut buffer = Vec::new();
     let lacking = |piece: &PieceIndex| !proven.has(*piece);
     for piece in run.torrent.geometry.indexes().filter(lacking) {
         if !chain.proves(piece, read(run, part, piece, &mut buffer)?) {
-            return Err(check::explain(run, part, sha1)?);
+            return Err(scan::explain(run, part, sha1)?);
         }
     }
     Ok(chain.values().clone())
@@ -57,7 +57,7 @@ fn read<'a>(
     piece: PieceIndex,
     buffer: &'a mut Vec<u8>,
 ) -> Result<&'a [u8], End> {
-    run.with(|_| ())?;
+    run.check_running()?;
     let geometry = run.torrent.geometry;
     buffer.resize(geometry.len_of(piece) as usize, 0);
     let read = part.read(buffer, geometry.offset(piece));

@@ -4,7 +4,7 @@
 //! downloads that always have one to send, the limit is divided evenly, and what one does not use
 //! goes to the others.
 //!
-//! A download holds little more than goes in a moment ([`Held::has_room`]), so that it can still
+//! A download holds little more than goes in a moment ([`RequestQueue::has_room`]), so that it can still
 //! choose what to ask whom for when the time comes. Among the links of a download that choice is
 //! the download's: it asks the one that has least to bring.
 //!
@@ -21,7 +21,7 @@ const AHEAD: f64 = 0.1;
 
 /// Everything that is held.
 #[derive(Debug)]
-pub(crate) struct Held<T> {
+pub(crate) struct RequestQueue<T> {
     bucket: Bucket,
     fair: Fair<InfoHash>,
     flows: BTreeMap<InfoHash, Flow<T>>,
@@ -36,7 +36,7 @@ struct Flow<T> {
 
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next<T> {
+pub(crate) enum NextRequest<T> {
     /// Send this.
     Send(InfoHash, T),
     /// Nothing before that time.
@@ -58,7 +58,7 @@ impl<T> Flow<T> {
     }
 }
 
-impl<T> Held<T> {
+impl<T> RequestQueue<T> {
     pub(crate) fn new(rate: Option<Rate>) -> Self {
         Self { bucket: Bucket::new(rate), fair: Fair::new(), flows: BTreeMap::new() }
     }
@@ -118,29 +118,29 @@ impl<T> Held<T> {
 
     /// Takes the next request that may go. Those that do not live any more are dropped, and cost
     /// nothing.
-    pub(crate) fn next(&mut self, now: Duration, lives: impl Fn(&T) -> bool) -> Next<T> {
+    pub(crate) fn next(&mut self, now: Duration, lives: impl Fn(&T) -> bool) -> NextRequest<T> {
         self.flows.values_mut().for_each(|flow| flow.drop_dead(&lives));
         self.flows.retain(|_, flow| !flow.waiting.is_empty() || flow.bucket.rate().is_some());
         let waiting = || self.flows.iter().filter(|(_, flow)| !flow.waiting.is_empty());
         let all = self.bucket.ready_at(now);
         let Some(own) = waiting().map(|(_, flow)| flow.bucket.ready_at(now)).min() else {
-            return Next::Nothing;
+            return NextRequest::Nothing;
         };
         if own.max(all) > now {
-            return Next::At(own.max(all));
+            return NextRequest::At(own.max(all));
         }
         let ready = waiting().filter(|(_, flow)| flow.bucket.ready_at(now) <= now);
         let Some((tag, key)) = ready.map(|(key, _)| (self.fair.tag(*key), *key)).min() else {
-            return Next::Nothing;
+            return NextRequest::Nothing;
         };
-        let Some(flow) = self.flows.get_mut(&key) else { return Next::Nothing };
-        let Some((len, item)) = flow.waiting.pop_front() else { return Next::Nothing };
+        let Some(flow) = self.flows.get_mut(&key) else { return NextRequest::Nothing };
+        let Some((len, item)) = flow.waiting.pop_front() else { return NextRequest::Nothing };
         flow.bytes -= len;
         flow.bucket.take(now, len);
         self.bucket.take(now, len);
         self.fair.gave(key, len, tag);
         self.tidy(key);
-        Next::Send(key, item)
+        NextRequest::Send(key, item)
     }
 
     /// A download without a limit of its own and with nothing held is forgotten.

@@ -14,7 +14,7 @@
 //! begun while those that were begun before it will have gone soon. And one that was begun long ago
 //! goes before everything else.
 //!
-//! Pure: time is an argument, the number of a ticket says who is meant.
+//! Pure: time is an argument, the number of a id says who is meant.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,14 +43,14 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// Names one message that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct SenderId(u64);
 
 /// Everybody who has something to send.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct SendQueue {
     bucket: Bucket,
     fair: Fair<DeviceId>,
-    senders: BTreeMap<Ticket, Sender>,
+    senders: BTreeMap<SenderId, Sender>,
     /// Whose turn it is, and what they had of it.
     turn: Option<(DeviceId, u64)>,
     /// What the messages that hurry may take.
@@ -77,7 +77,7 @@ impl Sender {
     }
 }
 
-impl Turns {
+impl SendQueue {
     pub(crate) fn new(rate: Option<Rate>) -> Self {
         let (bucket, hurry) = (Bucket::new(rate), Bucket::new(None));
         Self { bucket, fair: Fair::new(), senders: BTreeMap::new(), turn: None, hurry, last: 0 }
@@ -95,62 +95,62 @@ impl Turns {
     }
 
     /// A device is to be sent a message of about so many bytes: it waits for its turn.
-    pub(crate) fn join(&mut self, device: DeviceId, len: u64) -> Ticket {
+    pub(crate) fn join(&mut self, device: DeviceId, len: u64) -> SenderId {
         self.last += 1;
         self.senders.insert(
-            Ticket(self.last),
+            SenderId(self.last),
             Sender { device, left: len, begun: None, writes: None, hurries: false },
         );
-        Ticket(self.last)
+        SenderId(self.last)
     }
 
-    /// It is the ticket's turn: its message is being made.
-    pub(crate) fn begin(&mut self, now: Duration, ticket: Ticket) {
-        if let Some(sender) = self.senders.get_mut(&ticket) {
+    /// It is the id's turn: its message is being made.
+    pub(crate) fn begin(&mut self, now: Duration, id: SenderId) {
+        if let Some(sender) = self.senders.get_mut(&id) {
             (sender.begun, sender.writes) = (Some(now), Some(now));
         }
     }
 
     /// Of its message so many bytes are to go: it waits for the next portion.
-    pub(crate) fn again(&mut self, ticket: Ticket, left: u64) {
-        if let Some(sender) = self.senders.get_mut(&ticket) {
+    pub(crate) fn again(&mut self, id: SenderId, left: u64) {
+        if let Some(sender) = self.senders.get_mut(&id) {
             (sender.left, sender.writes) = (left, None);
         }
     }
 
     /// It is away for a while, and not waited for.
-    pub(crate) fn leave_for(&mut self, now: Duration, ticket: Ticket) {
-        if let Some(sender) = self.senders.get_mut(&ticket) {
+    pub(crate) fn leave_for(&mut self, now: Duration, id: SenderId) {
+        if let Some(sender) = self.senders.get_mut(&id) {
             sender.writes = Some(now);
         }
     }
 
     /// It is back, and waits again.
-    pub(crate) fn back(&mut self, ticket: Ticket) {
-        if let Some(sender) = self.senders.get_mut(&ticket) {
+    pub(crate) fn back(&mut self, id: SenderId) {
+        if let Some(sender) = self.senders.get_mut(&id) {
             sender.writes = None;
         }
     }
 
     /// Its message has gone, or will not go.
-    pub(crate) fn leave(&mut self, ticket: Ticket) {
-        self.senders.remove(&ticket);
+    pub(crate) fn leave(&mut self, id: SenderId) {
+        self.senders.remove(&id);
     }
 
     /// Who of those that wait is next, and when.
-    pub(crate) fn next(&self, now: Duration) -> Option<(Ticket, Duration)> {
+    pub(crate) fn next(&self, now: Duration) -> Option<(SenderId, Duration)> {
         let hurried = self
             .waiting()
             .filter(|(_, sender)| sender.hurries)
             .min_by_key(|(_, sender)| sender.begun);
-        if let Some((ticket, _)) = hurried {
-            return Some((ticket, self.hurry.ready_at(now)));
+        if let Some((id, _)) = hurried {
+            return Some((id, self.hurry.ready_at(now)));
         }
-        let overdue = self.waiting().filter_map(|(ticket, sender)| Some((sender.begun?, ticket)));
+        let overdue = self.waiting().filter_map(|(id, sender)| Some((sender.begun?, id)));
         let overdue = overdue
             .min()
             .filter(|(begun, _)| now.saturating_sub(*begun) >= OVERDUE)
-            .map(|(_, ticket)| ticket);
+            .map(|(_, id)| id);
         let may_begin = self.may_begin(now);
         let fitting = || {
             self.waiting().filter(|(_, sender)| sender.begun.is_some() || may_begin(sender.left))
@@ -158,23 +158,19 @@ impl Turns {
         let holder = self.turn.filter(|(_, had)| *had < self.turn_len()).map(|(device, _)| device);
         let next = overdue
             .or_else(|| {
-                fitting()
-                    .find(|(_, sender)| Some(sender.device) == holder)
-                    .map(|(ticket, _)| ticket)
+                fitting().find(|(_, sender)| Some(sender.device) == holder).map(|(id, _)| id)
             })
             .or_else(|| {
-                fitting()
-                    .min_by_key(|(_, sender)| self.fair.tag(sender.device))
-                    .map(|(ticket, _)| ticket)
+                fitting().min_by_key(|(_, sender)| self.fair.tag(sender.device)).map(|(id, _)| id)
             })?;
         Some((next, self.bucket.ready_at(now)))
     }
 
-    /// Gives the ticket its next portion; the bytes.
-    pub(crate) fn take(&mut self, now: Duration, ticket: Ticket) -> u64 {
+    /// Gives the id its next portion; the bytes.
+    pub(crate) fn take(&mut self, now: Duration, id: SenderId) -> u64 {
         let least =
             self.waiting().map(|(_, sender)| self.fair.tag(sender.device)).min().unwrap_or(0);
-        let Some(sender) = self.senders.get_mut(&ticket) else { return 0 };
+        let Some(sender) = self.senders.get_mut(&id) else { return 0 };
         let bucket = if sender.hurries { &mut self.hurry } else { &mut self.bucket };
         let bytes = sender.left.min(portion(bucket));
         sender.left -= bytes;
@@ -195,11 +191,8 @@ impl Turns {
         portion(&self.bucket)
     }
 
-    fn waiting(&self) -> impl Iterator<Item = (Ticket, &Sender)> {
-        self.senders
-            .iter()
-            .filter(|(_, sender)| sender.waits())
-            .map(|(ticket, sender)| (*ticket, sender))
+    fn waiting(&self) -> impl Iterator<Item = (SenderId, &Sender)> {
+        self.senders.iter().filter(|(_, sender)| sender.waits()).map(|(id, sender)| (*id, sender))
     }
 
     fn turn_len(&self) -> u64 {

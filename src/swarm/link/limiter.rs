@@ -1,38 +1,39 @@
-//! The rate limiters of both directions, with their locks and threads.
+//! The rate limiters of both directions: the pure ones of [`crate::swarm::serve::limiter`] under
+//! locks, with the threads that wait for them.
 
 pub(crate) mod download;
 pub(crate) mod upload;
 
 use parking_lot::Mutex;
 
-use self::download::DownloadPace;
-use self::upload::UploadPace;
-use crate::swarm::serve::limiter::Limits;
+use self::download::DownloadLimiter;
+use self::upload::UploadLimiter;
+use crate::swarm::api::Limits;
 
 /// Both directions of one engine.
-pub(crate) struct Pace {
-    pub(crate) upload: UploadPace,
-    pub(crate) download: DownloadPace,
+pub(crate) struct RateLimiter {
+    pub(crate) upload: UploadLimiter,
+    pub(crate) download: DownloadLimiter,
     limits: Mutex<Limits>,
 }
 
-impl Pace {
+impl RateLimiter {
     pub(crate) fn new(limits: Limits) -> Self {
         let (upload, download) =
-            (UploadPace::new(limits.upload), DownloadPace::new(limits.download));
+            (UploadLimiter::new(limits.upload), DownloadLimiter::new(limits.download));
         Self { upload, download, limits: Mutex::new(limits) }
     }
 
-    /// The limits now.
+    /// Returns the limits.
     pub(crate) fn limits(&self) -> Limits {
         *self.limits.lock()
     }
 
     /// Sets other limits; they count at once.
     pub(crate) fn set_limits(&self, limits: Limits) {
-        let mut now = self.limits.lock();
+        let mut current = self.limits.lock();
         self.upload.set_rate(limits.upload);
         self.download.set_rate(limits.download);
-        *now = limits;
+        *current = limits;
     }
 }

@@ -1,0 +1,232 @@
+//! Dialling: which peers are due, and how a link to one comes about.
+//!
+//! **Invariant:** at most [`DIALS_MAX`] dials are under way, over all files.
+//!
+//! [`dial_due`] never blocks; each dial has a thread of its own, which then serves the link.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::services::Services;
+use super::session;
+use super::torrent::{State, Torrent};
+use crate::net::{Connection, Incoming};
+use crate::swarm::api::{EngineEvent, Proof};
+use crate::swarm::link::Link;
+use crate::swarm::link::handshake::{LinkError, link_traits, read_extended, read_ticket, reader};
+use crate::swarm::link::reader::LinkReader;
+use crate::types::limits::HANDSHAKE_TIMEOUT;
+use crate::types::{DeviceId, Ticket};
+use crate::wire::frame::write_message;
+use crate::wire::peer::{ExtendedHandshake, Handshake, PeerId, PeerMessage};
+
+/// Links of one file beyond which we dial no others; inbound ones may be more.
+const LINKS_MAX: usize = 60;
+/// Dials under way at a time, for all files: each holds a thread, for ten seconds if nothing
+/// answers.
+const DIALS_MAX: usize = 128;
+/// How much longer a ticket has to last to be shown in place of another at once: less is not worth
+/// the check.
+const NEWER_BY_MS: u64 = 1_000;
+
+/// Counts a dial as under way until dropped.
+struct Dialling(Arc<Services>);
+
+impl Dialling {
+    fn begin(services: &Arc<Services>) -> Self {
+        services.dials.fetch_add(1, Ordering::Relaxed);
+        Self(services.clone())
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        self.0.dials.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Dials the peers that are due. Called under the torrent's lock when a download begins, a link
+/// ends or a device is listed, and by the timer.
+pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut State) {
+    let services = &torrent.services;
+    if !state.wants_links() || services.stop.is_set() {
+        return;
+    }
+    let links_max = services.config.links_per_file_max.min(LINKS_MAX);
+    let room = links_max.saturating_sub(state.links.len());
+    let dials = DIALS_MAX.saturating_sub(services.dials.load(Ordering::Relaxed));
+    for (device, address) in state.peers.take_due(torrent.now(), room, dials) {
+        let (for_link, dialling) = (torrent.clone(), Dialling::begin(services));
+        let spawned = services.threads.spawn("posse-link", move || {
+            if let Err(e) = dial(&for_link, device, address, dialling) {
+                log::debug!("{}: no link to {address}: {e}", for_link.info_hash);
+                dial_failed(&for_link, device, &e);
+            }
+        });
+        if let Err(e) = spawned {
+            state.peers.dial_failed(torrent.now(), device, format!("no thread for it: {e}"));
+        }
+    }
+}
+
+fn dial_failed(torrent: &Torrent, device: DeviceId, error: &LinkError) {
+    let (info_hash, now) = (torrent.info_hash, torrent.now());
+    let mut state = torrent.state.lock();
+    state.peers.dial_failed(now, device, error.to_string());
+    let is_unreachable = matches!(error, LinkError::Unreachable(_));
+    let is_told = state.peers.note_answer(now, device, is_unreachable);
+    drop(state);
+    if is_told {
+        torrent.services.host.event(EngineEvent::Unreachable { info_hash, device });
+    }
+}
+
+/// Dials a device and serves the link until it ends; fails only if no link comes about.
+fn dial(
+    torrent: &Arc<Torrent>,
+    device: DeviceId,
+    address: SocketAddr,
+    dialling: Dialling,
+) -> Result<(), LinkError> {
+    let services = &torrent.services;
+    let own = services
+        .host
+        .ticket_for(torrent.info_hash, device)
+        .ok_or(LinkError::Refused("no ticket is at hand"))?;
+    let started = Instant::now();
+    let dialled = Incoming::dial(address, services.config.bind_ip, HANDSHAKE_TIMEOUT)
+        .map_err(LinkError::Unreachable)?;
+    // Before the handshake, so that the end of the engine ends it.
+    let mut admission = services
+        .registry
+        .admit(address.ip(), dialled.clone())
+        .ok_or(LinkError::Refused("too many links are up"))?;
+    // The bounds for each address are there against peers that dial us.
+    if !admission.trust() {
+        return Err(LinkError::Refused("too many links are up"));
+    }
+    let left = HANDSHAKE_TIMEOUT.saturating_sub(started.elapsed());
+    let connection = services.config.transport.prove(dialled, left, device);
+    let connection = connection.map_err(LinkError::Unreachable)?;
+    let connected = started.elapsed();
+    let mut stream = reader(&connection, started);
+    write_message(&mut connection.writer(), &own)?;
+    let shown = read_ticket(&mut stream)?;
+    // A round trip, unless the other end took its time; connecting is two, unless something nearer
+    // answered for TCP.
+    let delay = connected.min(started.elapsed() - connected);
+    let proof =
+        services.host.check_ticket(&shown, device).filter(|proof| proof.group == own.claims.group);
+    let proof = proof.ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;
+    let _quota = services
+        .quota
+        .dialled(device)
+        .ok_or(LinkError::Refused("enough links to that device are up"))?;
+    let told = torrent.extended_handshake();
+    connection.writer().write_all(&opening(torrent, &told))?;
+    let theirs = Handshake::read(&mut stream)?;
+    if theirs.info_hash != torrent.info_hash {
+        return Err(LinkError::Violation("it answers for another file"));
+    }
+    let extended = read_extended(device, &mut stream, &theirs)?;
+    let link = new_link(services, (device, proof), true, &theirs, &extended, connection);
+    let registered = Registered::new(torrent, link, &[])?;
+    registered.check_tickets_again(&shown, &own)?;
+    if let Some(download) = torrent.state.lock().download() {
+        download.delay_measured(registered.link.key, delay);
+    }
+    drop(dialling);
+    let reader = LinkReader::new(registered.link.clone(), stream, services.config.message_timeout);
+    registered.serve(reader, &extended, &told);
+    Ok(())
+}
+
+/// The handshakes of BEP 3 and BEP 10, as we send them.
+pub(super) fn opening(torrent: &Torrent, extended: &PeerMessage) -> Vec<u8> {
+    let peer_id = PeerId::of_device(torrent.services.device());
+    let mut opening = Handshake::new(torrent.info_hash, peer_id).encode().to_vec();
+    extended.encode(&mut opening);
+    opening
+}
+
+/// Makes the link that the handshakes settled.
+pub(super) fn new_link(
+    services: &Services,
+    peer: (DeviceId, Proof),
+    dialled: bool,
+    theirs: &Handshake,
+    told: &ExtendedHandshake,
+    connection: Connection,
+) -> Link {
+    let (key, traits) = (services.next_link_key(), link_traits(theirs, told));
+    let link = Link::new(key, peer, dialled, traits, theirs.has_extensions(), connection);
+    // Before the link is registered: newer tickets are shown on every link that is.
+    link.set_ticket_id(told.ticket_id);
+    link
+}
+
+/// A link that is registered until this is dropped.
+pub(super) struct Registered<'a> {
+    torrent: &'a Arc<Torrent>,
+    pub(super) link: Arc<Link>,
+}
+
+impl<'a> Registered<'a> {
+    /// Registers a link; `opening` is sent on it first.
+    pub(super) fn new(
+        torrent: &'a Arc<Torrent>,
+        link: Link,
+        opening: &[u8],
+    ) -> Result<Self, LinkError> {
+        let link = torrent.register(link, opening);
+        let link = link.ok_or(LinkError::Refused("the link is not needed"))?;
+        Ok(Self { torrent, link })
+    }
+
+    /// Checks both tickets again, now that the link is found when links are ended or newer tickets
+    /// shown: what happened meanwhile must not be missed.
+    pub(super) fn check_tickets_again(
+        &self,
+        shown: &Ticket,
+        own: &Ticket,
+    ) -> Result<(), LinkError> {
+        let (host, device) = (&self.torrent.services.host, self.link.device);
+        let is_offered =
+            |proof: Proof| host.is_offered(self.torrent.info_hash, proof.group, device);
+        if !host.check_ticket(shown, device).is_some_and(is_offered) {
+            return Err(LinkError::Refused("its ticket was voided"));
+        }
+        let is_newer = |newer: &Ticket| {
+            newer.claims.expires_ms > own.claims.expires_ms.saturating_add(NEWER_BY_MS)
+        };
+        if let Some(newer) = host.own_ticket(own.claims.group).filter(is_newer) {
+            self.link.show_ticket(&newer);
+        }
+        Ok(())
+    }
+
+    /// Serves the link until it ends. `told` is the extension handshake that the peer has heard:
+    /// what has come since is told first.
+    pub(super) fn serve(
+        self,
+        reader: LinkReader,
+        extended: &ExtendedHandshake,
+        told: &PeerMessage,
+    ) {
+        let current = self.torrent.extended_handshake();
+        if current != *told && self.link.extensions {
+            self.link.send(&current);
+        }
+        session::serve(self.torrent, &self.link, reader, extended);
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.torrent.unregister(&self.link);
+        dial_due(self.torrent, &mut self.torrent.state.lock());
+    }
+}

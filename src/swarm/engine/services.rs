@@ -1,0 +1,175 @@
+//! What every torrent of an engine shares: settings, host, disk, pool, limiters and counters.
+//!
+//! **Invariant:** nothing here knows a torrent. A torrent that needs something done above it leaves
+//! a [`Notice`], which the journal thread carries out.
+//!
+//! Called on every thread of the engine. Nothing here blocks, but [`Host`] as its methods say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+
+use super::pool::Pool;
+use crate::net::{Bounds, Registry, Stop, Threads};
+use crate::swarm::LinkKey;
+use crate::swarm::api::{EngineConfig, EngineEvent, Host, TransferId};
+use crate::swarm::disk::buffers::Buffers;
+use crate::swarm::disk::part_file::Disk;
+use crate::swarm::disk::seed_files::SeedFiles;
+use crate::swarm::link::limiter::RateLimiter;
+use crate::swarm::link::quota::LinkQuota;
+use crate::types::{Bitfield, DeviceId, InfoHash};
+
+/// Links that one address may be setting up: members behind one router are several.
+const UNPROVEN_PER_ADDRESS_MAX: usize = 32;
+/// Notices that wait for the journal thread.
+const NOTICES_MAX: usize = 256;
+/// Bytes of chunk buffers that each download may use, however many run: a few pieces.
+const WINDOW_MIN: u64 = 4 << 20;
+
+/// Work for the journal thread, from a place that holds a torrent's lock.
+pub(super) enum Notice {
+    /// Tell the host.
+    Event(EngineEvent),
+    /// Have the host write these pieces to its journal.
+    Journal(TransferId, InfoHash, Bitfield),
+    /// Forget the torrent if it is neither offered nor being downloaded.
+    Unused(InfoHash),
+}
+
+/// The journal thread's ends of the channels.
+pub(super) struct Inbox {
+    pub(super) notices: Receiver<Notice>,
+    pub(super) journal_due: Receiver<()>,
+}
+
+/// What an engine's torrents share.
+pub(crate) struct Services {
+    pub(super) config: EngineConfig,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) threads: Threads,
+    pub(super) stop: Stop,
+    pub(super) registry: Registry,
+    pub(super) quota: Arc<LinkQuota>,
+    pub(super) pool: Pool,
+    pub(super) buffers: Arc<Buffers>,
+    pub(super) seed_files: SeedFiles,
+    pub(super) limiter: RateLimiter,
+    next_key: AtomicU64,
+    /// Dials under way.
+    pub(super) dials: AtomicUsize,
+    /// Downloads whose thread runs.
+    pub(super) downloads: AtomicU64,
+    /// The zero of the pure parts' clock.
+    epoch: Instant,
+    /// The torrents that the timer and the journal look at, each with its serial number: those
+    /// with links, a running download or unwritten pieces. Locked within a torrent's lock.
+    active: Mutex<HashMap<InfoHash, u64>>,
+    notices: Sender<Notice>,
+    journal_due: Sender<()>,
+}
+
+impl Services {
+    /// Starts the pool.
+    pub(super) fn start(
+        config: EngineConfig,
+        host: Arc<dyn Host>,
+        disk: Arc<dyn Disk>,
+    ) -> (Arc<Self>, Inbox) {
+        let stop = Stop::new();
+        let (notices, notices_inbox) = bounded(NOTICES_MAX);
+        let (journal_due, journal_inbox) = bounded(1);
+        let services = Self {
+            host,
+            disk,
+            threads: Threads::new(),
+            registry: Registry::new(registry_bounds(&config)),
+            quota: LinkQuota::new(config.links_max),
+            pool: Pool::start(config.threads.max(1), &stop),
+            stop,
+            buffers: Arc::default(),
+            seed_files: SeedFiles::new(config.open_files_max),
+            limiter: RateLimiter::new(config.limits),
+            next_key: AtomicU64::new(1),
+            dials: AtomicUsize::new(0),
+            downloads: AtomicU64::new(0),
+            epoch: Instant::now(),
+            active: Mutex::default(),
+            notices,
+            journal_due,
+            config,
+        };
+        (Arc::new(services), Inbox { notices: notices_inbox, journal_due: journal_inbox })
+    }
+
+    /// Returns this device's id.
+    pub(super) fn device(&self) -> DeviceId {
+        self.config.transport.device()
+    }
+
+    /// Time since the engine started: the clock of everything pure.
+    pub(super) fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// Makes the key of a new link.
+    pub(super) fn next_link_key(&self) -> LinkKey {
+        LinkKey(self.next_key.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Leaves a notice. Drops it if too many wait: the host is too slow for its events then, and
+    /// none of them carries the only copy of anything.
+    pub(super) fn notify(&self, notice: Notice) {
+        if self.notices.try_send(notice).is_err() {
+            log::warn!("an event was dropped: the client is still busy with earlier ones");
+        }
+    }
+
+    /// Has the journal written now instead of at the next interval.
+    pub(super) fn request_journal(&self) {
+        // A token that is there already is about to be taken.
+        let _ = self.journal_due.try_send(());
+    }
+
+    /// Bytes of chunk buffers for a download that begins now: an equal part of the sum.
+    pub(super) fn window_share(&self) -> u64 {
+        let downloads = self.downloads.load(Ordering::Relaxed).max(1);
+        (self.config.window_sum_max / downloads).max(WINDOW_MIN)
+    }
+
+    /// Has the timer and the journal look at a torrent.
+    pub(super) fn activate(&self, info_hash: InfoHash, serial: u64) {
+        self.active.lock().insert(info_hash, serial);
+    }
+
+    /// Has the timer and the journal pass the torrent over, unless a newer one of the same content
+    /// was activated.
+    pub(super) fn deactivate(&self, info_hash: InfoHash, serial: u64) {
+        let mut active = self.active.lock();
+        if active.get(&info_hash) == Some(&serial) {
+            active.remove(&info_hash);
+        }
+    }
+
+    /// The active torrents.
+    pub(super) fn active(&self) -> Vec<InfoHash> {
+        self.active.lock().keys().copied().collect()
+    }
+}
+
+/// What the registry admits. Others may dial three in four of the links, from one address two in
+/// four, so that there is always room for those that we dial ourselves.
+fn registry_bounds(config: &EngineConfig) -> Bounds {
+    let (links, spare) = (config.links_max, config.links_max / 4);
+    Bounds {
+        proven: links - spare,
+        proven_per_address: (links / 2).max(1),
+        unproven_per_address: UNPROVEN_PER_ADDRESS_MAX,
+        spare,
+    }
+}

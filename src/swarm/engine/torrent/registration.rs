@@ -1,0 +1,121 @@
+//! How a link of a torrent comes and goes.
+//!
+//! **Invariant:** at most one link to a device is registered; of two that cross, both ends keep the
+//! one dialled by the lower device id.
+//!
+//! Called on the link's own thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{State, Torrent};
+use crate::swarm::link::{Link, PartsOf};
+use crate::types::Bitfield;
+use crate::wire::peer::PeerMessage;
+
+impl Torrent {
+    /// Takes a link in, unless there is no room, no use, or a better link to that device. Sends
+    /// `opening` on it, then what we have.
+    pub(crate) fn register(self: &Arc<Self>, mut link: Link, opening: &[u8]) -> Option<Arc<Link>> {
+        link.one_way = !self.services.host.serves(self.info_hash, link.proof().group);
+        let link = Arc::new(link);
+        let mut state = self.state.lock();
+        let (now, device, user) = (self.now(), link.device, link.proof().user);
+        let is_full = state.links.len() >= self.services.config.links_per_file_max;
+        if !state.takes_links()
+            || is_full
+            || self.services.stop.is_set()
+            || state.peers.is_banned(device, user)
+        {
+            return None;
+        }
+        if let Some(older) = state.links.to_device(device).cloned() {
+            if !self.supersedes(&link, &older) {
+                return None;
+            }
+            older.close();
+            self.forget(&mut state, &older);
+        }
+        state.peers.linked(device, link.key);
+        link.send_raw(opening);
+        self.greet(&state, &link);
+        state.links.insert(link.clone());
+        self.activate();
+        if !link.one_way {
+            state.uploads.join(now, link.key, user, link.traits.fast);
+        }
+        state.start_super_seeding(self.geometry);
+        if state.seed.is_some() && !link.dialled && !link.one_way {
+            // A peer that dials a seeder wants something: it need not say so first.
+            state.uploads.set_interested(now, link.key, true);
+        }
+        let is_suspect = state.peers.is_suspect(device);
+        if let Some(download) = state.download() {
+            download.join(now, link.key, link.traits);
+            if is_suspect {
+                download.suspect(link.key);
+            }
+        }
+        // That the peer may ask leaves with the first bytes.
+        self.drive(&mut state);
+        Some(link)
+    }
+
+    /// Drops a link that has ended; what it was to bring is asked for elsewhere at once.
+    pub(crate) fn unregister(self: &Arc<Self>, link: &Link) {
+        link.close();
+        let mut state = self.state.lock();
+        self.forget(&mut state, link);
+        self.ask_parts(&mut state);
+        self.drive(&mut state);
+    }
+
+    /// Of two links to one device, the one dialled by the lower id stays; of two dialled by the
+    /// same end, the newer.
+    fn supersedes(&self, new: &Link, older: &Link) -> bool {
+        let is_lower = self.services.device() < new.device;
+        new.dialled == older.dialled || new.dialled == is_lower
+    }
+
+    fn forget(&self, state: &mut State, link: &Link) {
+        let Some(link) = state.links.remove(link.key) else { return };
+        let now = self.now();
+        let (mut pieces, mut is_useful) = (0, link.sent.load(Ordering::Relaxed) > 0);
+        if let Some(transfer) = &mut state.transfer {
+            if let Some(download) = &mut transfer.download {
+                let stats = download.link_stats(link.key).unwrap_or_default();
+                (pieces, is_useful) = (stats.pieces, is_useful || stats.received > 0);
+                download.leave(now, link.key);
+            }
+            for of in [PartsOf::Metainfo, PartsOf::Chain] {
+                if let Some(fetch) = transfer.parts(of) {
+                    fetch.leave(link.key);
+                }
+            }
+        }
+        state.uploads.leave(now, link.key);
+        state.peers.unlinked(now, link.device, link.key, pieces, is_useful);
+        if state.links.is_empty() {
+            state.dictionary = None;
+            state.uploads.stop_super_seeding();
+        }
+    }
+
+    /// Tells the peer what we have.
+    fn greet(&self, state: &State, link: &Link) {
+        let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
+        let have = download.map(|download| download.have()).filter(|_| !link.one_way);
+        let has_all =
+            !link.one_way && (state.seed.is_some() || have.is_some_and(Bitfield::is_full));
+        let full = || Bitfield::full(self.geometry.piece_count()).as_bytes().to_vec();
+        match have {
+            _ if has_all && link.traits.fast => link.send(&PeerMessage::HaveAll),
+            _ if has_all => link.send(&PeerMessage::Bitfield(full())),
+            Some(have) if !have.is_empty() => {
+                link.send(&PeerMessage::Bitfield(have.as_bytes().to_vec()))
+            }
+            _ if link.traits.fast => link.send(&PeerMessage::HaveNone),
+            _ => {}
+        }
+    }
+}

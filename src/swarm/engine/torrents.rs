@@ -1,0 +1,161 @@
+//! The torrents of an engine: which there are, and what is offered.
+//!
+//! **Invariant:** a content is there once, under its info hash, however many groups offer it. One
+//! change at a time decides which torrents there are.
+//!
+//! Called by the client's threads and the links'. Blocks only where [`Host::seed`] does.
+//!
+//! [`Host::seed`]: crate::swarm::api::Host::seed
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::record::DownloadRecord;
+use super::run;
+use super::services::Services;
+use super::torrent::{State, Torrent};
+use crate::swarm::api::{DownloadSpec, EngineError, SeedSpec, TransferState};
+use crate::types::{Geometry, InfoHash};
+use crate::wire::metainfo::Metainfo;
+
+/// The torrents.
+pub(crate) struct Torrents {
+    pub(super) services: Arc<Services>,
+    by_hash: RwLock<HashMap<InfoHash, Arc<Torrent>>>,
+    changes: Mutex<()>,
+}
+
+impl Torrents {
+    pub(super) fn new(services: Arc<Services>) -> Self {
+        Self { services, by_hash: RwLock::default(), changes: Mutex::default() }
+    }
+
+    /// Looks a torrent up.
+    pub(crate) fn get(&self, info_hash: InfoHash) -> Option<Arc<Torrent>> {
+        self.by_hash.read().get(&info_hash).cloned()
+    }
+
+    /// Returns all torrents.
+    pub(super) fn all(&self) -> Vec<Arc<Torrent>> {
+        self.by_hash.read().values().cloned().collect()
+    }
+
+    /// Returns the torrents that the timer and the journal look at.
+    pub(crate) fn active(&self) -> Vec<Arc<Torrent>> {
+        self.services.active().into_iter().filter_map(|info_hash| self.get(info_hash)).collect()
+    }
+
+    /// Forgets all torrents and returns them.
+    pub(super) fn take_all(&self) -> Vec<Arc<Torrent>> {
+        std::mem::take(&mut *self.by_hash.write()).into_values().collect()
+    }
+
+    fn get_or_insert(
+        &self,
+        info_hash: InfoHash,
+        geometry: Geometry,
+    ) -> Result<Arc<Torrent>, EngineError> {
+        if self.services.stop.is_set() {
+            return Err(EngineError::Stopped);
+        }
+        let mut by_hash = self.by_hash.write();
+        let torrent = by_hash
+            .entry(info_hash)
+            .or_insert_with(|| Arc::new(Torrent::new(&self.services, info_hash, geometry)));
+        if torrent.geometry != geometry {
+            return Err(EngineError::Mismatch);
+        }
+        Ok(torrent.clone())
+    }
+
+    /// Adds a download, paused.
+    pub(super) fn add_download(&self, spec: DownloadSpec) -> Result<Arc<Torrent>, EngineError> {
+        let geometry = Geometry::new(spec.facts.len, spec.facts.piece_len)?;
+        let record = DownloadRecord::new(&spec, geometry)?;
+        let _changes = self.changes.lock();
+        let torrent = self.get_or_insert(spec.facts.info_hash, geometry)?;
+        {
+            let mut state = torrent.state.lock();
+            match &state.transfer {
+                Some(other) if !other.phase.has_ended() && !other.is_put_away() => {
+                    return Err(EngineError::AlreadyDownloading(other.target.clone()));
+                }
+                _ => state.transfer = Some(record),
+            }
+        }
+        let of_small = || Metainfo::of_small(&spec.facts).map(Arc::new);
+        if let Some(metainfo) = spec.metainfo.or_else(of_small) {
+            let _ = torrent.metainfo.set(metainfo);
+        }
+        Ok(torrent)
+    }
+
+    /// Offers a file.
+    pub(super) fn seed(&self, spec: SeedSpec) -> Result<Arc<Torrent>, EngineError> {
+        let (info_hash, geometry) = (spec.metainfo.info_hash(), spec.metainfo.geometry());
+        let _changes = self.changes.lock();
+        let torrent = self.get_or_insert(info_hash, geometry)?;
+        let _ = torrent.metainfo.set(spec.metainfo.clone());
+        self.services.seed_files.close(info_hash);
+        let mut state = torrent.state.lock();
+        state.uploads.set_seeding(true);
+        if state.seed.replace(spec).is_none() {
+            take_from_seed(&torrent, &mut state);
+        }
+        state.start_super_seeding(geometry);
+        drop(state);
+        Ok(torrent)
+    }
+
+    /// Returns the torrent that a peer asks for, if it is offered or being downloaded. The host is
+    /// asked for a file that no peer has asked for yet.
+    pub(super) fn offered(&self, info_hash: InfoHash) -> Option<Arc<Torrent>> {
+        let known = self.get(info_hash);
+        if known.as_ref().is_some_and(|torrent| torrent.state.lock().seed.is_some()) {
+            return known;
+        }
+        // A download of it may be paused, while the file is offered in another group. What is not
+        // offered any more when the link is registered is refused then.
+        let spec = self.services.host.seed(info_hash);
+        spec.and_then(|spec| self.seed(spec).ok()).or(known)
+    }
+
+    /// Stops offering a file; false if it was not offered.
+    pub(super) fn unseed(&self, info_hash: InfoHash) -> bool {
+        let Some(torrent) = self.get(info_hash) else { return false };
+        let was_offered = torrent.state.lock().stop_seeding();
+        self.forget_unused(info_hash);
+        was_offered
+    }
+
+    /// Forgets a torrent that is neither offered nor being downloaded.
+    pub(super) fn forget_unused(&self, info_hash: InfoHash) {
+        let _changes = self.changes.lock();
+        let Some(torrent) = self.get(info_hash) else { return };
+        let state = torrent.state.lock();
+        let is_over = |record: &DownloadRecord| {
+            matches!(record.phase, TransferState::Complete | TransferState::Cancelled)
+        };
+        if state.seed.is_none() && state.transfer.as_ref().is_none_or(is_over) {
+            torrent.deactivate();
+            self.by_hash.write().remove(&info_hash);
+        }
+    }
+}
+
+/// The file is offered from another place now: a download of it takes from there what it lacks. The
+/// links end: the other ends know only what the download had, and seeders would not stay.
+fn take_from_seed(torrent: &Arc<Torrent>, state: &mut State) {
+    let Some(transfer) = &mut state.transfer else { return };
+    match transfer.phase {
+        TransferState::Paused(_) => transfer.leave_thread(),
+        TransferState::Checking | TransferState::Metainfo | TransferState::Downloading => {
+            transfer.leave_thread();
+            run::start(torrent, state);
+        }
+        _ => return,
+    }
+    state.links.close_if(|_| true);
+}
