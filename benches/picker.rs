@@ -3,10 +3,11 @@
 //! `cargo bench --bench picker`. One round is a whole life of a piece: chosen, started, received,
 //! and given back.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use posse::swarm::{Download, LinkKey, LinkTraits, Options};
-use posse::types::{Bitfield, Geometry};
+use posse::swarm::{BlockFate, Download, LinkKey, LinkTraits, Options};
+use posse::types::{Bitfield, Geometry, Span};
 
 const TRAITS: LinkTraits = LinkTraits { block_len_max: 512 << 10, requests_max: 256, fast: true };
 const PIECES: [u32; 3] = [2_048, 131_072, 1 << 21];
@@ -70,6 +71,30 @@ fn two_hundred_links(bencher: divan::Bencher, pieces: u32) {
     let (_, mut download) = download(pieces, 20, 180);
     let mut now = Duration::ZERO;
     bencher.bench_local(|| round(&mut download, &mut now));
+}
+
+/// A block comes on one of many links whose windows are full, and what follows from it is chosen.
+#[divan::bench(args = [20, 200])]
+fn a_block_among_full_links(bencher: divan::Bencher, links: u64) {
+    let (_, mut download) = download(131_072, links, 0);
+    let (mut asked, mut now) = (VecDeque::new(), Duration::ZERO);
+    choose(&mut download, &mut asked, now);
+    bencher.bench_local(|| {
+        now += Duration::from_micros(500);
+        let (link, span) = asked.pop_front().expect("blocks are asked for");
+        if download.block_received(now, link, span) == BlockFate::Completed {
+            download.write_failed(span.piece);
+        }
+        choose(&mut download, &mut asked, now);
+        while download.poll_action().is_some() {}
+    });
+}
+
+fn choose(download: &mut Download, asked: &mut VecDeque<(LinkKey, Span)>, now: Duration) {
+    while let Some(job) = download.next_job(now) {
+        let spans = download.start(now, &job).expect("nothing has overtaken the job");
+        asked.extend(spans.into_iter().map(|span| (job.link, span)));
+    }
 }
 
 #[divan::bench(args = PIECES)]

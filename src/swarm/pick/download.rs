@@ -181,7 +181,7 @@ impl Download {
     pub fn suggested(&mut self, link: LinkKey, piece: PieceIndex) {
         let wanted = piece.get() < self.geometry.piece_count()
             && self.picker.state(piece.get()) == State::Missing;
-        if let Some(state) = self.links.get_mut(link).filter(|_| wanted) {
+        if let Some(state) = self.links.get_mut_unindexed(link).filter(|_| wanted) {
             state.suggest(piece);
         }
     }
@@ -324,7 +324,7 @@ impl Download {
     /// later: it often wants again soon.
     fn update_interest(&mut self, link: LinkKey) {
         let wanted = !self.is_paused && self.picker.lacking(link) > 0;
-        let Some(state) = self.links.get_mut(link) else { return };
+        let Some(state) = self.links.get_mut_unindexed(link) else { return };
         match (wanted, state.interested) {
             (true, false) => {
                 state.interested = true;
@@ -338,13 +338,13 @@ impl Download {
             }
             _ => {}
         }
-        if wanted && let Some(state) = self.links.get_mut(link) {
+        if wanted && let Some(state) = self.links.get_mut_unindexed(link) {
             state.dull_since = None;
         }
     }
 
     fn lose_interest(&mut self, link: LinkKey) {
-        if let Some(state) = self.links.get_mut(link) {
+        if let Some(state) = self.links.get_mut_unindexed(link) {
             state.interested = false;
             state.dull_since = None;
             self.actions.push_back(Action::Interested(link, false));

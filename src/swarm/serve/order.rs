@@ -17,7 +17,7 @@
 //! Pure. The engine keeps one for everything it uploads of a file, under a short lock; nothing here
 //! blocks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::width::Width;
@@ -38,6 +38,8 @@ const ROUNDS_MAX: u64 = 3;
 #[derive(Debug, Default)]
 pub struct UploadOrder {
     queues: BTreeMap<LinkKey, Queue>,
+    /// The links with requests whose turn it is not: looked at for the next turn.
+    waiting: BTreeSet<LinkKey>,
     turns: u64,
     /// Links whose turn it is.
     sending: usize,
@@ -60,6 +62,10 @@ struct Queue {
 }
 
 impl Queue {
+    fn waits(&self) -> bool {
+        !self.sends && !self.waiting.is_empty()
+    }
+
     /// The piece that is its to have next: the one that was begun, else the one asked for first.
     fn next_piece(&self) -> Option<PieceIndex> {
         let begun = self.continued().map(|place| self.waiting[place].piece);
@@ -86,6 +92,7 @@ impl UploadOrder {
         let fits = queue.waiting.len() < REQUESTS_MAX && !queue.waiting.contains(&span);
         if fits {
             queue.waiting.push_back(span);
+            self.note_waiting(link);
         }
         fits
     }
@@ -95,7 +102,9 @@ impl UploadOrder {
     pub fn cancel(&mut self, link: LinkKey, span: Span) -> bool {
         let Some(queue) = self.queues.get_mut(&link) else { return false };
         let place = queue.waiting.iter().position(|&waiting| waiting == span);
-        place.and_then(|place| queue.waiting.remove(place)).is_some()
+        let is_cancelled = place.and_then(|place| queue.waiting.remove(place)).is_some();
+        self.note_waiting(link);
+        is_cancelled
     }
 
     /// We choke the peer: takes out the requests to reject (BEP 6; others are silently dropped).
@@ -106,6 +115,7 @@ impl UploadOrder {
         let (keep, reject): (Vec<Span>, _) =
             queue.waiting.drain(..).partition(|span| Some(span.piece) == queue.current);
         queue.waiting = keep.into();
+        self.note_waiting(link);
         reject
     }
 
@@ -125,28 +135,28 @@ impl UploadOrder {
     pub fn leave(&mut self, link: LinkKey) {
         self.end(link);
         self.queues.remove(&link);
+        self.note_waiting(link);
     }
 
     /// Gives the next turn, if one may be given: returns whose it is, to be sent what
     /// [`UploadOrder::next_for`] hands out. `holders` tells how many others have a piece. Call
     /// until `None` after every change, and a few times a second.
     pub fn begin(&mut self, now: Duration, holders: impl Fn(PieceIndex) -> u32) -> Option<LinkKey> {
-        let waits = |queue: &Queue| !queue.sends && !queue.waiting.is_empty();
         if self.sending >= self.width.get() {
-            self.width.pass(now, || self.queues.values().any(waits));
+            self.width.pass(now, || !self.waiting.is_empty());
             if self.sending >= self.width.get() {
                 return None;
             }
         }
         let rounds = ROUNDS_MAX * self.queues.len() as u64;
-        let waiting = self.queues.iter().filter(|(_, queue)| waits(queue));
-        let rank = |(&link, queue): (&LinkKey, &Queue)| {
+        let rank = |&link: &LinkKey| {
+            let queue = self.queues.get(&link)?;
             let piece = queue.next_piece()?;
             let begun = Some(piece) == queue.current;
             let overdue = self.turns - queue.turn > rounds;
             Some((!overdue, !begun, holders(piece).min(COMMON), queue.turn, link, piece))
         };
-        let Some((.., link, piece)) = waiting.filter_map(rank).min() else {
+        let Some((.., link, piece)) = self.waiting.iter().filter_map(rank).min() else {
             self.width.unused();
             return None;
         };
@@ -160,6 +170,7 @@ impl UploadOrder {
         (queue.sends, queue.current, queue.turn) = (true, Some(piece), turn);
         // Only that of a choked link counts.
         queue.grace = queue.grace.max(now + GRACE);
+        self.note_waiting(link);
         Some(link)
     }
 
@@ -177,7 +188,15 @@ impl UploadOrder {
             && std::mem::take(&mut queue.sends)
         {
             self.sending -= 1;
+            self.note_waiting(link);
         }
+    }
+
+    fn note_waiting(&mut self, link: LinkKey) {
+        match self.queues.get(&link).is_some_and(Queue::waits) {
+            true => self.waiting.insert(link),
+            false => self.waiting.remove(&link),
+        };
     }
 
     /// Bytes went out.
@@ -192,7 +211,7 @@ impl UploadOrder {
 
     /// Tells whether links wait for their turn.
     pub fn is_contended(&self) -> bool {
-        self.queues.values().filter(|queue| !queue.waiting.is_empty() || queue.sends).count() > 1
+        self.waiting.len() + self.sending > 1
     }
 
     /// Bytes in the block that is next on a link in its turn; `None` if it is not its turn, or its

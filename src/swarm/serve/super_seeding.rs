@@ -15,7 +15,7 @@
 //!
 //! Pure; made when the first leecher links to a file we have whole.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -41,6 +41,10 @@ pub struct SuperSeeder {
     geometry: Geometry,
     spread: Buckets,
     takers: BTreeMap<LinkKey, Taker>,
+    /// The links that we serve.
+    served: BTreeSet<LinkKey>,
+    /// How many leechers have each piece.
+    holders: Vec<u16>,
     /// Where to look for the next suggestion.
     next: u32,
     rng: SmallRng,
@@ -51,7 +55,6 @@ struct Taker {
     has: PieceSet,
     /// It has everything: no leecher.
     full: bool,
-    unchoked: bool,
     suggested: VecDeque<PieceIndex>,
     asked: VecDeque<PieceIndex>,
 }
@@ -71,6 +74,8 @@ impl SuperSeeder {
             geometry,
             spread,
             takers: BTreeMap::new(),
+            served: BTreeSet::new(),
+            holders: vec![0; geometry.piece_count() as usize],
             next: 0,
             rng: SmallRng::seed_from_u64(seed),
         }
@@ -79,19 +84,15 @@ impl SuperSeeder {
     /// Takes in a link that speaks BEP 6; the peer has nothing and is choked until told otherwise.
     pub fn join(&mut self, link: LinkKey) {
         let has = PieceSet::empty(self.geometry.piece_count());
-        let taker = Taker {
-            has,
-            full: false,
-            unchoked: false,
-            suggested: VecDeque::new(),
-            asked: VecDeque::new(),
-        };
+        let taker = Taker { has, full: false, suggested: VecDeque::new(), asked: VecDeque::new() };
         self.takers.entry(link).or_insert(taker);
     }
 
     /// Drops a link; an unknown one is ignored.
     pub fn leave(&mut self, link: LinkKey) {
+        self.served.remove(&link);
         if let Some(taker) = self.takers.remove(&link) {
+            taker.has.iter().for_each(|piece| self.holders[piece as usize] -= 1);
             let given = taker.suggested.iter().chain(&taker.asked).map(|piece| piece.get());
             taker.has.iter().chain(given).for_each(|piece| self.spread.lower(piece));
         }
@@ -124,6 +125,7 @@ impl SuperSeeder {
         if piece.get() >= self.geometry.piece_count() || !taker.has.insert(piece.get()) {
             return;
         }
+        self.holders[piece.as_usize()] += 1;
         match taker.has_been_given(piece) {
             true => {
                 taker.suggested.retain(|&given| given != piece);
@@ -135,16 +137,16 @@ impl SuperSeeder {
 
     /// We serve the peer.
     pub fn unchoked(&mut self, link: LinkKey) {
-        if let Some(taker) = self.takers.get_mut(&link) {
-            taker.unchoked = true;
+        if self.takers.contains_key(&link) {
+            self.served.insert(link);
         }
     }
 
     /// We stopped serving the peer: what it has not asked for is free for others. What it asked for
     /// may be with it already; each request that is rejected is told by [`SuperSeeder::withdrawn`].
     pub fn choked(&mut self, link: LinkKey) {
+        self.served.remove(&link);
         if let Some(taker) = self.takers.get_mut(&link) {
-            taker.unchoked = false;
             taker.suggested.drain(..).for_each(|piece| self.spread.lower(piece.get()));
         }
     }
@@ -181,7 +183,7 @@ impl SuperSeeder {
 
     /// Number of leechers that have the piece.
     pub fn holders(&self, piece: PieceIndex) -> u32 {
-        self.takers.values().filter(|taker| taker.has.has(piece.get())).count() as u32
+        self.holders.get(piece.as_usize()).copied().unwrap_or(0).into()
     }
 
     /// Takes the next suggestion to send. Drain after every call.
@@ -190,11 +192,12 @@ impl SuperSeeder {
         if fresh.is_empty() {
             return None;
         }
-        let open = self
-            .takers
-            .iter_mut()
-            .filter(|(_, t)| t.unchoked && !t.full && t.suggested.len() < SUGGESTIONS_MAX);
-        let (&link, taker) = open.min_by_key(|(_, taker)| taker.suggested.len())?;
+        let suggested = |&link: &LinkKey| {
+            let taker = self.takers.get(&link).filter(|taker| !taker.full)?;
+            Some((taker.suggested.len(), link)).filter(|(count, _)| *count < SUGGESTIONS_MAX)
+        };
+        let (_, link) = self.served.iter().filter_map(suggested).min()?;
+        let taker = self.takers.get_mut(&link)?;
         let count = self.geometry.piece_count();
         let in_order = (0..count.min(PROBES_MAX))
             .map(|ahead| (u64::from(self.next) + u64::from(ahead)) % u64::from(count));
@@ -214,9 +217,10 @@ impl SuperSeeder {
     pub fn check_invariants(&self) {
         self.spread.check();
         let mut levels = vec![0; self.geometry.piece_count() as usize];
-        for taker in self.takers.values() {
+        for (link, taker) in &self.takers {
             assert!(taker.suggested.len() <= SUGGESTIONS_MAX && taker.asked.len() <= ASKED_MAX);
-            assert!(taker.unchoked || taker.suggested.is_empty(), "a choked peer has suggestions");
+            let is_served = self.served.contains(link);
+            assert!(is_served || taker.suggested.is_empty(), "a choked peer has suggestions");
             let given = taker.suggested.iter().chain(&taker.asked).map(|piece| piece.get());
             taker.has.iter().chain(given).for_each(|piece| levels[piece as usize] += 1);
         }

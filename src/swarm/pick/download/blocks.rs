@@ -39,7 +39,7 @@ impl Download {
     /// Part of a block of the piece came: it is not late, and the link is alive. Optional; useful
     /// for slow links with large blocks.
     pub fn data_arriving(&mut self, now: Duration, link: LinkKey, piece: PieceIndex) {
-        if let Some(state) = self.links.get_mut(link) {
+        if let Some(state) = self.links.get_mut_unindexed(link) {
             state.data_came(now);
             let chunk = state.chunks.iter_mut().find(|chunk| chunk.piece == piece);
             chunk.into_iter().for_each(|chunk| chunk.progress = chunk.progress.max(now));
@@ -50,7 +50,7 @@ impl Download {
     /// Requests of the link wait at our own end, because of a limit: what it is to bring is not
     /// late meanwhile.
     pub fn held_back(&mut self, now: Duration, link: LinkKey) {
-        if let Some(state) = self.links.get_mut(link) {
+        if let Some(state) = self.links.get_mut_unindexed(link) {
             state.alive = state.alive.max(now);
             state.chunks.iter_mut().for_each(|chunk| chunk.progress = chunk.progress.max(now));
         }
@@ -59,8 +59,11 @@ impl Download {
     /// The first block of a piece begins to come: it is not worth asking elsewhere any more.
     /// Optional.
     pub fn piece_arriving(&mut self, link: LinkKey, piece: PieceIndex) {
-        let chunks =
-            self.links.get_mut(link).map(|state| state.chunks.as_mut_slice()).unwrap_or_default();
+        let chunks = self
+            .links
+            .get_mut_unindexed(link)
+            .map(|state| state.chunks.as_mut_slice())
+            .unwrap_or_default();
         if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.piece == piece) {
             chunk.arriving = true;
         }

@@ -126,8 +126,10 @@ impl Download {
     /// Of which nothing has come yet, and which was asked for as long ago as it would take here:
     /// what moves once does not move back at once.
     fn take_over(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
-        let mine =
-            self.links.get_mut(link).filter(|mine| mine.chunks.is_empty() && !mine.snubbed)?;
+        let mine = self
+            .links
+            .get_mut_unindexed(link)
+            .filter(|mine| mine.chunks.is_empty() && !mine.snubbed)?;
         mine.look_at = now + LOOK_EVERY;
         let mine = self.links.get(link)?;
         let here = mine.time_for(self.geometry.piece_len().into())?.max(TAKE_OVER_MIN);
@@ -156,7 +158,7 @@ impl Download {
 
     /// The oldest suggestion of the link that is still missing.
     fn next_suggestion(&mut self, link: LinkKey) -> Option<PieceIndex> {
-        let state = self.links.get_mut(link)?;
+        let state = self.links.get_mut_unindexed(link)?;
         while let Some(piece) = state.suggestions.pop_front() {
             let avoided = state.avoid.contains_key(&piece.get());
             if !avoided

@@ -45,6 +45,11 @@ impl Links {
         Some(link)
     }
 
+    /// Returns a link to change what its room does not depend on.
+    pub(super) fn get_mut_unindexed(&mut self, key: LinkKey) -> Option<&mut Link> {
+        self.by_key.get_mut(&key)
+    }
+
     /// All links, in the order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkKey, &Link)> {
         self.by_key.iter().map(|(&key, link)| (key, link))

@@ -375,3 +375,29 @@ fn a_failed_write_makes_the_piece_missing() {
     assert!(!scene.download.is_complete());
     assert_eq!(scene.jobs().0, [(0, 0)]);
 }
+
+/// A choice looks at the links that something happened to, and not at all of them.
+#[test]
+fn a_block_has_few_links_looked_at_however_many_there_are() {
+    let pieces = "x".repeat(1_000);
+    let mut scene = Scene::new(&[pieces.as_str(); 200]);
+    let mut spans: VecDeque<(LinkKey, Span)> = VecDeque::new();
+    let fill = |scene: &mut Scene, spans: &mut VecDeque<(LinkKey, Span)>| {
+        while let Some(job) = scene.download.next_job(scene.now) {
+            let asked = scene.download.start(scene.now, &job).unwrap();
+            spans.extend(asked.into_iter().map(|span| (job.link, span)));
+        }
+    };
+    fill(&mut scene, &mut spans);
+    scene.download.check_invariants();
+    let (before, blocks) = (scene.download.links_looked_at(), 400);
+    for _ in 0..blocks {
+        let (link, span) = spans.pop_front().unwrap();
+        scene.receive(&[(link, span)]);
+        scene.download.verified(scene.now, span.piece, link);
+        fill(&mut scene, &mut spans);
+    }
+    scene.download.check_invariants();
+    let each = (scene.download.links_looked_at() - before) / blocks;
+    assert!(each <= 4, "{each} links looked at for each block");
+}
