@@ -131,7 +131,6 @@ impl PartFile {
         })
     }
 
-    /// Which file it is.
     pub(crate) fn id(&self) -> InodeId {
         self.id
     }
@@ -145,12 +144,10 @@ impl PartFile {
         done.map_err(|source| StorageError::Io { path: self.part.clone(), source })
     }
 
-    /// Tells whether it was made when it was opened, or was empty.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// The `.part`'s name, for messages.
     pub(crate) fn name(&self) -> String {
         self.part.display().to_string()
     }
@@ -248,7 +245,6 @@ impl PartFile {
         self.file.metadata().map(|facts| FileStamp::new(&facts)).map_err(failed)
     }
 
-    /// Removes the `.part`, if it is still ours.
     pub(crate) fn remove(&self) -> io::Result<()> {
         match self.check_ours(&self.part) {
             Ok(()) => {
@@ -350,7 +346,6 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Tells a file that a client made and did not live to give its length, or one as good as that.
 pub(crate) fn is_empty(facts: &Metadata) -> bool {
     facts.is_file()
         && facts.len() == 0

@@ -175,7 +175,6 @@ pub(super) struct Registered<'a> {
 }
 
 impl<'a> Registered<'a> {
-    /// Registers a link; `opening` is sent on it first.
     pub(super) fn new(
         torrent: &'a Arc<Torrent>,
         link: Link,

@@ -21,14 +21,12 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Adds a link; there is none to its device.
     pub(super) fn insert(&mut self, link: Arc<Link>) {
         self.incomplete += usize::from(!link.has_all());
         self.by_device.insert(link.device, link.key);
         self.by_key.insert(link.key, link);
     }
 
-    /// Takes a link out.
     pub(super) fn remove(&mut self, key: LinkKey) -> Option<Arc<Link>> {
         let link = self.by_key.remove(&key)?;
         self.by_device.remove(&link.device);
@@ -36,7 +34,6 @@ impl Links {
         Some(link)
     }
 
-    /// Returns a link.
     pub(super) fn get(&self, key: LinkKey) -> Option<&Arc<Link>> {
         self.by_key.get(&key)
     }
@@ -60,17 +57,14 @@ impl Links {
         self.incomplete == 0
     }
 
-    /// All links, in the order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.by_key.values()
     }
 
-    /// Number of links.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Tells whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }

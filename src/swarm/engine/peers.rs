@@ -55,7 +55,6 @@ struct Peer {
 }
 
 impl Peers {
-    /// A tracker lists the device at this address: it may be dialled at once.
     pub(super) fn list(&mut self, device: DeviceId, address: SocketAddr) {
         if !self.has_room_for(device) {
             return;

@@ -66,7 +66,6 @@ impl Pool {
         }
     }
 
-    /// Waits until every worker has ended; false if some had not after `timeout`.
     pub(super) fn join(&self, timeout: Duration) -> bool {
         self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
     }

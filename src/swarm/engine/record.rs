@@ -85,7 +85,6 @@ pub(super) struct DownloadRecord {
 }
 
 impl DownloadRecord {
-    /// Checks a download's description and makes its record, paused.
     pub(super) fn new(spec: &DownloadSpec, geometry: Geometry) -> Result<Self, EngineError> {
         let (facts, count) = (&spec.facts, geometry.piece_count());
         let verified = spec.verified.clone().unwrap_or_else(|| Bitfield::empty(count));
@@ -183,7 +182,6 @@ impl DownloadRecord {
         stats
     }
 
-    /// Notes which pieces are durable; false if they were written to another `.part`.
     pub(super) fn set_durable(&mut self, part: &Arc<PartFile>, pieces: &Bitfield) -> bool {
         let is_same = self.is_at(part);
         if is_same {

@@ -107,7 +107,6 @@ impl Services {
         (Arc::new(services), Inbox { notices: notices_inbox, journal_due: journal_inbox })
     }
 
-    /// Returns this device's id.
     pub(super) fn device(&self) -> DeviceId {
         self.config.transport.device()
     }
@@ -117,7 +116,6 @@ impl Services {
         self.epoch.elapsed()
     }
 
-    /// Makes the key of a new link.
     pub(super) fn next_link_key(&self) -> LinkKey {
         LinkKey(self.next_key.fetch_add(1, Ordering::Relaxed))
     }
@@ -130,7 +128,6 @@ impl Services {
         }
     }
 
-    /// Has the journal written now instead of at the next interval.
     pub(super) fn request_journal(&self) {
         // A token that is there already is about to be taken.
         let _ = self.journal_due.try_send(());

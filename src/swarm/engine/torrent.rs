@@ -59,7 +59,6 @@ pub(super) struct State {
 }
 
 impl Torrent {
-    /// Makes a torrent without links.
     pub(super) fn new(services: &Arc<Services>, info_hash: InfoHash, geometry: Geometry) -> Self {
         let uploads = Uploads::new(services.config.upload_slots, rand::random());
         Self {
@@ -214,7 +213,6 @@ impl Torrent {
         fate
     }
 
-    /// Lets time pass: time-outs and slots. Called by the timer a few times a second.
     pub(super) fn tick(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if state.links.is_empty() && !state.wants_links() {
@@ -325,13 +323,11 @@ impl State {
         self.seed.is_some() || is_finishing || self.wants_links()
     }
 
-    /// Tells whether we have the piece and may serve it.
     pub(super) fn has(&self, piece: PieceIndex) -> bool {
         let download = self.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         self.seed.is_some() || download.is_some_and(|download| download.have().has(piece))
     }
 
-    /// Begins super-seeding, once we have the whole file and there are links.
     pub(super) fn start_super_seeding(&mut self, geometry: Geometry) {
         if self.seed.is_none() || self.links.is_empty() || self.uploads.is_super_seeding() {
             return;

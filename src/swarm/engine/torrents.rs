@@ -32,12 +32,10 @@ impl Torrents {
         Self { services, by_hash: RwLock::default(), changes: Mutex::default() }
     }
 
-    /// Looks a torrent up.
     pub(crate) fn get(&self, info_hash: InfoHash) -> Option<Arc<Torrent>> {
         self.by_hash.read().get(&info_hash).cloned()
     }
 
-    /// Returns all torrents.
     pub(super) fn all(&self) -> Vec<Arc<Torrent>> {
         self.by_hash.read().values().cloned().collect()
     }

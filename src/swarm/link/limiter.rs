@@ -24,7 +24,6 @@ impl RateLimiter {
         Self { upload, download, limits: Mutex::new(limits) }
     }
 
-    /// Returns the limits.
     pub(crate) fn limits(&self) -> Limits {
         *self.limits.lock()
     }

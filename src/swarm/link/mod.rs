@@ -187,7 +187,6 @@ impl Link {
         });
     }
 
-    /// Answers that a request will not be served, if the peer knows that message.
     pub(crate) fn reject(&self, span: Span) {
         self.reject_raw(span.piece.get(), span.begin, span.len);
     }
@@ -221,7 +220,6 @@ impl Link {
         self.wanted.lock().remove(&piece);
     }
 
-    /// Tells whether the peer has said that it has every piece.
     pub(crate) fn has_all(&self) -> bool {
         self.has_all.load(Ordering::Relaxed)
     }
@@ -298,12 +296,10 @@ impl Link {
         self.connection.abort();
     }
 
-    /// Tells whether the link is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Fails if the link is closed.
     pub(crate) fn check_open(&self) -> io::Result<()> {
         if self.is_closed() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }

@@ -27,7 +27,6 @@ pub(crate) struct LinkReader {
 }
 
 impl LinkReader {
-    /// Makes the reading end of a link; `stream` is what is left after the handshakes.
     pub(crate) fn new(
         link: Arc<Link>,
         stream: BufReader<Reader>,

@@ -115,7 +115,6 @@ pub(crate) struct ChainHasher {
 }
 
 impl ChainHasher {
-    /// Begins a file with pieces of `piece_len` bytes, a multiple of 64.
     pub(crate) fn new(piece_len: u32) -> Self {
         debug_assert!((piece_len as usize).is_multiple_of(BLOCK_LEN));
         let piece_len = piece_len.into();

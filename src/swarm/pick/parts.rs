@@ -53,7 +53,6 @@ pub(crate) enum Collected {
 }
 
 impl PartsFetch {
-    /// Begins the collection of so many bytes.
     pub(crate) fn new(len: usize) -> Self {
         let count = len.div_ceil(limits::METADATA_PART_LEN);
         Self {
@@ -92,7 +91,6 @@ impl PartsFetch {
         self.moved.map_or(Duration::ZERO, |moved| now.saturating_sub(moved))
     }
 
-    /// A link has gone.
     pub(crate) fn leave(&mut self, link: LinkKey) {
         self.silent.remove(&link);
         self.drop_source(link);

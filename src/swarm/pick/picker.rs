@@ -62,7 +62,6 @@ pub(crate) struct Picker {
 }
 
 impl Picker {
-    /// Makes the picker of a file of which `have` is verified.
     pub(crate) fn new(have: Bitfield, seed: u64) -> Self {
         let count = have.count();
         let mut picker = Self {
@@ -89,22 +88,18 @@ impl Picker {
         &self.have
     }
 
-    /// Number of pieces in a state.
     pub(crate) fn count_of(&self, state: State) -> u32 {
         self.tally[state as usize]
     }
 
-    /// The state of a piece.
     pub(crate) fn state(&self, piece: u32) -> State {
         self.states[piece as usize]
     }
 
-    /// Takes a link in, whose peer has nothing until told.
     pub(crate) fn join(&mut self, link: LinkKey) {
         self.peers.entry(link).or_insert_with(|| Peer::Some(Partial::empty()));
     }
 
-    /// Drops a link and what it offered.
     pub(crate) fn leave(&mut self, link: LinkKey) {
         match self.peers.remove(&link) {
             Some(Peer::All) => self.seeds -= 1,
@@ -121,7 +116,6 @@ impl Picker {
         }
     }
 
-    /// Replaces what a link offers by everything.
     pub(crate) fn has_all(&mut self, link: LinkKey) {
         if self.peers.contains_key(&link) {
             self.leave(link);
@@ -154,7 +148,6 @@ impl Picker {
         }
     }
 
-    /// Tells whether the link offers the piece.
     pub(crate) fn offers(&self, link: LinkKey, piece: u32) -> bool {
         match self.peers.get(&link) {
             Some(Peer::All) => true,
@@ -163,12 +156,10 @@ impl Picker {
         }
     }
 
-    /// Number of links that offer the piece.
     pub(crate) fn holders(&self, piece: u32) -> u32 {
         self.seeds + u32::from(self.buckets.level(piece))
     }
 
-    /// Number of pieces the link offers.
     pub(crate) fn offered(&self, link: LinkKey) -> u32 {
         match self.peers.get(&link) {
             Some(Peer::All) => self.count,

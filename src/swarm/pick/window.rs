@@ -33,18 +33,15 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    /// Makes a rate that begins at `now` and forgets over `fade`.
     pub(crate) fn new(now: Duration, fade: Duration) -> Self {
         Self { fade: fade.as_secs_f64(), weighted: 0.0, since: now, last: now }
     }
 
-    /// Counts bytes.
     pub(crate) fn add(&mut self, now: Duration, bytes: u64) {
         self.weighted = self.faded(now) + bytes as f64;
         self.last = self.last.max(now);
     }
 
-    /// Bytes per second at `now`.
     pub(crate) fn get(&self, now: Duration) -> f64 {
         let age = now.saturating_sub(self.since).as_secs_f64().max(0.1);
         // A young average has seen less than its time constant: divide by what it can have seen.
@@ -107,7 +104,6 @@ impl Window {
         self.delay_guessed = Some(delay);
     }
 
-    /// Counts bytes of blocks.
     pub(crate) fn received(&mut self, now: Duration, bytes: u64) {
         let (start, sum) = match self.sample {
             Sample::Idle => return,
@@ -137,7 +133,6 @@ impl Window {
         self.sample = Sample::Running(now, 0);
     }
 
-    /// Bytes per second while busy, if measured.
     pub(crate) fn rate(&self) -> Option<f64> {
         self.rate
     }

@@ -1,4 +1,5 @@
-//! Whom we serve: a bounded number of peers, so that each gets enough to be of use to the others.
+//! The choker: which peers we serve. Their number is bounded, so that each gets enough to be of use
+//! to the others.
 //!
 //! **Invariant:** at most `slots` peers are unchoked. While an interested peer is choked, every
 //! slot is held by another interested one, and at every interval the peer that has waited longest
@@ -6,7 +7,7 @@
 //! two: several devices of one user count as one as soon as others want slots.
 //!
 //! A free slot is given at once, not at the next interval: the first seconds of a swarm are not
-//! spent waiting. A peer that is not interested keeps its slot while nobody else wants it, since it
+//! spent waiting. A peer that is not interested keeps its slot while no other peer wants it, since it
 //! will often be again a moment later; one that got a slot and asks for nothing loses it after a
 //! second to one that waits.
 //!
@@ -14,8 +15,7 @@
 //! at a slot for each interval the last of two hundred would wait for minutes for its first byte.
 //! With few waiting it does not: a turn costs a round trip.
 //!
-//! Pure; a tick moves slots, [`Choker::poll`] hands out what to tell whom. One for each client,
-//! over all its files.
+//! Pure; a tick moves slots, [`Choker::poll`] hands out what to tell whom. One for each file.
 
 #[cfg(test)]
 mod tests;
@@ -44,7 +44,7 @@ const SILENT_TIME: Duration = Duration::from_secs(1);
 /// Bytes after which a slot is passed on then: two pieces, so that what a turn costs is little
 /// beside it.
 const TURN_LEN: u64 = 1 << 20;
-/// Shortest time that a slot is held all the same.
+/// Shortest time that a peer keeps a slot all the same.
 const TURN_TIME: Duration = Duration::from_millis(250);
 
 /// One change to tell a peer.
@@ -105,7 +105,7 @@ impl Peer {
 }
 
 impl Choker {
-    /// Makes a choker without links. At least one slot is given whatever the options say.
+    /// Makes a choker without links. There is at least one slot.
     pub fn new(options: ChokerOptions, seed: u64) -> Self {
         Self {
             options: ChokerOptions { slots: options.slots.max(1), ..options },
@@ -136,7 +136,7 @@ impl Choker {
         self.peers.entry(link).or_insert(peer);
     }
 
-    /// Drops a link; an unknown one is ignored. Its slot goes to who has waited longest.
+    /// Drops a link; an unknown one is ignored. Its slot goes to the peer that has waited longest.
     pub fn leave(&mut self, now: Duration, link: LinkKey) {
         self.peers.remove(&link);
         self.changes.retain(|change| change.link != link);
@@ -237,7 +237,7 @@ impl Choker {
         }
     }
 
-    /// The slot that was given last of a user who has several, if the user of `next` has none.
+    /// If the user of `next` has no slot: the one given last of a user who has several.
     fn crowding(&self, next: LinkKey) -> Option<LinkKey> {
         if self.slots_of(self.peers.get(&next)?.user) > 0 {
             return None;
@@ -246,8 +246,7 @@ impl Choker {
         several.max_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(link, _)| link)
     }
 
-    /// The slot that has been held longest by a peer that asks for nothing, as one that links and
-    /// says no word does.
+    /// The slot of the peer that has had one longest and asks for nothing.
     fn silent(&self, now: Duration, next: LinkKey) -> Option<LinkKey> {
         let silent = |peer: &Peer| !peer.asked && now.saturating_sub(peer.since) >= SILENT_TIME;
         let silent =
@@ -255,8 +254,7 @@ impl Choker {
         silent.min_by_key(|(_, peer)| (peer.since, peer.luck)).map(|(link, _)| link)
     }
 
-    /// Where very many wait, gives the slots of those who have had their share to those whose turn
-    /// it is.
+    /// Where very many wait, gives the slots of peers that have had a piece or two to the next.
     fn pass_on(&mut self, now: Duration) {
         if self.peers.values().filter(|peer| peer.waits()).count() <= CROWD * self.options.slots {
             return;
@@ -338,7 +336,7 @@ impl Choker {
         self.peers.iter().filter(|(_, peer)| peer.unchoked).map(|(&link, peer)| (link, peer))
     }
 
-    /// Who has waited longest, of those whose user has no slot; if there are none, of all.
+    /// The peer that has waited longest, first of those whose user has no slot.
     fn next_in_turn(&self) -> Option<LinkKey> {
         let served: Vec<UserId> = self.unchoked().map(|(_, peer)| peer.user).collect();
         let waiting = self.peers.iter().filter(|(_, peer)| peer.waits());
@@ -366,7 +364,7 @@ impl Choker {
         assert_eq!(unchoked, self.options.slots, "a slot is free and a peer waits");
         assert!(
             self.unchoked().all(|(_, peer)| peer.interested),
-            "a peer waits for a slot that nobody uses"
+            "a peer waits for a slot that no other uses"
         );
         assert!(self.crowding(next).is_none(), "a user without a slot waits, and another has two");
     }

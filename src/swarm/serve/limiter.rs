@@ -3,14 +3,14 @@
 //! **Invariant:** in any time `t` no more goes through a [`Bucket`] than `rate * t`, plus what it
 //! saves up (a tenth of a second's worth), plus the one portion that overdraws it.
 //!
-//! What is sent is paced block by block, where it is written ([`upload`](crate::swarm::link::limiter::upload)); what is received is
-//! paced by when it is asked for ([`download`](crate::swarm::link::limiter::download)), so that nothing fills buffers on the way and the
-//! windows of the links stay honest. Both are made of a pure half ([`send_queue`], [`request_queue`]), which
-//! decides who is next and when, and a thin one with locks and threads. Without limits each costs
-//! one relaxed load where it is asked.
+//! What is sent is limited where blocks are written ([`send_queue`]), what is received when it is
+//! asked for ([`request_queue`]), so that nothing fills buffers on the way and the windows of the
+//! links stay honest. The locks and threads around both are in `link/limiter`.
 //!
-//! A bucket may be overdrawn by a portion and is then left alone until it is full enough again: so
-//! a portion need not fit into it, and the rate is right over time whatever the portions are.
+//! A bucket may be overdrawn by one portion and then gives nothing until it is full enough again:
+//! so a portion need not fit into it, and the rate is right over time whatever their sizes.
+//!
+//! Pure: time is an argument.
 
 pub(crate) mod request_queue;
 pub(crate) mod send_queue;
@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use crate::types::Rate;
 
-/// Seconds' worth of bytes that are saved up while nobody takes any: who is woken a little late
-/// catches up.
+/// Seconds' worth of bytes that are saved up while none are taken: a sender that is woken a little
+/// late catches up.
 const BURST: f64 = 0.1;
-/// Flows remembered before those that are owed nothing are forgotten.
+/// Flows remembered before those that are behind no other are forgotten.
 const FLOWS_MAX: usize = 256;
 
 /// Bytes that may go at a rate, or at will. Times are durations since any fixed start.
@@ -42,7 +42,6 @@ impl Bucket {
         Self { rate, level: 0.0, at: Duration::ZERO }
     }
 
-    /// The rate now.
     pub(crate) fn rate(&self) -> Option<Rate> {
         self.rate
     }
@@ -78,15 +77,14 @@ impl Bucket {
     pub(crate) fn ready_at(&self, now: Duration) -> Duration {
         let Some(rate) = self.rate else { return now };
         let lacking = -self.level_at(now);
-        // A byte more or less is the arithmetic's, and must not have anybody wait for no time at
-        // all.
+        // A byte more or less is a rounding error, and must not cause a wait of no time at all.
         if lacking < 1.0 { now } else { now + Duration::from_secs_f64(lacking / rate.get() as f64) }
     }
 }
 
-/// Who has had how much: start-time fair queueing. Each flow has a tag, which grows with what it is
-/// given; the least is next. A flow that was away starts where the others are, so nobody saves up
-/// turns, and what one does not use goes to the others.
+/// Start-time fair queueing: each flow has a tag, which grows with the bytes it is given; the least
+/// is next. A flow that was away starts where the others are, so that none saves up turns, and what
+/// one does not use goes to the others.
 #[derive(Debug)]
 pub(crate) struct Fair<K> {
     clock: u64,

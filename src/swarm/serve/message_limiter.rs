@@ -1,5 +1,5 @@
-//! How much a peer may say on one link: of each message that costs us more than it costs the peer,
-//! no more than an honest one has reason to.
+//! Limits of the messages on one link: of each that costs us more than it costs the peer, no more
+//! than an honest peer has reason to send.
 //!
 //! **Invariant:** what a link makes us do is bounded by the data that moves on it, by the file, or
 //! by time.
@@ -18,8 +18,8 @@ const TICKETS: (u32, u32) = (3, 1);
 /// Messages that move no data, at once and a second: each takes the file's lock for some
 /// microseconds. A swarm that moves 2,000 pieces a second comes to a few thousand.
 const CHATTER: (u32, u32) = (20_000, 10_000);
-/// How often each part of the metainfo and of the chaining values may be asked for on one link: it is served without a slot.
-/// One that arrives spoilt is asked for again.
+/// How often each part of the metainfo and of the chaining values may be asked for on one link: it
+/// is served without a slot. One that arrives spoilt is asked for again.
 const PARTS_FACTOR: u64 = 3;
 /// Parts beyond that: no metainfo is smaller than this.
 const PARTS_MIN: u64 = 64;
@@ -28,7 +28,7 @@ const HAVES_FACTOR: u64 = 2;
 /// Announcements beyond that.
 const HAVES_MIN: u64 = 256;
 
-/// What a peer has made use of.
+/// What a peer may still send.
 #[derive(Debug)]
 pub(crate) struct MessageLimiter {
     tickets: EventLimiter,
@@ -38,7 +38,6 @@ pub(crate) struct MessageLimiter {
 }
 
 impl MessageLimiter {
-    /// For a link about a file of so many pieces.
     pub(crate) fn new(piece_count: u32) -> Self {
         let pieces = u64::from(piece_count);
         // A piece has as many bytes in the one as in the other.
@@ -64,7 +63,7 @@ impl MessageLimiter {
             PeerMessage::Have(_) => {
                 take(&mut self.haves_left, "it announces the same pieces again and again")
             }
-            // Answered with data, and bounded by its queue; a refusal is counted by who refuses.
+            // Answered with data, and bounded by its queue; a refusal is counted by `count_refusal`.
             PeerMessage::Request { .. } => Ok(()),
             _ if self.chatter.take(now) => Ok(()),
             _ => Err("it talks without end"),
@@ -96,7 +95,7 @@ fn take(left: &mut u64, otherwise: &'static str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// So many at once, and so many a second.
+/// A number of events at once, and a number a second.
 #[derive(Debug)]
 struct EventLimiter {
     burst: u32,
@@ -126,16 +125,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_allows_a_burst_and_then_its_rate() {
-        let (mut pace, start) = (EventLimiter::new((3, 2)), Instant::now());
+    fn a_limiter_allows_a_burst_and_then_its_rate() {
+        let (mut limiter, start) = (EventLimiter::new((3, 2)), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(
-            (0..5).map(|_| pace.take(at(0))).collect::<Vec<_>>(),
+            (0..5).map(|_| limiter.take(at(0))).collect::<Vec<_>>(),
             [true, true, true, false, false]
         );
-        assert!(!pace.take(at(499)) && pace.take(at(500)) && !pace.take(at(500)));
+        assert!(!limiter.take(at(499)) && limiter.take(at(500)) && !limiter.take(at(500)));
         assert_eq!(
-            (0..5).map(|_| pace.take(at(60_000))).collect::<Vec<_>>(),
+            (0..5).map(|_| limiter.take(at(60_000))).collect::<Vec<_>>(),
             [true, true, true, false, false]
         );
     }

@@ -4,15 +4,13 @@
 //! them. A block is handed out only to a link whose turn it is, and in its turn a link is sent
 //! blocks of one piece.
 //!
-//! Whole pieces, links in turn. A piece is of use to nobody until it is whole, and a leecher that
-//! has one can pass it on while the next leecher is served; eight pieces sent side by side arrive
-//! eight times as late. So a piece that was begun is finished before the link's turn is over, even
-//! if the link is choked meanwhile. How many have their turn at a time is measured ([`Width`]):
-//! few, where the uplink is what limits.
+//! Whole pieces, links in turn: a leecher can pass a piece on only once it is whole, and eight
+//! pieces sent side by side arrive eight times as late. So a piece that was begun is finished before
+//! the link's turn is over, even if the link is choked meanwhile. How many links have their turn at
+//! a time is measured ([`Width`]).
 //!
-//! Among those that wait, one that asks for a piece that hardly anybody has comes before one that
-//! asks for a common one: what is rare is what keeps the others able to trade. Who has waited for
-//! many turns comes first whatever it asks for.
+//! Links that ask for a rare piece come before links that ask for a common one: rare pieces keep
+//! leechers able to trade. A link that has waited for many turns comes first all the same.
 //!
 //! Pure. The engine keeps one for everything it uploads of a file, under a short lock; nothing here
 //! blocks.
@@ -244,7 +242,7 @@ mod tests {
         Geometry::new(1 << 20, 64 << 10).unwrap().span(piece, block << 14, 1 << 14).unwrap()
     }
 
-    /// Serves everything; `rare` names a piece that nobody else has.
+    /// Serves everything; `rare` names a piece that no other leecher has.
     fn drain(order: &mut UploadOrder, rare: u32) -> String {
         let mut sent = Vec::new();
         loop {
@@ -291,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_waited_long_comes_first() {
+    fn a_link_that_has_waited_long_comes_first() {
         let mut order = UploadOrder::new();
         assert!(order.push(A, span(1, 0)));
         let mut turns = 0;

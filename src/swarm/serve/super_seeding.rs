@@ -66,7 +66,7 @@ impl Taker {
 }
 
 impl SuperSeeder {
-    /// Makes a spreader for a file we have whole.
+    /// Makes it for a file that we have whole.
     pub fn new(geometry: Geometry, seed: u64) -> Self {
         let mut spread = Buckets::new(geometry.piece_count());
         geometry.indexes().for_each(|piece| spread.insert(piece.get()));
@@ -234,58 +234,61 @@ impl SuperSeeder {
 mod tests {
     use super::*;
 
-    fn spreader(pieces: u64, takers: u64) -> SuperSeeder {
-        let mut spreader =
+    fn super_seeder(pieces: u64, takers: u64) -> SuperSeeder {
+        let mut super_seeder =
             SuperSeeder::new(Geometry::new(pieces * (16 << 10), 16 << 10).unwrap(), 7);
         for link in (0..takers).map(LinkKey) {
-            spreader.join(link);
-            spreader.unchoked(link);
+            super_seeder.join(link);
+            super_seeder.unchoked(link);
         }
-        spreader
+        super_seeder
     }
 
     /// Each leecher is offered other pieces, and once all are out, nothing is suggested any more.
     #[test]
     fn no_piece_is_given_twice() {
-        let mut spreader = spreader(100, 8);
+        let mut super_seeder = super_seeder(100, 8);
         let mut given = std::collections::BTreeSet::new();
-        while let Some((link, piece)) = spreader.poll() {
+        while let Some((link, piece)) = super_seeder.poll() {
             assert!(given.insert(piece), "{piece} was given twice");
             if given.len() % 3 == 0 {
-                spreader.requested(link, piece);
-                spreader.peer_have(link, piece);
+                super_seeder.requested(link, piece);
+                super_seeder.peer_have(link, piece);
             }
-            spreader.check_invariants();
+            super_seeder.check_invariants();
             if given.len() < 100
-                && spreader.takers.values().all(|taker| taker.suggested.len() == SUGGESTIONS_MAX)
+                && super_seeder
+                    .takers
+                    .values()
+                    .all(|taker| taker.suggested.len() == SUGGESTIONS_MAX)
             {
-                let (&link, taker) = spreader.takers.iter().next().unwrap();
+                let (&link, taker) = super_seeder.takers.iter().next().unwrap();
                 let piece = taker.suggested[0];
-                spreader.requested(link, piece);
+                super_seeder.requested(link, piece);
             }
         }
     }
 
     #[test]
     fn what_a_lost_leecher_had_is_given_again() {
-        let mut spreader = spreader(4, 1);
-        let all: Vec<_> = std::iter::from_fn(|| spreader.poll()).collect();
+        let mut super_seeder = super_seeder(4, 1);
+        let all: Vec<_> = std::iter::from_fn(|| super_seeder.poll()).collect();
         assert_eq!(all.len(), 4);
-        all.iter().for_each(|&(link, piece)| spreader.requested(link, piece));
-        spreader.peer_have(LinkKey(0), all[0].1);
-        assert_eq!(spreader.poll(), None);
-        spreader.withdrawn(LinkKey(0), all[1].1);
-        spreader.withdrawn(LinkKey(0), all[1].1);
-        assert_eq!(spreader.poll(), Some(all[1]));
-        spreader.choked(LinkKey(0));
-        spreader.leave(LinkKey(0));
-        spreader.check_invariants();
-        spreader.join(LinkKey(1));
-        assert_eq!(spreader.poll(), None, "a choked peer is suggested nothing");
-        spreader.unchoked(LinkKey(1));
-        assert_eq!(std::iter::from_fn(|| spreader.poll()).count(), 4);
-        spreader.peer_has_all(LinkKey(1));
-        spreader.check_invariants();
-        assert_eq!(spreader.poll(), None, "a seeder is suggested nothing");
+        all.iter().for_each(|&(link, piece)| super_seeder.requested(link, piece));
+        super_seeder.peer_have(LinkKey(0), all[0].1);
+        assert_eq!(super_seeder.poll(), None);
+        super_seeder.withdrawn(LinkKey(0), all[1].1);
+        super_seeder.withdrawn(LinkKey(0), all[1].1);
+        assert_eq!(super_seeder.poll(), Some(all[1]));
+        super_seeder.choked(LinkKey(0));
+        super_seeder.leave(LinkKey(0));
+        super_seeder.check_invariants();
+        super_seeder.join(LinkKey(1));
+        assert_eq!(super_seeder.poll(), None, "a choked peer is suggested nothing");
+        super_seeder.unchoked(LinkKey(1));
+        assert_eq!(std::iter::from_fn(|| super_seeder.poll()).count(), 4);
+        super_seeder.peer_has_all(LinkKey(1));
+        super_seeder.check_invariants();
+        assert_eq!(super_seeder.poll(), None, "a seeder is suggested nothing");
     }
 }

@@ -56,7 +56,6 @@ pub(crate) struct Uploads {
 }
 
 impl Uploads {
-    /// Makes the uploads of a file without links.
     pub(crate) fn new(slots: usize, seed: u64) -> Self {
         let options = ChokerOptions { slots, ..ChokerOptions::default() };
         Self {
@@ -84,7 +83,6 @@ impl Uploads {
         }
     }
 
-    /// Drops a link; an unknown one is ignored.
     pub(crate) fn leave(&mut self, now: Duration, link: LinkKey) {
         self.choker.leave(now, link);
         self.order.leave(link);
@@ -98,7 +96,6 @@ impl Uploads {
         self.choker.set_seeding(is_seeding);
     }
 
-    /// Begins super-seeding among the links that are there.
     pub(crate) fn start_super_seeding(
         &mut self,
         geometry: Geometry,
@@ -116,36 +113,30 @@ impl Uploads {
         self.super_seeder = Some(super_seeder);
     }
 
-    /// Ends super-seeding.
     pub(crate) fn stop_super_seeding(&mut self) {
         self.super_seeder = None;
     }
 
-    /// Tells whether super-seeding was begun.
     pub(crate) fn is_super_seeding(&self) -> bool {
         self.super_seeder.is_some()
     }
 
-    /// Notes that the peer has one piece more.
     pub(crate) fn peer_have(&mut self, link: LinkKey, piece: PieceIndex) {
         if let Some(super_seeder) = &mut self.super_seeder {
             super_seeder.peer_have(link, piece);
         }
     }
 
-    /// Notes which pieces the peer has.
     pub(crate) fn peer_bitfield(&mut self, link: LinkKey, field: &Bitfield) {
         if let Some(super_seeder) = &mut self.super_seeder {
             super_seeder.peer_bitfield(link, field);
         }
     }
 
-    /// Notes whether the peer wants anything of us.
     pub(crate) fn set_interested(&mut self, now: Duration, link: LinkKey, is_interested: bool) {
         self.choker.set_interested(now, link, is_interested);
     }
 
-    /// Counts bytes of blocks that came from the peer.
     pub(crate) fn received(&mut self, now: Duration, link: LinkKey, bytes: u64) {
         self.choker.received(now, link, bytes);
     }
@@ -218,7 +209,6 @@ impl Uploads {
         self.order.is_contended()
     }
 
-    /// Counts bytes of blocks that were sent.
     pub(crate) fn sent(&mut self, now: Duration, link: LinkKey, device: DeviceId, bytes: u64) {
         self.choker.sent(now, link, bytes);
         self.order.sent(bytes);
@@ -228,17 +218,14 @@ impl Uploads {
         }
     }
 
-    /// Returns the bytes sent so far.
     pub(crate) fn sent_total(&self) -> u64 {
         self.sent
     }
 
-    /// Returns the bytes sent to each device.
     pub(crate) fn sent_to(&self) -> &BTreeMap<DeviceId, u64> {
         &self.sent_to
     }
 
-    /// Lets slots change hands.
     pub(crate) fn tick(&mut self, now: Duration) {
         self.choker.tick(now);
     }
@@ -267,7 +254,6 @@ impl Uploads {
         self.suggest(suggests);
     }
 
-    /// Takes the next effect.
     pub(crate) fn poll_action(&mut self) -> Option<UploadAction> {
         self.actions.pop_front()
     }

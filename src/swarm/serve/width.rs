@@ -3,15 +3,13 @@
 //! **Invariant:** the width lies between [`WIDTH_MIN`] and [`WIDTH_MAX`], and is changed only by
 //! what was measured while all of it was in use.
 //!
-//! Where our uplink is what limits, few are best: side by side pieces take as long together, and
-//! each arrives later. One alone would be too few: a connection that was silent begins slowly, and
-//! what it does not use meanwhile is lost. Where those who receive are what limits, few would leave
-//! most of the uplink unused. Which of the two it is shows only when it is tried: the width is
-//! doubled for a moment, stays so if clearly more goes out, and is tried doubled again; else it
-//! goes back, and is tried again a while later. It is halved for a moment as well, and stays so if
-//! as much goes out.
+//! Where our uplink is the bottleneck, few are best: side by side pieces take as long together, and
+//! each arrives later. One alone would be too few, as an idle connection starts slowly. Where the
+//! receivers are the bottleneck, few would leave most of the uplink unused. Only a trial tells: the
+//! width is doubled for a moment and stays so if clearly more goes out, or halved and stays so if as
+//! much goes out.
 //!
-//! Pure; time is an argument. Part of [`super::UploadOrder`].
+//! Pure; time is an argument. Part of [`super::order::UploadOrder`].
 
 use std::time::Duration;
 
@@ -62,12 +60,10 @@ impl Default for Width {
 }
 
 impl Width {
-    /// Links that may be served side by side now.
     pub(crate) fn get(&self) -> usize {
         self.now
     }
 
-    /// Bytes went out.
     pub(crate) fn sent(&mut self, bytes: u64) {
         if let Some((_, sum)) = &mut self.sample {
             *sum += bytes;
@@ -91,7 +87,7 @@ impl Width {
 
     fn measured(&mut self, now: Duration, rate: f64, more: bool) {
         if rate == 0.0 {
-            // Those whose turn it is take nothing at all: others are not to wait for them.
+            // The links whose turn it is take nothing at all: others do not wait for them.
             (self.rate, self.trial, self.now) = (None, None, (2 * self.now).min(WIDTH_MAX));
             return;
         }
@@ -178,7 +174,7 @@ mod tests {
 
     /// What a peer that takes nothing holds up is given to others.
     #[test]
-    fn one_that_takes_nothing_holds_nobody_up() {
+    fn a_link_that_takes_nothing_holds_up_no_other() {
         let mut width = Width::default();
         for tick in 1..60 {
             width.sent(if tick < 20 { 500_000 } else { 0 });

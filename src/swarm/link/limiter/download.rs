@@ -62,12 +62,10 @@ impl DownloadLimiter {
         }
     }
 
-    /// Sets the limit of all downloads together, or none.
     pub(crate) fn set_rate(&self, rate: Option<Rate>) {
         self.change(|queue, now| queue.set_rate(now, rate));
     }
 
-    /// Sets the limit of one download, or none.
     pub(crate) fn set_limit(&self, info_hash: InfoHash, rate: Option<Rate>) {
         self.change(|queue, now| queue.set_limit(now, info_hash, rate));
     }
@@ -85,7 +83,6 @@ impl DownloadLimiter {
         queue.of(info_hash).next().and_then(|_| queue.rate_of(info_hash))
     }
 
-    /// Tells whether requests of the download may have to wait.
     pub(crate) fn limits(&self, info_hash: InfoHash) -> bool {
         self.is_active() && self.queue.lock().is_limited(info_hash)
     }

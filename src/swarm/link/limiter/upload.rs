@@ -61,7 +61,6 @@ impl UploadLimiter {
         self.limited.load(Ordering::Relaxed)
     }
 
-    /// Sets another limit, or none.
     pub(crate) fn set_rate(&self, rate: Option<Rate>) {
         let mut state = self.state.lock();
         state.queue.set_rate(self.epoch.elapsed(), rate);

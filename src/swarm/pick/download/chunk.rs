@@ -46,7 +46,6 @@ impl Chunk {
         Self { piece, token, blocks: None, left: len, progress: now, arriving: false, probe: None }
     }
 
-    /// Tells whether a worker took it.
     pub(super) fn is_started(&self) -> bool {
         self.blocks.is_some()
     }
@@ -71,7 +70,6 @@ impl Chunk {
         geometry.span(self.piece.get(), begin, blocks.len.min(geometry.len_of(self.piece) - begin))
     }
 
-    /// Blocks asked for and not received.
     pub(super) fn outstanding(&self) -> u32 {
         let received =
             |blocks: &Blocks| blocks.received.iter().map(|word| word.count_ones()).sum::<u32>();
@@ -105,7 +103,6 @@ impl Chunk {
             && blocks.received[index as usize / 64] & (1 << (index % 64)) == 0
     }
 
-    /// Bytes received so far.
     pub(super) fn received(&self, geometry: &Geometry) -> u32 {
         geometry.len_of(self.piece) - self.left
     }

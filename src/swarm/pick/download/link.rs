@@ -64,7 +64,6 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Makes a link that chokes us.
     pub(super) fn new(now: Duration, traits: LinkTraits) -> Self {
         Self {
             traits,
@@ -159,13 +158,11 @@ impl Link {
         self.window.rate().filter(|&rate| rate > 0.0).map(|rate| bytes as f64 / rate)
     }
 
-    /// Adds a chunk.
     pub(super) fn add(&mut self, chunk: Chunk) {
         self.in_flight += u64::from(chunk.left);
         self.chunks.push(chunk);
     }
 
-    /// Takes a chunk out.
     pub(super) fn remove(&mut self, piece: PieceIndex) -> Option<Chunk> {
         let place = self.chunks.iter().position(|chunk| chunk.piece == piece)?;
         let chunk = self.chunks.remove(place);

@@ -21,24 +21,20 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Adds a link, unless it is there.
     pub(super) fn insert(&mut self, key: LinkKey, link: Link) {
         self.by_key.entry(key).or_insert(link);
         self.candidates.insert(key);
     }
 
-    /// Takes a link out.
     pub(super) fn remove(&mut self, key: LinkKey) {
         self.by_key.remove(&key);
         self.candidates.remove(&key);
     }
 
-    /// Returns a link.
     pub(super) fn get(&self, key: LinkKey) -> Option<&Link> {
         self.by_key.get(&key)
     }
 
-    /// Returns a link to change it.
     pub(super) fn get_mut(&mut self, key: LinkKey) -> Option<&mut Link> {
         let link = self.by_key.get_mut(&key)?;
         self.candidates.insert(key);
@@ -50,17 +46,14 @@ impl Links {
         self.by_key.get_mut(&key)
     }
 
-    /// All links, in the order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkKey, &Link)> {
         self.by_key.iter().map(|(&key, link)| (key, link))
     }
 
-    /// All keys, in order.
     pub(super) fn keys(&self) -> Vec<LinkKey> {
         self.by_key.keys().copied().collect()
     }
 
-    /// Number of links.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }

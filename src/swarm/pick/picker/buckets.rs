@@ -16,7 +16,6 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    /// Makes buckets with every piece below `bound` out, at level 0.
     pub(crate) fn new(bound: u32) -> Self {
         Self {
             level: vec![0; bound as usize],
@@ -25,27 +24,22 @@ impl Buckets {
         }
     }
 
-    /// The level of a piece.
     pub(crate) fn level(&self, piece: u32) -> u16 {
         self.level[piece as usize]
     }
 
-    /// Number of levels there are lists for.
     pub(crate) fn levels(&self) -> usize {
         self.lists.len()
     }
 
-    /// The pieces that are in, at a level, in no particular order.
     pub(crate) fn list(&self, level: usize) -> &[u32] {
         &self.lists[level]
     }
 
-    /// Tells whether a piece is in.
     pub(crate) fn is_in(&self, piece: u32) -> bool {
         self.place[piece as usize] != OUT
     }
 
-    /// Puts a piece into the list of its level.
     pub(crate) fn insert(&mut self, piece: u32) {
         debug_assert!(!self.is_in(piece), "piece {piece} is in already");
         let list = &mut self.lists[usize::from(self.level[piece as usize])];
@@ -53,7 +47,6 @@ impl Buckets {
         list.push(piece);
     }
 
-    /// Takes a piece out of its list.
     pub(crate) fn remove(&mut self, piece: u32) {
         debug_assert!(self.is_in(piece), "piece {piece} is out already");
         let list = &mut self.lists[usize::from(self.level[piece as usize])];
@@ -64,12 +57,10 @@ impl Buckets {
         }
     }
 
-    /// Moves a piece one level up.
     pub(crate) fn raise(&mut self, piece: u32) {
         self.shift(piece, self.level(piece) + 1);
     }
 
-    /// Moves a piece one level down.
     pub(crate) fn lower(&mut self, piece: u32) {
         debug_assert!(self.level(piece) > 0, "piece {piece} is at the lowest level");
         self.shift(piece, self.level(piece).saturating_sub(1));

@@ -32,7 +32,6 @@ impl Partial {
         Self { has: Vec::new(), summary: Summary::empty(0), count: 0, wanted: 0, lacking: 0 }
     }
 
-    /// Tells whether the peer has the piece.
     pub(super) fn has(&self, piece: u32) -> bool {
         self.has.get(piece as usize / 64).is_some_and(|word| word & (1 << (piece % 64)) != 0)
     }
@@ -66,7 +65,6 @@ impl Partial {
         self.summary.set(index, self.has[index] & missing.word(index) != 0);
     }
 
-    /// The pieces the peer has, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.has.iter().enumerate().flat_map(|(index, &word)| bits(index, word))
     }

@@ -14,33 +14,27 @@ pub(crate) struct PieceSet {
 }
 
 impl PieceSet {
-    /// Makes the empty set for pieces below `bound`.
     pub(crate) fn empty(bound: u32) -> Self {
         let words = vec![0; bound.div_ceil(64) as usize];
         Self { summary: Summary::empty(words.len()), words, count: 0 }
     }
 
-    /// Number of members.
     pub(crate) fn count(&self) -> u32 {
         self.count
     }
 
-    /// Tells whether the piece is a member.
     pub(crate) fn has(&self, piece: u32) -> bool {
         self.words[piece as usize / 64] & bit(piece) != 0
     }
 
-    /// Number of words of the set.
     pub(crate) fn words(&self) -> usize {
         self.words.len()
     }
 
-    /// Word `index` of the set: pieces `64 * index` and following, lowest bit first.
     pub(crate) fn word(&self, index: usize) -> u64 {
         self.words[index]
     }
 
-    /// Adds a piece; false if it was there.
     pub(crate) fn insert(&mut self, piece: u32) -> bool {
         let index = piece as usize / 64;
         let new = !self.has(piece);
@@ -50,7 +44,6 @@ impl PieceSet {
         new
     }
 
-    /// Removes a piece; false if it was not there.
     pub(crate) fn remove(&mut self, piece: u32) -> bool {
         let index = piece as usize / 64;
         let old = self.has(piece);
@@ -60,7 +53,6 @@ impl PieceSet {
         old
     }
 
-    /// The members, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.words.iter().enumerate().flat_map(|(index, &word)| bits(index, word))
     }
@@ -73,12 +65,10 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Makes a summary of `words` empty words.
     pub(crate) fn empty(words: usize) -> Self {
         Self { bits: vec![0; words.div_ceil(64)] }
     }
 
-    /// Notes whether word `index` has a member.
     pub(crate) fn set(&mut self, index: usize, on: bool) {
         let mask = 1u64 << (index % 64);
         match on {
@@ -87,7 +77,6 @@ impl Summary {
         }
     }
 
-    /// Tells whether word `index` has a member.
     pub(crate) fn is_set(&self, index: usize) -> bool {
         self.bits[index / 64] & (1 << (index % 64)) != 0
     }

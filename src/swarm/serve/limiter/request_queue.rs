@@ -1,4 +1,4 @@
-//! Requests that are held back while what is received is limited.
+//! Requests that wait while the download rate is limited.
 //!
 //! **Invariant:** a request goes when its download's own limit and that of all allow it; among
 //! downloads that always have one to send, the limit is divided evenly, and what one does not use
@@ -8,7 +8,7 @@
 //! choose what to ask whom for when the time comes. Among the links of a download that choice is
 //! the download's: it asks the one that has least to bring.
 //!
-//! Pure: time is an argument; `T` is whatever a request is.
+//! Pure: time is an argument; `T` is the request.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::types::{InfoHash, Rate};
 /// Seconds' worth of requests that a download holds.
 const AHEAD: f64 = 0.1;
 
-/// Everything that is held.
+/// The requests that wait.
 #[derive(Debug)]
 pub(crate) struct RequestQueue<T> {
     bucket: Bucket,
@@ -34,14 +34,14 @@ struct Flow<T> {
     bytes: u64,
 }
 
-/// What is to be done next.
+/// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NextRequest<T> {
     /// Send this.
     Send(InfoHash, T),
     /// Nothing before that time.
     At(Duration),
-    /// Nothing is held.
+    /// No request waits.
     Nothing,
 }
 
@@ -63,27 +63,24 @@ impl<T> RequestQueue<T> {
         Self { bucket: Bucket::new(rate), fair: Fair::new(), flows: BTreeMap::new() }
     }
 
-    /// Tells whether anything is limited, or still held from when it was.
+    /// Tells whether anything is limited, or still waits from when it was.
     pub(crate) fn is_any_limited(&self) -> bool {
         self.bucket.rate().is_some() || !self.flows.is_empty()
     }
 
-    /// Tells whether the download's requests are to be held.
+    /// Tells whether the download's requests have to wait.
     pub(crate) fn is_limited(&self, flow: InfoHash) -> bool {
         self.bucket.rate().is_some() || self.flows.contains_key(&flow)
     }
 
-    /// Tells whether no request waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.flows.values().all(|flow| flow.waiting.is_empty())
     }
 
-    /// Limits everything together, or not.
     pub(crate) fn set_rate(&mut self, now: Duration, rate: Option<Rate>) {
         self.bucket.set_rate(now, rate);
     }
 
-    /// Limits one download, or not.
     pub(crate) fn set_limit(&mut self, now: Duration, flow: InfoHash, rate: Option<Rate>) {
         self.flows.entry(flow).or_insert_with(Flow::new).bucket.set_rate(now, rate);
         self.tidy(flow);
@@ -111,7 +108,7 @@ impl<T> RequestQueue<T> {
         flow.bytes == 0 || (flow.bytes as f64) < ahead
     }
 
-    /// What is held of the download.
+    /// The requests of the download that wait.
     pub(crate) fn of(&self, flow: InfoHash) -> impl Iterator<Item = &T> {
         self.flows.get(&flow).into_iter().flat_map(|flow| flow.waiting.iter().map(|(_, item)| item))
     }
@@ -143,7 +140,7 @@ impl<T> RequestQueue<T> {
         NextRequest::Send(key, item)
     }
 
-    /// A download without a limit of its own and with nothing held is forgotten.
+    /// Forgets a download without a limit of its own of which no request waits.
     fn tidy(&mut self, flow: InfoHash) {
         if self
             .flows

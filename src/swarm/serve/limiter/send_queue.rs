@@ -1,4 +1,4 @@
-//! Whose block goes next while what is sent is limited.
+//! Which link sends next while the upload rate is limited.
 //!
 //! **Invariant:** at most one portion is given at a time the bucket allows one, to one of those
 //! that wait; devices that always wait get the same within a turn; a message that was begun ends in
@@ -9,12 +9,12 @@
 //! of them would be lost otherwise, and sent again.
 //!
 //! Devices take turns of up to a piece, as far as that takes no more than half a second: a piece is
-//! of use to the swarm once it is whole, and at a low rate everybody is to hear something now and
+//! of use to the swarm once it is whole, and at a low rate every device hears something now and
 //! then. Two rules keep messages within the minute that the other end allows. A message is only
 //! begun while those that were begun before it will have gone soon. And one that was begun long ago
 //! goes before everything else.
 //!
-//! Pure: time is an argument, the number of a id says who is meant.
+//! Pure: time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,14 +38,15 @@ const OVERDUE: Duration = Duration::from_secs(15);
 /// would take longer than [`BEGUN_TIME`]: shorter than the silence after which the other end gives
 /// a block up.
 const HURRY_TIME: f64 = 8.0;
-/// A writer that is back after longer sits on a socket that takes nothing: nobody waits for it.
+/// A writer that takes longer for a portion sits on a socket that takes nothing: the others do not
+/// wait for it.
 const STUCK: Duration = Duration::from_secs(1);
 
 /// Names one message that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SenderId(u64);
 
-/// Everybody who has something to send.
+/// The links that have something to send.
 #[derive(Debug)]
 pub(crate) struct SendQueue {
     bucket: Bucket,
@@ -94,7 +95,6 @@ impl SendQueue {
         self.hurry = Bucket::new(least.max(rate).filter(|_| hurries));
     }
 
-    /// A device is to be sent a message of about so many bytes: it waits for its turn.
     pub(crate) fn join(&mut self, device: DeviceId, len: u64) -> SenderId {
         self.last += 1;
         self.senders.insert(
@@ -104,40 +104,39 @@ impl SendQueue {
         SenderId(self.last)
     }
 
-    /// It is the id's turn: its message is being made.
+    /// Notes that the sender's message is being made.
     pub(crate) fn begin(&mut self, now: Duration, id: SenderId) {
         if let Some(sender) = self.senders.get_mut(&id) {
             (sender.begun, sender.writes) = (Some(now), Some(now));
         }
     }
 
-    /// Of its message so many bytes are to go: it waits for the next portion.
+    /// Has a sender wait for the next portion of its message, of which `left` bytes are to go.
     pub(crate) fn again(&mut self, id: SenderId, left: u64) {
         if let Some(sender) = self.senders.get_mut(&id) {
             (sender.left, sender.writes) = (left, None);
         }
     }
 
-    /// It is away for a while, and not waited for.
+    /// Passes a sender over for a while.
     pub(crate) fn leave_for(&mut self, now: Duration, id: SenderId) {
         if let Some(sender) = self.senders.get_mut(&id) {
             sender.writes = Some(now);
         }
     }
 
-    /// It is back, and waits again.
+    /// Has a sender that was passed over wait again.
     pub(crate) fn back(&mut self, id: SenderId) {
         if let Some(sender) = self.senders.get_mut(&id) {
             sender.writes = None;
         }
     }
 
-    /// Its message has gone, or will not go.
     pub(crate) fn leave(&mut self, id: SenderId) {
         self.senders.remove(&id);
     }
 
-    /// Who of those that wait is next, and when.
+    /// Returns the waiting sender that is next, and when it may send.
     pub(crate) fn next(&self, now: Duration) -> Option<(SenderId, Duration)> {
         let hurried = self
             .waiting()
@@ -166,7 +165,7 @@ impl SendQueue {
         Some((next, self.bucket.ready_at(now)))
     }
 
-    /// Gives the id its next portion; the bytes.
+    /// Gives a sender its next portion; returns the bytes.
     pub(crate) fn take(&mut self, now: Duration, id: SenderId) -> u64 {
         let least =
             self.waiting().map(|(_, sender)| self.fair.tag(sender.device)).min().unwrap_or(0);
@@ -178,8 +177,8 @@ impl SendQueue {
         let device = sender.device;
         bucket.take(now, bytes);
         self.fair.gave(device, bytes, least);
-        // A turn that is over is so until another device has had one: whoever goes on because
-        // nobody else may begin gains nothing by it.
+        // A turn stays over until another device has had one: a device that goes on because no
+        // other may begin gains nothing by it.
         let had = self.turn.filter(|(holder, _)| *holder == device).map_or(0, |(_, had)| had);
         self.turn = Some((device, had.saturating_add(bytes)));
         bytes
