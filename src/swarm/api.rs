@@ -43,9 +43,9 @@ pub struct Proof {
 pub struct LinkFacts {
     /// The file.
     pub info_hash: InfoHash,
-    /// Who is at the other end.
+    /// The device at the other end.
     pub device: DeviceId,
-    /// Why it may be.
+    /// The ticket it rests on.
     pub proof: Proof,
 }
 
@@ -79,7 +79,7 @@ pub struct EngineConfig {
     pub upload_slots: usize,
     /// Bytes of chunk buffers, shared among the downloads that run when one begins.
     pub window_sum_max: u64,
-    /// Shared files held open at a time.
+    /// Shared files kept open at a time.
     pub open_files_max: usize,
     /// How often verified pieces are made durable and written to the journal.
     pub journal_interval: Duration,
@@ -144,7 +144,7 @@ pub trait Host: Send + Sync + 'static {
     }
     /// Other files on this disk that should have this content, the likeliest first: what they have
     /// is copied, and checked like what comes from others. Called on the download's thread before
-    /// anybody is asked for pieces; may block.
+    /// any peer is asked for pieces; may block.
     fn copies(&self, _facts: &FileFacts) -> Vec<LocalCopy> {
         Vec::new()
     }
@@ -257,7 +257,7 @@ pub struct DownloadSpec {
     /// Its chaining values, if they came in an earlier run; others than those of the facts are
     /// passed over.
     pub chain: Option<Arc<ChainingValues>>,
-    /// `None`: a new download, and an existing `.part` is somebody else's and refused. `Some`:
+    /// `None`: a new download, and an existing `.part` is not ours and refused. `Some`:
     /// begun earlier by this device; the `.part` is continued, these pieces are trusted, others
     /// found there are hashed.
     pub verified: Option<Bitfield>,

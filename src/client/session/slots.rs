@@ -185,7 +185,7 @@ fn signs_of(watch: &mut LastMoved, info_hash: InfoHash, pulse: &Pulse, now: Dura
             return Signs::Moves;
         }
     }
-    if pulse.held_back {
+    if pulse.is_held_back {
         watch.insert(info_hash, (came, now));
     } else if now.saturating_sub(since) >= STALLED_AFTER {
         return Signs::Stalled;
@@ -206,7 +206,7 @@ mod tests {
             signs_of(
                 &mut watch,
                 FILE,
-                &Pulse { state: state.clone(), came, held_back },
+                &Pulse { state: state.clone(), came, is_held_back: held_back },
                 Duration::from_secs(seconds),
             )
         };

@@ -26,7 +26,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffers {
-    /// Takes a buffer of `len` bytes, whose contents are whatever was there.
+    /// Takes a buffer of `len` bytes, with arbitrary contents.
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Buffer {
         let mut bytes = self.spare.lock().pop().unwrap_or_default();
         if bytes.len() < len {

@@ -30,8 +30,7 @@ const BLOCK_LEN: u64 = 512 << 10;
 const BLOCKS_MAX: usize = 4;
 
 /// Hashes a file that is to be shared under its own name. `progress` is told the bytes done so far
-/// now and then, and returns false to cancel. A link is not followed: whoever means what it leads
-/// to names that.
+/// now and then, and returns false to cancel. A symbolic link is not followed.
 ///
 /// # Errors
 /// See [`HashError`]: not a plain file, changed meanwhile, cancelled.
@@ -86,14 +85,14 @@ fn open(path: &Path) -> Result<(File, FileStamp), HashError> {
     })
 }
 
-/// What is hashed.
+/// The file that is hashed.
 struct Input<'a> {
     file: &'a File,
     path: &'a Path,
     geometry: Geometry,
 }
 
-/// What is told of the bytes done so far; false cancels.
+/// Called with the bytes done so far; false cancels.
 type Progress<'a> = dyn FnMut(u64) -> bool + 'a;
 /// The hashes of the pieces, and of the whole.
 type Hashes = (Vec<Sha1Digest>, (Sha1Digest, ChainingValues));

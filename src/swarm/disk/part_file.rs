@@ -2,9 +2,9 @@
 //!
 //! **Invariant:** nothing that was there before is ever overwritten: a `.part` that is not ours is
 //! refused unless it is empty, and the final name is given by a rename that fails if the name is
-//! taken. A new `.part` stays empty until somebody has noted that it is ours: killed before, we
-//! find an empty one, and take it. No link is followed but those that lead to the directory, and
-//! that directory is looked up once: it is held, and both names are names in it.
+//! taken. A new `.part` stays empty until the host has noted that it is ours: a client killed
+//! before finds an empty one, and takes it. Symbolic links are followed only on the way to the
+//! directory, which is looked up once and kept open: both names are names in it.
 //!
 //! Every method does disk IO and may block; none is called under a lock.
 
@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use crate::swarm::api::EngineError;
 use crate::types::{FileStamp, InfoHash, InodeId, limits};
 
-/// What may be written while a download runs; a seam where tests make disks fail.
+/// How a download's data is written; a trait so that tests can make disks fail.
 pub(crate) trait Disk: Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -75,8 +75,8 @@ pub(crate) struct PartFile {
     target: PathBuf,
     len: u64,
     disk: Arc<dyn Disk>,
-    /// One at a time makes the data durable: the system tells of a lost write once, and whoever
-    /// hears of it tells the others.
+    /// One thread at a time syncs: the system reports a lost write once, and the thread that sees
+    /// it tells the others by `lost`.
     syncing: Mutex<()>,
     /// Writes were lost.
     lost: AtomicBool,
@@ -135,8 +135,8 @@ impl PartFile {
         self.id
     }
 
-    /// Gives it the length of the whole: from now on it is refused to whoever does not know that it
-    /// is ours.
+    /// Gives it the length of the whole: from now on it is refused to a client that does not know
+    /// that it is ours.
     pub(crate) fn allot(&self) -> Result<(), StorageError> {
         let there = self.file.metadata().map(|facts| facts.len());
         let done = there
@@ -230,8 +230,8 @@ impl PartFile {
             }
             _ => StorageError::Io { path: self.target.clone(), source: e },
         })?;
-        // Between the look and the rename somebody may have put another file there; then that one
-        // has the name.
+        // Between the check and the rename another file may have been put there; then that one has
+        // the name.
         self.check_ours(&self.target)?;
         // The data is durable and the name is given; whether the name survives a crash now is the
         // file system's word.
@@ -337,8 +337,8 @@ pub(crate) fn missing_part(part: &Path) -> String {
 
 /// Holds a directory, to use names in it. The links on the way there are the user's own.
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    // One that may be written to and not be read can be held all the same, where the system knows
-    // how.
+    // A directory that may be written to and not read can be kept open all the same, where the
+    // system has O_PATH.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let how = OFlags::PATH;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -380,7 +380,7 @@ fn open_part(
     let flags =
         OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        // What is made has the rights that the user's mask leaves, like any file of the user's.
+        // A new file has the rights that the user's umask leaves.
         Err(Errno::NOENT) if !may_make => return Err(StorageError::Missing(part.to_owned())),
         Err(Errno::NOENT) => rustix::fs::openat(
             directory,

@@ -1,9 +1,7 @@
 //! The shared files that are open: few of many, the least recently used closed first.
 //!
-//! **Invariant:** a shared file is opened read-only, and no byte is served of any but the very file
-//! that was hashed, as it was then: what is open is compared, each time it is read, and never the
-//! path. So neither another file of the same length and time in its place nor a link to one is
-//! served, however late it is put there.
+//! **Invariant:** a shared file is opened read-only, and bytes are served only of the very file that
+//! was hashed, unchanged: the open file is compared at each read, never the path.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

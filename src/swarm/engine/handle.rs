@@ -1,6 +1,6 @@
 //! The handle by which a download is watched and steered.
 //!
-//! **Invariant:** a handle stays valid as long as it is held, whatever became of the download.
+//! **Invariant:** a handle stays valid after the download has ended.
 //!
 //! Called by the client on any thread. Only [`Transfer::cancel`] and the waiting methods block.
 
@@ -14,6 +14,7 @@ use super::torrent::{State, Torrent};
 use super::torrents::Torrents;
 use crate::swarm::api::{TransferState, TransferStatus, Why};
 use crate::swarm::disk::part_file::{PartFile, StorageError};
+use crate::swarm::link::limiter::download::DownloadLimiter;
 use crate::types::{InfoHash, Rate};
 
 /// Unoffered pieces named by [`Transfer::why`].
@@ -26,7 +27,7 @@ pub struct Transfer {
     pub(super) torrent: Arc<Torrent>,
 }
 
-/// What tells whether anything comes.
+/// Tells, looked at again, whether anything comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pulse {
     /// Where the download is in its life.
@@ -34,12 +35,21 @@ pub(crate) struct Pulse {
     /// Another number whenever something came.
     pub(crate) came: u64,
     /// It would ask for more, if a limit let it.
-    pub(crate) held_back: bool,
+    pub(crate) is_held_back: bool,
 }
 
 impl Transfer {
     pub(super) fn new(torrents: &Arc<Torrents>, torrent: Arc<Torrent>) -> Self {
         Self { torrents: torrents.clone(), torrent }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&State, &DownloadRecord) -> T) -> T {
+        let state = self.torrent.state.lock();
+        read(&state, record(&state))
+    }
+
+    fn limiter(&self) -> &DownloadLimiter {
+        &self.torrent.services.limiter.download
     }
 
     /// The file.
@@ -49,87 +59,69 @@ impl Transfer {
 
     /// Where the file will be, or is.
     pub fn target(&self) -> PathBuf {
-        self.torrent
-            .state
-            .lock()
-            .transfer
-            .as_ref()
-            .map(|transfer| transfer.target.clone())
-            .unwrap_or_default()
+        self.read(|_, record| record.target.clone())
     }
 
     /// Where the download stands.
     pub fn status(&self) -> TransferStatus {
-        status(&self.torrent, &self.torrent.state.lock())
+        self.read(|state, record| status(&self.torrent, state, record))
     }
 
-    /// What tells, looked at again, whether anything comes.
+    /// Returns what changes whenever data comes.
     pub(crate) fn pulse(&self) -> Pulse {
-        let (state, came) = {
-            let state = self.torrent.state.lock();
-            let transfer = state.transfer.as_ref();
-            let phase = transfer.map_or(TransferState::Cancelled, |t| t.phase.clone());
-            let came = |transfer: &DownloadRecord| {
-                let stats = transfer.stats();
-                stats.received + stats.arrivals + transfer.parts_received
-            };
-            (phase, transfer.map(came).unwrap_or_default())
-        };
-        let limiter = &self.torrent.services.limiter.download;
-        let held_back = limiter.holding(self.torrent.info_hash).is_some();
-        Pulse { state, came, held_back }
+        let (state, came) = self.read(|_, record| {
+            let stats = record.stats();
+            (record.phase.clone(), stats.received + stats.arrivals + record.parts_received)
+        });
+        let is_held_back = self.limiter().holding(self.info_hash()).is_some();
+        Pulse { state, came, is_held_back }
     }
 
     /// Why it does not move.
     pub fn why(&self) -> Why {
-        let state = self.torrent.state.lock();
-        let stats = state.transfer.as_ref().map(DownloadRecord::stats).unwrap_or_default();
-        let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
-        let (unoffered, unoffered_first) =
-            download.map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
-        Why {
-            state: state
-                .transfer
+        let torrent = &self.torrent;
+        self.read(|state, record| {
+            let stats = record.stats();
+            let (unoffered, unoffered_first) = record
+                .download
                 .as_ref()
-                .map_or(TransferState::Cancelled, |transfer| transfer.phase.clone()),
-            metainfo_known: self.torrent.metainfo.get().is_some(),
-            awaits_chain: state.transfer.as_ref().is_some_and(|t| t.chain_fetch.is_some()),
-            pieces: self.torrent.geometry.piece_count(),
-            have: state.transfer.as_ref().map_or(0, |transfer| transfer.have().ones()),
-            unoffered,
-            unoffered_first,
-            links: state.links.len() as u32,
-            unchoked: stats.unchoked,
-            corrupt: stats.corrupt,
-            limit: self.torrent.services.limiter.download.holding(self.torrent.info_hash),
-            seen: state.peers.seen(self.torrent.now()),
-            unreachable: state.peers.unreachable(),
-            banned: state.peers.banned(),
-        }
+                .map_or((0, Vec::new()), |download| download.unoffered(WHY_PIECES_MAX));
+            Why {
+                state: record.phase.clone(),
+                metainfo_known: torrent.metainfo.get().is_some(),
+                awaits_chain: record.chain_fetch.is_some(),
+                pieces: torrent.geometry.piece_count(),
+                have: record.have().ones(),
+                unoffered,
+                unoffered_first,
+                links: state.links.len() as u32,
+                unchoked: stats.unchoked,
+                corrupt: stats.corrupt,
+                limit: self.limiter().holding(torrent.info_hash),
+                seen: state.peers.seen(torrent.now()),
+                unreachable: state.peers.unreachable(),
+                banned: state.peers.banned(),
+            }
+        })
     }
 
     /// Stops fetching and serving until [`Transfer::resume`]; keeps what is there. False if it has
     /// ended or is paused.
     pub fn pause(&self) -> bool {
         let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| transfer.phase.clone());
-        let runs = matches!(
-            life,
-            Some(TransferState::Checking | TransferState::Metainfo | TransferState::Downloading)
-        );
-        if runs {
+        let is_active = is_active(&record(&state).phase);
+        if is_active {
             self.torrent.stop_fetching(&mut state, TransferState::Paused(None));
             self.torrent.drive(&mut state);
         }
-        runs
+        is_active
     }
 
     /// Goes on after a pause, or tries again after a failure. False if it is neither.
     pub fn resume(&self) -> bool {
         let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| &transfer.phase);
-        match life {
-            Some(TransferState::Paused(_) | TransferState::Failed(_)) => {
+        match record(&state).phase {
+            TransferState::Paused(_) | TransferState::Failed(_) => {
                 run::start(&self.torrent, &mut state)
             }
             _ => false,
@@ -140,31 +132,26 @@ impl Transfer {
     /// once.
     pub fn set_limit(&self, rate: Option<Rate>) {
         let state = self.torrent.state.lock();
-        // One that is over has none, and there may be another of the same content by now.
-        let over = |transfer: &DownloadRecord| {
-            matches!(transfer.phase, TransferState::Complete | TransferState::Cancelled)
-        };
-        if !state.transfer.as_ref().is_none_or(over) {
-            self.torrent.services.limiter.download.set_limit(self.torrent.info_hash, rate);
+        // A download that is over has none, and there may be another of the same content by now.
+        let phase = &record(&state).phase;
+        if !matches!(phase, TransferState::Complete | TransferState::Cancelled) {
+            self.limiter().set_limit(self.info_hash(), rate);
         }
     }
 
-    /// Pauses it as [`Transfer::pause`] does, and lets go of its thread and its file, which a pause
-    /// keeps at hand. False if it has ended or is being finished.
+    /// Pauses it as [`Transfer::pause`] does, and closes its file and ends its thread, which a
+    /// pause keeps. False if it has ended or is being finished.
     pub fn shelve(&self) -> bool {
         let mut state = self.torrent.state.lock();
-        let life = state.transfer.as_ref().map(|transfer| transfer.phase.clone());
-        let life = match life {
-            Some(
-                TransferState::Checking | TransferState::Metainfo | TransferState::Downloading,
-            ) => TransferState::Paused(None),
-            Some(paused @ TransferState::Paused(_)) => paused,
+        let phase = match &record(&state).phase {
+            paused @ TransferState::Paused(_) => paused.clone(),
+            phase if is_active(phase) => TransferState::Paused(None),
             _ => return false,
         };
-        if let Some(transfer) = state.transfer.as_mut() {
-            transfer.leave_thread();
+        if let Some(record) = state.transfer.as_mut() {
+            record.leave_thread();
         }
-        self.torrent.stop_fetching(&mut state, life);
+        self.torrent.stop_fetching(&mut state, phase);
         true
     }
 
@@ -234,7 +221,7 @@ impl Transfer {
         let deadline = Instant::now() + timeout;
         let mut state = self.torrent.state.lock();
         loop {
-            let status = status(&self.torrent, &state);
+            let status = status(&self.torrent, &state, record(&state));
             let now = Instant::now();
             if done(&status) || now >= deadline || self.torrent.services.stop.is_set() {
                 return status;
@@ -249,19 +236,28 @@ impl Transfer {
     }
 }
 
-fn status(torrent: &Torrent, state: &State) -> TransferStatus {
-    let Some(transfer) = &state.transfer else {
-        unreachable!("a handle is made for a torrent with a transfer, which is never taken out")
-    };
-    let stats = transfer.stats();
+/// A handle is made for a torrent with a download, and the record of one is never taken out.
+fn record(state: &State) -> &DownloadRecord {
+    let Some(record) = &state.transfer else { unreachable!("a download has a record") };
+    record
+}
+
+/// Tells whether a download runs and may be paused.
+fn is_active(phase: &TransferState) -> bool {
+    use TransferState::{Checking, Downloading, Metainfo};
+    matches!(phase, Checking | Metainfo | Downloading)
+}
+
+fn status(torrent: &Torrent, state: &State, record: &DownloadRecord) -> TransferStatus {
+    let (stats, len) = (record.stats(), torrent.geometry.len());
     let piece_len = u64::from(torrent.geometry.piece_len());
-    let bytes_done = match transfer.phase {
-        TransferState::Checking => transfer.bytes_checked,
-        _ => (u64::from(transfer.have().ones()) * piece_len).min(torrent.geometry.len()),
+    let bytes_done = match record.phase {
+        TransferState::Checking => record.bytes_checked,
+        _ => (u64::from(record.have().ones()) * piece_len).min(len),
     };
     TransferStatus {
-        state: transfer.phase.clone(),
-        len: torrent.geometry.len(),
+        state: record.phase.clone(),
+        len,
         bytes_done,
         bytes_per_second: stats.bytes_per_second,
         peers: state.links.len() as u32,

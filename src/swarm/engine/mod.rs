@@ -58,7 +58,7 @@ impl Engine {
         Self::start_on(config, host, Arc::new(SystemDisk))
     }
 
-    /// The same on a disk that may fail.
+    /// As [`Engine::start`], on a disk that may fail.
     pub(super) fn start_on(
         config: EngineConfig,
         host: Arc<dyn Host>,
@@ -113,7 +113,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Stopped`]; [`EngineError::Mismatch`] while a download that was told other
     /// facts about this content is there. Whether the file is still the one that was hashed is seen
-    /// when somebody asks for it.
+    /// when a peer asks for it.
     pub fn seed(&self, spec: SeedSpec) -> Result<(), EngineError> {
         self.torrents.seed(spec).map(drop)
     }
@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// Stops offering a file; a download of it goes on. False if it was not offered. It stays open
-    /// until [`Engine::close_file`], or until nobody has read it for a while.
+    /// until [`Engine::close_file`], or until others are read more.
     pub fn unseed(&self, info_hash: InfoHash) -> bool {
         self.torrents.unseed(info_hash)
     }
@@ -202,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// What is served to whom: one entry for every file offered, complete or not.
+    /// What is served to each device: one entry for every file offered, complete or not.
     pub fn uploads(&self) -> Vec<UploadStats> {
         let stats = |torrent: &Arc<torrent::Torrent>| {
             let state = torrent.state.lock();

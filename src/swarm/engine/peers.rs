@@ -17,7 +17,7 @@ use crate::types::{DeviceId, UserId};
 /// Peers remembered a file: more than will ever be linked.
 const PEERS_MAX: usize = 1000;
 /// Devices of one user that send bad data of a file before no device of theirs is linked for it:
-/// nobody has so many that are broken.
+/// no user has so many broken ones.
 const BAD_DEVICES_MAX: u32 = 4;
 /// First and longest wait before a lost or unreachable peer is dialled again.
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -72,7 +72,7 @@ impl Peers {
         }
     }
 
-    /// Tells whether the device is known or can be; where many are, those that left make room.
+    /// Makes room for a device, if need be by forgetting devices that left.
     fn has_room_for(&mut self, device: DeviceId) -> bool {
         if self.known.len() >= PEERS_MAX && !self.known.contains_key(&device) {
             self.known.retain(|_, peer| {
@@ -192,7 +192,7 @@ impl Peers {
         peer.retry_at = now + retry_after(peer.failures);
     }
 
-    /// Who was linked and is not, the latest first.
+    /// Devices that were linked and are not, the latest first.
     pub(super) fn seen(&self, now: Duration) -> Vec<SeenPeer> {
         let gone = self.known.iter().filter(|(_, peer)| peer.link.is_none());
         let seen =
@@ -204,7 +204,7 @@ impl Peers {
         seen
     }
 
-    /// Who is listed and could not be reached.
+    /// Devices that are listed and could not be reached.
     pub(super) fn unreachable(&self) -> Vec<UnreachablePeer> {
         let absent = self.known.iter().filter(|(_, peer)| peer.link.is_none());
         let failed =
@@ -212,7 +212,6 @@ impl Peers {
         failed.map(|(device, address, error)| UnreachablePeer { device, address, error }).collect()
     }
 
-    /// Who is banned.
     pub(super) fn banned(&self) -> Vec<DeviceId> {
         self.known.iter().filter(|(_, peer)| peer.banned).map(|(device, _)| *device).collect()
     }

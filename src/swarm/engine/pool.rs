@@ -1,7 +1,7 @@
 //! The pool: workers that send the requests of chunk jobs and hash pieces.
 //!
 //! **Invariant:** the queue of jobs is bounded. A full queue holds up a link's reader, and so the
-//! peer; whoever offers a fetch job to a full queue carries it out itself.
+//! peer; a caller that finds it full carries the fetch job out itself.
 //!
 //! Workers run on the threads of a fixed `threadpool` and take jobs until the engine stops.
 

@@ -1,4 +1,4 @@
-//! One link to another client: what is to be sent on it, and what it was asked for.
+//! One link to another client: the queue of messages to send, and the blocks asked for.
 //!
 //! **Invariant:** sending never blocks: it appends to a bounded queue that the link's writer thread
 //! empties. A peer that does not take what it is sent fills the queue, and its link is closed.
@@ -37,9 +37,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(100);
 pub(crate) struct Link {
     /// Its name in this engine.
     pub(crate) key: LinkKey,
-    /// Who is at the other end.
+    /// The device at the other end.
     pub(crate) device: DeviceId,
-    /// Why it may be here; replaced when a newer ticket is shown.
+    /// The ticket it rests on; replaced when a newer one is shown.
     proof: Mutex<Proof>,
     /// Whether we dialled it.
     pub(crate) dialled: bool,
@@ -49,8 +49,8 @@ pub(crate) struct Link {
     pub(crate) extensions: bool,
     /// The stream.
     pub(crate) connection: Connection,
-    /// Whether nothing is served on it, nor said of what we have: its group is a source, and the
-    /// file is not ours to give there.
+    /// Whether nothing is served on it, nor said of what we have: the file is not offered in its
+    /// group.
     pub(crate) one_way: bool,
     /// Whether the peer has said that it has every piece.
     has_all: AtomicBool,
@@ -87,7 +87,7 @@ pub(crate) enum PartsOf {
     Chain,
 }
 
-/// What the writer is to do next.
+/// The writer's next work.
 pub(crate) enum Work {
     /// Send the bytes, then look for blocks to serve if told so.
     Send {
@@ -167,8 +167,8 @@ impl Link {
         });
     }
 
-    /// Asks for a block that waited, unless it was taken back meanwhile: whoever takes it back
-    /// after this says so after it.
+    /// Asks for a block that waited, unless it was taken back meanwhile. Under the lock, so that a
+    /// cancel that comes later is also sent later.
     pub(crate) fn ask_if_wanted(&self, span: Span) {
         let wanted = self.wanted.lock();
         if wanted.get(&span.piece).is_some_and(|spans| spans.contains(&span)) {

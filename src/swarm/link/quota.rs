@@ -1,4 +1,4 @@
-//! How many of this client's links one device and one user may have.
+//! The connection quotas: how many of this client's links one device and one user may have.
 //!
 //! **Invariant:** a link is counted exactly while its [`QuotaGuard`] lives.
 //!
@@ -17,7 +17,7 @@ use crate::types::{DeviceId, UserId};
 /// in hand at once. More files than that go one after the other.
 const LINKS_PER_DEVICE_MAX: usize = 64;
 
-/// The counts.
+/// The counts of links.
 #[derive(Debug)]
 pub(crate) struct LinkQuota {
     /// Links that the devices of one user may have dialled.
@@ -31,7 +31,7 @@ struct Counts {
     users: HashMap<UserId, usize>,
 }
 
-/// One link's part, until dropped.
+/// One counted link, until dropped.
 #[derive(Debug)]
 pub(crate) struct QuotaGuard {
     home: Arc<LinkQuota>,
@@ -99,26 +99,25 @@ mod tests {
 
     #[test]
     fn a_device_and_a_user_have_their_bounds_and_give_back() {
-        let shares = LinkQuota::new(200);
+        let quota = LinkQuota::new(200);
         let device = |n| DeviceId::from_bytes([n; 32]);
         let user = |n| UserId::from_bytes([n; 16]);
-        let mut held: Vec<QuotaGuard> = (0..LINKS_PER_DEVICE_MAX)
-            .map(|_| shares.inbound(device(1), user(1)).unwrap())
-            .collect();
+        let mut guards: Vec<QuotaGuard> =
+            (0..LINKS_PER_DEVICE_MAX).map(|_| quota.inbound(device(1), user(1)).unwrap()).collect();
         assert!(
-            shares.inbound(device(1), user(1)).is_none() && shares.dialled(device(1)).is_none(),
+            quota.inbound(device(1), user(1)).is_none() && quota.dialled(device(1)).is_none(),
             "enough of one device"
         );
-        held.extend(
-            (LINKS_PER_DEVICE_MAX..100).map(|_| shares.inbound(device(2), user(1)).unwrap()),
+        guards.extend(
+            (LINKS_PER_DEVICE_MAX..100).map(|_| quota.inbound(device(2), user(1)).unwrap()),
         );
-        assert!(shares.inbound(device(2), user(1)).is_none(), "enough of one user");
-        let dialled = shares.dialled(device(2)).unwrap();
-        held.push(shares.inbound(device(3), user(2)).unwrap());
-        held.swap_remove(0);
-        held.push(shares.inbound(device(1), user(1)).unwrap());
-        drop((held, dialled));
-        let counts = shares.counts.lock();
+        assert!(quota.inbound(device(2), user(1)).is_none(), "enough of one user");
+        let dialled = quota.dialled(device(2)).unwrap();
+        guards.push(quota.inbound(device(3), user(2)).unwrap());
+        guards.swap_remove(0);
+        guards.push(quota.inbound(device(1), user(1)).unwrap());
+        drop((guards, dialled));
+        let counts = quota.counts.lock();
         assert!(counts.devices.is_empty() && counts.users.is_empty());
     }
 }

@@ -12,9 +12,9 @@
 //!
 //! The life of a piece: [`Download::next_job`] queues it for a link; a worker takes the job and
 //! calls [`Download::start`], then sends the requests; the link's reader calls
-//! [`Download::block_received`] for each block; at `Completed` the buffer goes to whoever checks
-//! pieces, which calls [`Download::verified`], [`Download::corrupt`] or [`Download::write_failed`].
-//! Whatever goes wrong before, the piece is missing again, and asked for elsewhere first.
+//! [`Download::block_received`] for each block; at `Completed` the buffer goes to be checked, and the result
+//! comes by [`Download::verified`], [`Download::corrupt`] or [`Download::write_failed`].
+//! If anything goes wrong before, the piece is missing again, and asked for elsewhere first.
 //!
 //! Left out on purpose: partial pieces are not handed from a dead link to another (at most a piece
 //! a link is lost).
@@ -210,7 +210,7 @@ impl Download {
         }
     }
 
-    /// Stops asking and gives up what is in flight, or goes on. What is being verified is finished.
+    /// Stops asking and gives up pieces in flight, or goes on. Pieces under check are finished.
     pub fn set_paused(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
         let links: Vec<LinkKey> = self.links.keys();
@@ -297,8 +297,8 @@ impl Download {
         })
     }
 
-    /// The pieces that a link's peer has: what a [`crate::swarm::SuperSeeder`] made at completion is to know
-    /// of the links that are there.
+    /// The pieces that a link's peer has: a [`crate::swarm::SuperSeeder`] that is made at
+    /// completion needs them.
     pub fn peer_pieces(&self, link: LinkKey) -> Bitfield {
         let mut field = Bitfield::empty(self.geometry.piece_count());
         let pieces = self

@@ -76,7 +76,7 @@ impl PartsFetch {
         }
     }
 
-    /// A link can be asked: it says that it has what is wanted.
+    /// A link can be asked: it says that it has everything.
     pub(crate) fn offer_all(&mut self, link: LinkKey) {
         self.sources.insert(link);
     }
@@ -105,7 +105,7 @@ impl PartsFetch {
         self.sources.remove(&link);
         self.asked.retain(|_, (asked, _)| *asked != link);
         if self.alone && self.contributors.contains(&link) {
-            // The rest must come from whoever sent the beginning.
+            // All parts must come from one link.
             self.begin_again();
         }
     }
@@ -123,7 +123,7 @@ impl PartsFetch {
             self.drop_source(link);
         }
         if self.sources.is_empty() {
-            // Nobody else has it: whoever was silent may have come to.
+            // No other link has it: a silent one may answer now.
             self.sources = std::mem::take(&mut self.silent);
         }
         let mut sources: Vec<LinkKey> = self.sources.iter().copied().collect();
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_is_not_asked_again() {
+    fn a_silent_link_is_not_asked_again() {
         let mut fetch = PartsFetch::new(20_000);
         fetch.offer(LinkKey(1), 20_000);
         assert_eq!(fetch.ask(Duration::ZERO).len(), 2);

@@ -5,7 +5,7 @@
 //! it. Links that offer everything are counted in `seeds` alone, so that they come and go in
 //! constant time.
 //!
-//! Pure; owned by [`crate::swarm::Download`], which knows windows, time and who lets us ask. The cost of a
+//! Pure; owned by [`crate::swarm::Download`], which knows windows, time and chokes. The cost of a
 //! pick does not grow with the number of pieces: a bounded number of pieces is looked at from the
 //! rarest level up; when none of them will do, any piece that the link can give, found through a
 //! summary of what it has, is taken instead.
@@ -35,7 +35,7 @@ const SPARSE_MAX: u32 = 64;
 /// Where a piece is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nobody fetches it.
+    /// It is not being fetched.
     Missing,
     /// A job to fetch it waits for a worker.
     Queued,
@@ -47,7 +47,7 @@ pub(crate) enum State {
     Have,
 }
 
-/// The pieces of one file and who has them.
+/// The pieces of one file, and which links offer them.
 #[derive(Debug)]
 pub(crate) struct Picker {
     count: u32,

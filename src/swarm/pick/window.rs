@@ -53,7 +53,7 @@ impl Rate {
     }
 }
 
-/// What is measured of a link, and the window that follows from it.
+/// The measurements of a link, and the window that follows from them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Window {
     delay: Option<Duration>,

@@ -298,7 +298,7 @@ impl World {
             Order::Pulses(wanted) => {
                 let pulse = |(info_hash, id): (InfoHash, TransferId)| {
                     let state = self.engine.get(&id)?.state.clone();
-                    Some((info_hash, id, Pulse { state, came: 0, held_back: false }))
+                    Some((info_hash, id, Pulse { state, came: 0, is_held_back: false }))
                 };
                 let pulses = wanted.into_iter().filter_map(pulse).collect();
                 self.coming.push(Input::Pulses(pulses));

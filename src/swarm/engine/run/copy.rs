@@ -1,5 +1,5 @@
-//! Taking a download's pieces from files of this disk that have them already, before anybody is
-//! asked for them.
+//! Taking a download's pieces from files of this disk that have them already, before any peer is
+//! asked.
 //!
 //! **Invariant:** where a file came from makes no difference to what is checked: every piece, and
 //! where its chain is not known the whole, as read from the `.part`. A file that has changed since
@@ -45,7 +45,7 @@ const BLOCK_LEN: usize = 256 << 10;
 /// Length from which a second thread is worth its start.
 const LARGE_LEN: u64 = 4 << 20;
 
-/// What is there after looking at other files.
+/// The result of copying.
 pub(crate) struct Filled {
     /// The pieces.
     pub(crate) have: Bitfield,
@@ -257,8 +257,8 @@ impl Copy<'_> {
     }
 }
 
-/// Hashes the `.part` behind whoever fills it; nothing comes of it if not every piece is told of,
-/// or one cannot be read.
+/// Hashes the `.part` behind the thread that fills it; `None` if not every piece is told of, or one
+/// cannot be read.
 fn hash_behind(torrent: &Torrent, part: &PartFile, pieces: &Receiver<PieceIndex>) -> Option<Whole> {
     let geometry = torrent.geometry;
     let mut hasher = ChainHasher::new(geometry.piece_len());

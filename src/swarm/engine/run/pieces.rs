@@ -1,5 +1,5 @@
-//! Taking the pieces that the pool's workers have hashed: writing the good ones, and telling
-//! everybody.
+//! Taking the pieces that the pool's workers have hashed: writing the good ones, and noting them
+//! for every link.
 //!
 //! **Invariant:** only a piece that passed its check is written and announced, and each piece that
 //! is checked gets one verdict: verified, wrong, not written, or the end of the download.

@@ -34,7 +34,7 @@ impl Download {
             let Some(active) = self.active.get(&piece) else {
                 assert!(
                     matches!(state, State::Missing | State::Have),
-                    "piece {piece} is {state:?} and nobody fetches it"
+                    "piece {piece} is {state:?} and no link fetches it"
                 );
                 continue;
             };

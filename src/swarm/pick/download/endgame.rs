@@ -12,7 +12,7 @@ use crate::types::PieceIndex;
 
 /// Copies of one piece on their way at once.
 pub(super) const COPIES_MAX: usize = 2;
-/// Silence that makes a duplicate worth it whatever the estimates say.
+/// Silence that makes a duplicate worth it against any estimate.
 const SILENCE: Duration = Duration::from_secs(2);
 /// A duplicate must save at least this, in seconds: below it, it arrives with the original.
 const GAIN_MIN: f64 = 0.25;

@@ -46,8 +46,7 @@ pub(super) struct Link {
     pub(super) in_flight: u64,
     pub(super) received: u64,
     pub(super) suggestions: VecDeque<PieceIndex>,
-    /// Pieces to ask elsewhere, if anybody else has them; from the time noted also here if nobody
-    /// does.
+    /// Pieces to ask elsewhere; from the time noted also here, if no other link has them.
     pub(super) avoid: BTreeMap<u32, Duration>,
     pub(super) strikes: u32,
     rejects: u32,

@@ -54,7 +54,7 @@ pub enum BlockFate {
     Accepted,
     /// It was the last one of the link's chunk: hash the buffer, then call `verified` or `corrupt`.
     Completed,
-    /// Nobody asked for it, or no longer: drop it.
+    /// It was not asked for, or is not any more: drop it.
     Unwanted,
 }
 
