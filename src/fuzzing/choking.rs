@@ -19,13 +19,13 @@ struct Run {
     geometry: Geometry,
     choker: Choker,
     order: UploadOrder,
-    spreader: SuperSeeder,
+    super_seeder: SuperSeeder,
     /// The links that are up, and whether we told each that it is served.
     served: BTreeMap<LinkKey, bool>,
     now: Duration,
 }
 
-/// The choker, the order of uploads and the spreader of one file, as the engine uses them together.
+/// The choker, the order of uploads and the super_seeder of one file, as the engine uses them together.
 pub fn choker(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let len = u64::from(input.u16()) << 6;
@@ -36,7 +36,7 @@ pub fn choker(bytes: &[u8]) {
         geometry,
         choker: Choker::new(options, seed),
         order: UploadOrder::new(),
-        spreader: SuperSeeder::new(geometry, seed),
+        super_seeder: SuperSeeder::new(geometry, seed),
         served: BTreeMap::new(),
         now: Duration::ZERO,
     };
@@ -47,7 +47,7 @@ pub fn choker(bytes: &[u8]) {
         run.step(&mut input);
         run.settle();
         run.choker.check_invariants();
-        run.spreader.check_invariants();
+        run.super_seeder.check_invariants();
     }
 }
 
@@ -65,26 +65,26 @@ impl Run {
             9 => self.bitfield(input, link),
             10 => {
                 if let Some(piece) = self.piece(input) {
-                    self.spreader.peer_have(link, piece);
+                    self.super_seeder.peer_have(link, piece);
                 }
             }
             11 | 12 => self.request(input, link),
             13 => self.cancel(input, link),
             14 => self.serve(link),
-            _ => self.spreader.peer_has_all(link),
+            _ => self.super_seeder.peer_has_all(link),
         }
     }
 
     fn join(&mut self, link: LinkKey) {
         // Every third link is of the same user.
         self.choker.join(self.now, link, UserId::from_bytes([(link.0 % 3) as u8; 16]));
-        self.spreader.join(link);
+        self.super_seeder.join(link);
         self.served.entry(link).or_insert(false);
     }
 
     fn leave(&mut self, link: LinkKey) {
         self.choker.leave(self.now, link);
-        self.spreader.leave(link);
+        self.super_seeder.leave(link);
         self.order.leave(link);
         self.served.remove(&link);
         assert_eq!(self.order.waiting(link), 0);
@@ -112,7 +112,7 @@ impl Run {
         if let Ok(field) =
             Bitfield::from_bytes(input.take(count.div_ceil(8) as usize).to_vec(), count)
         {
-            self.spreader.peer_bitfield(link, &field);
+            self.super_seeder.peer_bitfield(link, &field);
         }
     }
 
@@ -123,7 +123,7 @@ impl Run {
             self.order.may_finish(self.now, link, span, self.geometry.len_of(span.piece));
         assert!(!finishes || self.order.current(link) == Some(span.piece));
         if (self.choker.is_unchoked(link) || finishes) && self.order.push(link, span) {
-            self.spreader.requested(link, span.piece);
+            self.super_seeder.requested(link, span.piece);
             assert!(!self.order.push(link, span), "a block waits once");
         }
         assert!(self.order.waiting(link) <= REQUESTS_MAX);
@@ -133,7 +133,7 @@ impl Run {
         if let Some(span) = self.span(input)
             && self.order.cancel(link, span)
         {
-            self.spreader.withdrawn(link, span.piece);
+            self.super_seeder.withdrawn(link, span.piece);
         }
     }
 
@@ -158,7 +158,7 @@ impl Run {
         }
     }
 
-    /// Carries out what the choker and the spreader want told.
+    /// Carries out what the choker and the super_seeder want told.
     fn settle(&mut self) {
         while let Some(change) = self.choker.poll() {
             let served = self
@@ -168,16 +168,16 @@ impl Run {
             assert_ne!(*served, !change.choked, "it is told the same twice");
             *served = !change.choked;
             if change.choked {
-                self.spreader.choked(change.link);
+                self.super_seeder.choked(change.link);
                 self.order
                     .choke(self.now, change.link)
                     .into_iter()
-                    .for_each(|span| self.spreader.withdrawn(change.link, span.piece));
+                    .for_each(|span| self.super_seeder.withdrawn(change.link, span.piece));
             } else {
-                self.spreader.unchoked(change.link);
+                self.super_seeder.unchoked(change.link);
             }
         }
-        while let Some((link, _)) = self.spreader.poll() {
+        while let Some((link, _)) = self.super_seeder.poll() {
             assert!(self.served.contains_key(&link), "a link that is not up is proposed something");
         }
         assert!(self.served.iter().all(|(&link, &served)| self.choker.is_unchoked(link) == served));

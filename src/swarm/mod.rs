@@ -25,9 +25,15 @@ pub use disk::{
 pub use engine::Engine;
 pub(crate) use engine::handle::Pulse;
 pub use engine::handle::Transfer;
-pub use pick::download::{
-    Action, BlockFate, ChunkJob, Download, LinkKey, LinkStats, LinkTraits, Options, Stats,
+pub(crate) use pick::download::{Action, Stats};
+pub use pick::download::{BlockFate, ChunkJob, Download, LinkKey, LinkTraits, Options};
+
+#[cfg(test)]
+pub(crate) use serve::choker::Choke;
+pub(crate) use serve::order::REQUESTS_MAX;
+#[cfg(any(test, fuzzing))]
+pub(crate) use serve::{
+    choker::{Choker, ChokerOptions},
+    order::UploadOrder,
+    super_seeding::SuperSeeder,
 };
-pub use serve::choker::{Choke, Choker, ChokerOptions};
-pub use serve::order::{REQUESTS_MAX, UploadOrder};
-pub use serve::super_seeding::SuperSeeder;

@@ -30,11 +30,11 @@ pub(crate) enum SeedError {
 /// The open files.
 pub(crate) struct SeedFiles {
     open_max: usize,
-    state: Mutex<State>,
+    state: Mutex<OpenFiles>,
 }
 
 #[derive(Default)]
-struct State {
+struct OpenFiles {
     uses: u64,
     open: HashMap<InfoHash, (Arc<File>, u64)>,
 }

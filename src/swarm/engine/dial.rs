@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::messages;
 use super::services::Services;
-use super::session;
-use super::torrent::{State, Torrent};
+use super::torrent::{Torrent, TorrentState};
 use crate::net::{Connection, Incoming};
 use crate::swarm::api::{EngineEvent, Proof};
 use crate::swarm::link::Link;
@@ -50,7 +50,7 @@ impl Drop for Dialling {
 
 /// Dials the peers that are due. Called under the torrent's lock when a download begins, a link
 /// ends or a device is listed, and by the timer.
-pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut State) {
+pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut TorrentState) {
     let services = &torrent.services;
     if !state.wants_links() || services.stop.is_set() {
         return;
@@ -219,7 +219,7 @@ impl<'a> Registered<'a> {
         if current != *told && self.link.extensions {
             self.link.send(&current);
         }
-        session::serve(self.torrent, &self.link, reader, extended);
+        messages::serve(self.torrent, &self.link, reader, extended);
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::record::DownloadRecord;
 use super::run::{self, LOCKED_RETRY, open_unlocked};
-use super::torrent::{State, Torrent};
+use super::torrent::{Torrent, TorrentState};
 use super::torrents::Torrents;
 use crate::swarm::api::{TransferState, TransferStatus, Why};
 use crate::swarm::disk::part_file::{PartFile, StorageError};
@@ -43,7 +43,7 @@ impl Transfer {
         Self { torrents: torrents.clone(), torrent }
     }
 
-    fn read<T>(&self, read: impl FnOnce(&State, &DownloadRecord) -> T) -> T {
+    fn read<T>(&self, read: impl FnOnce(&TorrentState, &DownloadRecord) -> T) -> T {
         let state = self.torrent.state.lock();
         read(&state, record(&state))
     }
@@ -237,7 +237,7 @@ impl Transfer {
 }
 
 /// A handle is made for a torrent with a download, and the record of one is never taken out.
-fn record(state: &State) -> &DownloadRecord {
+fn record(state: &TorrentState) -> &DownloadRecord {
     let Some(record) = &state.transfer else { unreachable!("a download has a record") };
     record
 }
@@ -248,7 +248,7 @@ fn is_active(phase: &TransferState) -> bool {
     matches!(phase, Checking | Metainfo | Downloading)
 }
 
-fn status(torrent: &Torrent, state: &State, record: &DownloadRecord) -> TransferStatus {
+fn status(torrent: &Torrent, state: &TorrentState, record: &DownloadRecord) -> TransferStatus {
     let (stats, len) = (record.stats(), torrent.geometry.len());
     let piece_len = u64::from(torrent.geometry.piece_len());
     let bytes_done = match record.phase {

@@ -8,7 +8,7 @@
 //! (sends requests that a limit held back). None is in the data's path.
 //!
 //! From the bottom: `services` is what all torrents share; `record`, `links` and `peers` are plain
-//! state of one `torrent`; `session`, `upload` and `dial` are the threads of a link, `run` that of a
+//! state of one `torrent`; `messages`, `upload` and `dial` are the threads of a link, `run` that of a
 //! download; `torrents` says which there are, and `accept`, `journal` and [`Transfer`] look them up.
 
 pub(crate) mod accept;
@@ -16,12 +16,12 @@ mod dial;
 pub(crate) mod handle;
 mod journal;
 mod links;
+mod messages;
 mod peers;
 mod pool;
 pub(crate) mod record;
 mod run;
 pub(crate) mod services;
-mod session;
 pub(crate) mod torrent;
 pub(crate) mod torrents;
 mod upload;

@@ -24,7 +24,7 @@ use parking_lot::MutexGuard;
 
 use super::dial::dial_due;
 use super::record::{Checked, DownloadRecord};
-use super::torrent::{State, Torrent};
+use super::torrent::{Torrent, TorrentState};
 use crate::swarm::api::{EngineEvent, SeedSpec, TransferState};
 use crate::swarm::disk::part_file::{PartFile, StorageError};
 use crate::swarm::pick::parts::{self, PartsFetch};
@@ -56,7 +56,7 @@ impl From<StorageError> for End {
 }
 
 /// Starts the download's thread, or lets it go on. Called under the torrent's lock.
-pub(super) fn start(torrent: &Arc<Torrent>, state: &mut State) -> bool {
+pub(super) fn start(torrent: &Arc<Torrent>, state: &mut TorrentState) -> bool {
     let Some(transfer) = &mut state.transfer else { return false };
     transfer.phase = match &transfer.download {
         None => TransferState::Checking,
@@ -136,7 +136,7 @@ impl Run<'_> {
     }
 
     /// The record of the download, unless it was cancelled, or the engine stops.
-    fn record<'a>(&self, state: &'a mut State) -> Result<&'a mut DownloadRecord, End> {
+    fn record<'a>(&self, state: &'a mut TorrentState) -> Result<&'a mut DownloadRecord, End> {
         let transfer = state.transfer.as_mut().filter(|transfer| transfer.run == self.number);
         let runs = |transfer: &&mut DownloadRecord| {
             transfer.phase != TransferState::Cancelled && !self.torrent.services.stop.is_set()
@@ -164,7 +164,7 @@ impl Run<'_> {
     /// Waits while the download is paused, so that it is not finished behind the user's back.
     fn wait_unpaused<'a>(
         &self,
-        state: &'a mut MutexGuard<'_, State>,
+        state: &'a mut MutexGuard<'_, TorrentState>,
     ) -> Result<&'a mut DownloadRecord, End> {
         while matches!(self.record(state)?.phase, TransferState::Paused(_)) {
             self.torrent.changed.wait(state);

@@ -40,13 +40,13 @@ pub(crate) struct Torrent {
     /// Tells it from an earlier torrent of the same content.
     serial: u64,
     pub(super) metainfo: OnceLock<Arc<Metainfo>>,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<TorrentState>,
     /// Signalled when the download's phase changes, and when its thread has something to do.
     pub(super) changed: Condvar,
 }
 
 /// What changes.
-pub(super) struct State {
+pub(super) struct TorrentState {
     /// The whole file, if we have it.
     pub(super) seed: Option<SeedSpec>,
     /// The download, if there is or was one in this run.
@@ -67,7 +67,7 @@ impl Torrent {
             services: services.clone(),
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
             metainfo: OnceLock::new(),
-            state: Mutex::new(State {
+            state: Mutex::new(TorrentState {
                 seed: None,
                 transfer: None,
                 links: Links::default(),
@@ -97,12 +97,12 @@ impl Torrent {
     }
 
     /// Carries out what the pure parts decided. Called under the lock after every change.
-    pub(super) fn drive(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn drive(self: &Arc<Self>, state: &mut TorrentState) {
         self.drive_download(state);
         self.drive_uploads(state);
     }
 
-    fn drive_download(self: &Arc<Self>, state: &mut State) {
+    fn drive_download(self: &Arc<Self>, state: &mut TorrentState) {
         let now = self.now();
         let Some(download) = state.transfer.as_mut().and_then(|t| t.download.as_mut()) else {
             return;
@@ -129,8 +129,8 @@ impl Torrent {
         }
     }
 
-    fn drain_actions(&self, state: &mut State) {
-        let State { transfer, links, peers, .. } = state;
+    fn drain_actions(&self, state: &mut TorrentState) {
+        let TorrentState { transfer, links, peers, .. } = state;
         let Some(download) = transfer.as_mut().and_then(|transfer| transfer.download.as_mut())
         else {
             return;
@@ -163,8 +163,8 @@ impl Torrent {
     }
 
     /// Carries out what the uploads decided.
-    pub(super) fn drive_uploads(&self, state: &mut State) {
-        let State { uploads, transfer, links, .. } = state;
+    pub(super) fn drive_uploads(&self, state: &mut TorrentState) {
+        let TorrentState { uploads, transfer, links, .. } = state;
         let download = transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         let holders = |piece| download.map_or(0, |download| download.holders(piece));
         uploads.advance(self.now(), holders, links.len() > 1);
@@ -193,7 +193,7 @@ impl Torrent {
         self.drive(&mut state);
     }
 
-    fn start(&self, state: &mut State, now: Duration, job: &ChunkJob) {
+    fn start(&self, state: &mut TorrentState, now: Duration, job: &ChunkJob) {
         let spans = state.download().and_then(|download| download.start(now, job));
         if let (Some(spans), Some(link)) = (spans, state.links.get(job.link)) {
             self.services.limiter.download.request(self.info_hash, link, &spans);
@@ -252,14 +252,14 @@ impl Torrent {
     }
 
     /// Pauses a download that fetches, and says why.
-    pub(super) fn pause_fetching(&self, state: &mut State, reason: String) {
+    pub(super) fn pause_fetching(&self, state: &mut TorrentState, reason: String) {
         if state.wants_links() {
             self.pause_for(state, reason);
         }
     }
 
     /// Pauses the download, and says why.
-    pub(super) fn pause_for(&self, state: &mut State, reason: String) {
+    pub(super) fn pause_for(&self, state: &mut TorrentState, reason: String) {
         log::warn!("{}: paused: {reason}", self.info_hash);
         self.stop_fetching(state, TransferState::Paused(Some(reason.clone())));
         if let Some(transfer) = &state.transfer {
@@ -270,7 +270,7 @@ impl Torrent {
 
     /// Gives up what is asked for and closes the links, unless they serve a file that we have
     /// whole.
-    pub(super) fn stop_fetching(&self, state: &mut State, phase: TransferState) {
+    pub(super) fn stop_fetching(&self, state: &mut TorrentState, phase: TransferState) {
         let Some(transfer) = &mut state.transfer else { return };
         transfer.phase = phase;
         if let Some(download) = &mut transfer.download {
@@ -295,7 +295,7 @@ impl Torrent {
     }
 }
 
-impl State {
+impl TorrentState {
     /// Returns the download, while its `.part` is open and checked.
     pub(super) fn download(&mut self) -> Option<&mut Download> {
         self.transfer.as_mut()?.download.as_mut()

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use super::record::DownloadRecord;
 use super::run;
 use super::services::Services;
-use super::torrent::{State, Torrent};
+use super::torrent::{Torrent, TorrentState};
 use crate::swarm::api::{DownloadSpec, EngineError, SeedSpec, TransferState};
 use crate::types::{Geometry, InfoHash};
 use crate::wire::metainfo::Metainfo;
@@ -145,7 +145,7 @@ impl Torrents {
 
 /// The file is offered from another place now: a download of it takes from there what it lacks. The
 /// links end: the other ends know only what the download had, and seeders would not stay.
-fn take_from_seed(torrent: &Arc<Torrent>, state: &mut State) {
+fn take_from_seed(torrent: &Arc<Torrent>, state: &mut TorrentState) {
     let Some(transfer) = &mut state.transfer else { return };
     match transfer.phase {
         TransferState::Paused(_) => transfer.leave_thread(),

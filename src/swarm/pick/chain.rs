@@ -24,9 +24,9 @@ const LENGTH_LEN: usize = 8;
 
 /// SHA-1 between two blocks: the state of FIPS 180-4, section 6.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State([u32; 5]);
+struct Sha1State([u32; 5]);
 
-impl State {
+impl Sha1State {
     /// The initial hash value of FIPS 180-4, section 5.3.1.
     const START: Self = Self([0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0]);
 
@@ -95,7 +95,7 @@ impl Chain {
         }
         let (values, index) = (self.values.values(), piece.get() as usize);
         let before = index.checked_sub(1).and_then(|before| values.get(before));
-        let mut state = before.map_or(State::START, State::from_value);
+        let mut state = before.map_or(Sha1State::START, Sha1State::from_value);
         let rest = state.take(bytes);
         match values.get(index) {
             Some(value) => state.value() == *value,
@@ -106,7 +106,7 @@ impl Chain {
 
 /// The SHA-1 of a file that is read from its start to its end, and its chaining values.
 pub(crate) struct ChainHasher {
-    state: State,
+    state: Sha1State,
     piece_len: u64,
     len: u64,
     /// What was left of the last bytes: less than a block.
@@ -118,7 +118,7 @@ impl ChainHasher {
     pub(crate) fn new(piece_len: u32) -> Self {
         debug_assert!((piece_len as usize).is_multiple_of(BLOCK_LEN));
         let piece_len = piece_len.into();
-        Self { state: State::START, piece_len, len: 0, rest: Vec::new(), values: Vec::new() }
+        Self { state: Sha1State::START, piece_len, len: 0, rest: Vec::new(), values: Vec::new() }
     }
 
     /// Takes the next bytes: a multiple of 64, except at the file's end.

@@ -20,6 +20,7 @@
 //! a link is lost).
 
 mod blocks;
+#[cfg(any(test, fuzzing))]
 mod check;
 mod chunk;
 mod clock;
@@ -39,10 +40,9 @@ use rand::rngs::SmallRng;
 
 use self::link::Link;
 use self::links::Links;
-pub use self::values::{
-    Action, BlockFate, ChunkJob, LinkKey, LinkStats, LinkTraits, Options, Stats,
-};
-use crate::swarm::pick::picker::{Picker, State};
+pub(crate) use self::values::{Action, LinkStats, Stats};
+pub use self::values::{BlockFate, ChunkJob, LinkKey, LinkTraits, Options};
+use crate::swarm::pick::picker::{Picker, PieceState};
 use crate::types::{Bitfield, Geometry, PieceIndex};
 
 /// One file's download.
@@ -180,7 +180,7 @@ impl Download {
     /// The peer would like us to take this piece from it (BEP 6).
     pub fn suggested(&mut self, link: LinkKey, piece: PieceIndex) {
         let wanted = piece.get() < self.geometry.piece_count()
-            && self.picker.state(piece.get()) == State::Missing;
+            && self.picker.state(piece.get()) == PieceState::Missing;
         if let Some(state) = self.links.get_mut_unindexed(link).filter(|_| wanted) {
             state.suggest(piece);
         }
@@ -269,10 +269,10 @@ impl Download {
             .sum::<f64>() as u64;
         Stats {
             pieces: self.geometry.piece_count(),
-            have: self.picker.count_of(State::Have),
-            queued: self.picker.count_of(State::Queued),
-            in_flight: self.picker.count_of(State::InFlight),
-            verifying: self.picker.count_of(State::Verifying),
+            have: self.picker.count_of(PieceState::Have),
+            queued: self.picker.count_of(PieceState::Queued),
+            in_flight: self.picker.count_of(PieceState::InFlight),
+            verifying: self.picker.count_of(PieceState::Verifying),
             unoffered: self.picker.unoffered_count(),
             links: self.links.len() as u32,
             unchoked: self.links.iter().map(|(_, link)| link).filter(|link| link.unchoked).count()
@@ -286,13 +286,8 @@ impl Download {
     pub fn link_stats(&self, link: LinkKey) -> Option<LinkStats> {
         let state = self.links.get(link)?;
         Some(LinkStats {
-            bytes_per_second: state.bytes_per_second(self.now) as u64,
             received: state.received,
-            in_flight: state.in_flight,
             window: state.target(&self.geometry, &self.options),
-            delay: state.window.delay(),
-            unchoked: state.unchoked,
-            interesting: self.picker.lacking(link) > 0,
             pieces: self.picker.offered(link),
         })
     }
@@ -385,16 +380,16 @@ impl Download {
             chunks.iter().any(|chunk| chunk.piece == piece && chunk.is_started())
         };
         let to = match (active.verifying, active.copies.as_slice()) {
-            (Some(_), _) => State::Verifying,
-            (None, []) => State::Missing,
-            (None, copies) if copies.iter().any(started) => State::InFlight,
-            _ => State::Queued,
+            (Some(_), _) => PieceState::Verifying,
+            (None, []) => PieceState::Missing,
+            (None, copies) if copies.iter().any(started) => PieceState::InFlight,
+            _ => PieceState::Queued,
         };
         let from = self.picker.state(piece.get());
         if from != to {
             self.picker.shift(piece.get(), from, to);
         }
-        if to == State::Missing {
+        if to == PieceState::Missing {
             self.active.remove(&piece);
         }
     }

@@ -1,6 +1,6 @@
 //! Which piece next: the rarest that the link can give, ties broken at random.
 //!
-//! **Invariant:** every piece is in exactly one [`State`]. The pieces that are `Missing` are
+//! **Invariant:** every piece is in exactly one [`PieceState`]. The pieces that are `Missing` are
 //! exactly those in `missing` and in `buckets`, where each stands at the number of links that offer
 //! it. Links that offer everything are counted in `seeds` alone, so that they come and go in
 //! constant time.
@@ -34,7 +34,7 @@ const SPARSE_MAX: u32 = 64;
 
 /// Where a piece is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum PieceState {
     /// It is not being fetched.
     Missing,
     /// A job to fetch it waits for a worker.
@@ -51,7 +51,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Picker {
     count: u32,
-    states: Vec<State>,
+    states: Vec<PieceState>,
     tally: [u32; 5],
     have: Bitfield,
     missing: PieceSet,
@@ -66,7 +66,7 @@ impl Picker {
         let count = have.count();
         let mut picker = Self {
             count,
-            states: vec![State::Missing; count as usize],
+            states: vec![PieceState::Missing; count as usize],
             tally: [count - have.ones(), 0, 0, 0, have.ones()],
             missing: PieceSet::empty(count),
             buckets: Buckets::new(count),
@@ -75,8 +75,10 @@ impl Picker {
             rng: SmallRng::seed_from_u64(seed),
             have,
         };
-        picker.have.iter_ones().for_each(|piece| picker.states[piece as usize] = State::Have);
-        for piece in (0..count).filter(|&piece| picker.states[piece as usize] == State::Missing) {
+        picker.have.iter_ones().for_each(|piece| picker.states[piece as usize] = PieceState::Have);
+        for piece in
+            (0..count).filter(|&piece| picker.states[piece as usize] == PieceState::Missing)
+        {
             picker.missing.insert(piece);
             picker.buckets.insert(piece);
         }
@@ -88,11 +90,11 @@ impl Picker {
         &self.have
     }
 
-    pub(crate) fn count_of(&self, state: State) -> u32 {
+    pub(crate) fn count_of(&self, state: PieceState) -> u32 {
         self.tally[state as usize]
     }
 
-    pub(crate) fn state(&self, piece: u32) -> State {
+    pub(crate) fn state(&self, piece: u32) -> PieceState {
         self.states[piece as usize]
     }
 
@@ -138,7 +140,7 @@ impl Picker {
 
     /// Adds a piece to what a link offers.
     pub(crate) fn gained(&mut self, link: LinkKey, piece: u32) {
-        let verified = self.states.get(piece as usize) == Some(&State::Have);
+        let verified = self.states.get(piece as usize) == Some(&PieceState::Have);
         if let Some(Peer::Some(partial)) = self.peers.get_mut(&link)
             && piece < self.count
             && !partial.has(piece)
@@ -274,20 +276,20 @@ impl Picker {
     }
 
     /// Moves a piece from one state to another; a wrong `from` is a bug.
-    pub(crate) fn shift(&mut self, piece: u32, from: State, to: State) {
+    pub(crate) fn shift(&mut self, piece: u32, from: PieceState, to: PieceState) {
         let state = &mut self.states[piece as usize];
         assert_eq!(*state, from, "piece {piece} on its way to {to:?}");
         *state = to;
         self.tally[from as usize] -= 1;
         self.tally[to as usize] += 1;
-        if from == State::Missing || to == State::Missing {
-            self.missing_changed(piece, to == State::Missing);
+        if from == PieceState::Missing || to == PieceState::Missing {
+            self.missing_changed(piece, to == PieceState::Missing);
         }
     }
 
     /// Notes a piece as verified; it was being verified.
     pub(crate) fn verified(&mut self, piece: PieceIndex) {
-        self.shift(piece.get(), State::Verifying, State::Have);
+        self.shift(piece.get(), PieceState::Verifying, PieceState::Have);
         self.have.insert(piece);
         for peer in self.peers.values_mut() {
             if let Peer::Some(partial) = peer
@@ -317,19 +319,21 @@ impl Picker {
     }
 
     /// Checks everything that must hold; for tests.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn check(&self) {
         self.buckets.check();
         let mut tally = [0; 5];
         let mut levels = vec![0u16; self.count as usize];
         for peer in self.peers.values() {
             if let Peer::Some(partial) = peer {
-                partial.check(&self.missing, |piece| self.states[piece as usize] == State::Have);
+                partial
+                    .check(&self.missing, |piece| self.states[piece as usize] == PieceState::Have);
                 partial.iter().for_each(|piece| levels[piece as usize] += 1);
             }
         }
         for (piece, &state) in (0..self.count).zip(&self.states) {
             tally[state as usize] += 1;
-            let missing = state == State::Missing;
+            let missing = state == PieceState::Missing;
             assert_eq!(self.missing.has(piece), missing, "piece {piece} in the set of the missing");
             assert_eq!(self.buckets.is_in(piece), missing, "piece {piece} in the buckets");
             assert_eq!(
@@ -339,7 +343,7 @@ impl Picker {
             );
         }
         assert_eq!(self.tally, tally, "pieces in each state");
-        assert_eq!(self.have.ones(), self.count_of(State::Have), "verified pieces");
+        assert_eq!(self.have.ones(), self.count_of(PieceState::Have), "verified pieces");
         assert_eq!(self.missing.iter().count() as u32, self.missing.count(), "missing pieces");
         let all = self.peers.values().filter(|peer| matches!(peer, Peer::All)).count();
         assert_eq!(self.seeds as usize, all, "links that offer everything");

@@ -25,14 +25,14 @@ const TRAIN_LEN_MIN: u64 = 256 << 10;
 
 /// Bytes per second lately: a moving average whose past fades with a time constant.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rate {
+pub(crate) struct SpeedMeter {
     fade: f64,
     weighted: f64,
     since: Duration,
     last: Duration,
 }
 
-impl Rate {
+impl SpeedMeter {
     pub(crate) fn new(now: Duration, fade: Duration) -> Self {
         Self { fade: fade.as_secs_f64(), weighted: 0.0, since: now, last: now }
     }
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn rates_fade() {
-        let mut rate = Rate::new(Duration::ZERO, 3_000 * MS);
+        let mut rate = SpeedMeter::new(Duration::ZERO, 3_000 * MS);
         (1..=100).for_each(|i| rate.add(i * 100 * MS, 100_000));
         assert!(
             (900_000.0..1_100_000.0).contains(&rate.get(10_000 * MS)),

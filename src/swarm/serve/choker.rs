@@ -27,7 +27,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::swarm::LinkKey;
-use crate::swarm::pick::window::Rate;
+use crate::swarm::pick::window::SpeedMeter;
 use crate::types::UserId;
 
 /// Time over which a peer's speed is averaged.
@@ -49,20 +49,20 @@ const TURN_TIME: Duration = Duration::from_millis(250);
 
 /// One change to tell a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Choke {
+pub(crate) struct Choke {
     /// The link.
-    pub link: LinkKey,
+    pub(crate) link: LinkKey,
     /// True: stop asking (send choke). False: ask (send unchoke).
-    pub choked: bool,
+    pub(crate) choked: bool,
 }
 
 /// Bounds of a choker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChokerOptions {
+pub(crate) struct ChokerOptions {
     /// Peers served at a time, the optimistic one included.
-    pub slots: usize,
+    pub(crate) slots: usize,
     /// How often slots change hands.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
 }
 
 impl Default for ChokerOptions {
@@ -73,7 +73,7 @@ impl Default for ChokerOptions {
 
 /// Chooses whom to serve.
 #[derive(Debug)]
-pub struct Choker {
+pub(crate) struct Choker {
     options: ChokerOptions,
     peers: BTreeMap<LinkKey, Peer>,
     seeding: bool,
@@ -94,8 +94,8 @@ struct Peer {
     served: u64,
     /// Whether it has asked for a block since then.
     asked: bool,
-    from_peer: Rate,
-    to_peer: Rate,
+    from_peer: SpeedMeter,
+    to_peer: SpeedMeter,
 }
 
 impl Peer {
@@ -106,7 +106,7 @@ impl Peer {
 
 impl Choker {
     /// Makes a choker without links. There is at least one slot.
-    pub fn new(options: ChokerOptions, seed: u64) -> Self {
+    pub(crate) fn new(options: ChokerOptions, seed: u64) -> Self {
         Self {
             options: ChokerOptions { slots: options.slots.max(1), ..options },
             peers: BTreeMap::new(),
@@ -118,9 +118,9 @@ impl Choker {
     }
 
     /// Takes a link to a device of `user` in: choked, not interested.
-    pub fn join(&mut self, now: Duration, link: LinkKey, user: UserId) {
+    pub(crate) fn join(&mut self, now: Duration, link: LinkKey, user: UserId) {
         let luck = self.rng.random();
-        let rate = Rate::new(now, RATE_FADE);
+        let rate = SpeedMeter::new(now, RATE_FADE);
         let (interested, unchoked, asked) = (false, false, false);
         let peer = Peer {
             user,
@@ -137,14 +137,14 @@ impl Choker {
     }
 
     /// Drops a link; an unknown one is ignored. Its slot goes to the peer that has waited longest.
-    pub fn leave(&mut self, now: Duration, link: LinkKey) {
+    pub(crate) fn leave(&mut self, now: Duration, link: LinkKey) {
         self.peers.remove(&link);
         self.changes.retain(|change| change.link != link);
         self.fill(now);
     }
 
     /// The peer wants something we have, or no longer does.
-    pub fn set_interested(&mut self, now: Duration, link: LinkKey, on: bool) {
+    pub(crate) fn set_interested(&mut self, now: Duration, link: LinkKey, on: bool) {
         let luck = self.rng.random();
         let Some(peer) = self.peers.get_mut(&link).filter(|peer| peer.interested != on) else {
             return;
@@ -157,14 +157,14 @@ impl Choker {
     }
 
     /// Bytes of blocks came from the peer.
-    pub fn received(&mut self, now: Duration, link: LinkKey, bytes: u64) {
+    pub(crate) fn received(&mut self, now: Duration, link: LinkKey, bytes: u64) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.from_peer.add(now, bytes);
         }
     }
 
     /// Bytes of blocks went to the peer.
-    pub fn sent(&mut self, now: Duration, link: LinkKey, bytes: u64) {
+    pub(crate) fn sent(&mut self, now: Duration, link: LinkKey, bytes: u64) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.to_peer.add(now, bytes);
             peer.served = peer.served.saturating_add(bytes);
@@ -172,7 +172,7 @@ impl Choker {
     }
 
     /// The peer asks for a block.
-    pub fn requested(&mut self, link: LinkKey) {
+    pub(crate) fn requested(&mut self, link: LinkKey) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.asked = true;
         }
@@ -180,12 +180,12 @@ impl Choker {
 
     /// We have every piece: nothing comes back, so peers take turns instead of being ranked by what
     /// they give.
-    pub fn set_seeding(&mut self, on: bool) {
+    pub(crate) fn set_seeding(&mut self, on: bool) {
         self.seeding = on;
     }
 
     /// Lets slots change hands. Call about once a second, or more often.
-    pub fn tick(&mut self, now: Duration) {
+    pub(crate) fn tick(&mut self, now: Duration) {
         self.fill(now);
         if self.seeding {
             self.pass_on(now);
@@ -202,19 +202,13 @@ impl Choker {
     }
 
     /// Takes the next change to tell a peer. Drain after every call.
-    pub fn poll(&mut self) -> Option<Choke> {
+    pub(crate) fn poll(&mut self) -> Option<Choke> {
         self.changes.pop_front()
     }
 
     /// Tells whether we serve the link.
-    pub fn is_unchoked(&self, link: LinkKey) -> bool {
+    pub(crate) fn is_unchoked(&self, link: LinkKey) -> bool {
         self.peers.get(&link).is_some_and(|peer| peer.unchoked)
-    }
-
-    /// Bytes per second that lately came from and went to the peer.
-    pub fn rates(&self, now: Duration, link: LinkKey) -> Option<(u64, u64)> {
-        let peer = self.peers.get(&link)?;
-        Some((peer.from_peer.get(now) as u64, peer.to_peer.get(now) as u64))
     }
 
     /// Gives free slots, those of peers that want nothing, and those beyond a user's first that
@@ -357,7 +351,8 @@ impl Choker {
     ///
     /// # Panics
     /// If something does not hold.
-    pub fn check_invariants(&self) {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn check_invariants(&self) {
         let unchoked = self.unchoked().count();
         assert!(unchoked <= self.options.slots, "{unchoked} peers are served");
         let Some(next) = self.next_in_turn() else { return };

@@ -23,7 +23,7 @@ use crate::swarm::LinkKey;
 use crate::types::{PieceIndex, Span};
 
 /// Requests that one link may have waiting; what we announce as `reqq` (BEP 10).
-pub const REQUESTS_MAX: usize = 512;
+pub(crate) const REQUESTS_MAX: usize = 512;
 /// Holders beyond which one piece counts as much as another.
 const COMMON: u32 = 2;
 /// How long after it was choked, or was handed a block, a link may ask for the rest of the piece
@@ -34,7 +34,7 @@ const ROUNDS_MAX: u64 = 3;
 
 /// The requests that wait to be served.
 #[derive(Debug, Default)]
-pub struct UploadOrder {
+pub(crate) struct UploadOrder {
     queues: BTreeMap<LinkKey, Queue>,
     /// The links with requests whose turn it is not: looked at for the next turn.
     waiting: BTreeSet<LinkKey>,
@@ -78,13 +78,13 @@ impl Queue {
 
 impl UploadOrder {
     /// Makes an empty order.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A peer asks for a block; false if it asked already or has too many waiting (reject the
     /// request).
-    pub fn push(&mut self, link: LinkKey, span: Span) -> bool {
+    pub(crate) fn push(&mut self, link: LinkKey, span: Span) -> bool {
         let turn = self.turns;
         let queue = self.queues.entry(link).or_insert_with(|| Queue { turn, ..Queue::default() });
         let fits = queue.waiting.len() < REQUESTS_MAX && !queue.waiting.contains(&span);
@@ -97,7 +97,7 @@ impl UploadOrder {
 
     /// The peer takes a request back; false if it was not waiting: it was sent, is being sent, or
     /// was never asked.
-    pub fn cancel(&mut self, link: LinkKey, span: Span) -> bool {
+    pub(crate) fn cancel(&mut self, link: LinkKey, span: Span) -> bool {
         let Some(queue) = self.queues.get_mut(&link) else { return false };
         let place = queue.waiting.iter().position(|&waiting| waiting == span);
         let is_cancelled = place.and_then(|place| queue.waiting.remove(place)).is_some();
@@ -107,7 +107,7 @@ impl UploadOrder {
 
     /// We choke the peer: takes out the requests to reject (BEP 6; others are silently dropped).
     /// The rest of a piece that was begun stays, so that what was sent of it is not lost.
-    pub fn choke(&mut self, now: Duration, link: LinkKey) -> Vec<Span> {
+    pub(crate) fn choke(&mut self, now: Duration, link: LinkKey) -> Vec<Span> {
         let Some(queue) = self.queues.get_mut(&link) else { return Vec::new() };
         queue.grace = now + GRACE;
         let (keep, reject): (Vec<Span>, _) =
@@ -120,7 +120,13 @@ impl UploadOrder {
     /// Tells whether a choked peer may ask for a block all the same: of the piece that was begun,
     /// which is sent once at most. Who asks block by block, because what it receives is limited,
     /// would else lose all that it has of the piece.
-    pub fn may_finish(&self, now: Duration, link: LinkKey, span: Span, piece_len: u32) -> bool {
+    pub(crate) fn may_finish(
+        &self,
+        now: Duration,
+        link: LinkKey,
+        span: Span,
+        piece_len: u32,
+    ) -> bool {
         let Some(queue) = self.queues.get(&link).filter(|queue| queue.current == Some(span.piece))
         else {
             return false;
@@ -130,7 +136,7 @@ impl UploadOrder {
     }
 
     /// Drops everything of a link.
-    pub fn leave(&mut self, link: LinkKey) {
+    pub(crate) fn leave(&mut self, link: LinkKey) {
         self.end(link);
         self.queues.remove(&link);
         self.note_waiting(link);
@@ -139,7 +145,11 @@ impl UploadOrder {
     /// Gives the next turn, if one may be given: returns whose it is, to be sent what
     /// [`UploadOrder::next_for`] hands out. `holders` tells how many others have a piece. Call
     /// until `None` after every change, and a few times a second.
-    pub fn begin(&mut self, now: Duration, holders: impl Fn(PieceIndex) -> u32) -> Option<LinkKey> {
+    pub(crate) fn begin(
+        &mut self,
+        now: Duration,
+        holders: impl Fn(PieceIndex) -> u32,
+    ) -> Option<LinkKey> {
         if self.sending >= self.width.get() {
             self.width.pass(now, || !self.waiting.is_empty());
             if self.sending >= self.width.get() {
@@ -173,7 +183,7 @@ impl UploadOrder {
     }
 
     /// Takes the next block to send on a link in its turn; `None` once its piece is sent.
-    pub fn next_for(&mut self, link: LinkKey) -> Option<Span> {
+    pub(crate) fn next_for(&mut self, link: LinkKey) -> Option<Span> {
         let queue = self.queues.get_mut(&link).filter(|queue| queue.sends)?;
         let span = queue.continued().and_then(|place| queue.waiting.remove(place))?;
         queue.handed += u64::from(span.len);
@@ -181,7 +191,7 @@ impl UploadOrder {
     }
 
     /// The turn of a link is over: what was handed out has been sent.
-    pub fn end(&mut self, link: LinkKey) {
+    pub(crate) fn end(&mut self, link: LinkKey) {
         if let Some(queue) = self.queues.get_mut(&link)
             && std::mem::take(&mut queue.sends)
         {
@@ -198,34 +208,36 @@ impl UploadOrder {
     }
 
     /// Bytes went out.
-    pub fn sent(&mut self, bytes: u64) {
+    pub(crate) fn sent(&mut self, bytes: u64) {
         self.width.sent(bytes);
     }
 
     /// Tells whether it is a link's turn.
-    pub fn is_turn_of(&self, link: LinkKey) -> bool {
+    pub(crate) fn is_turn_of(&self, link: LinkKey) -> bool {
         self.queues.get(&link).is_some_and(|queue| queue.sends)
     }
 
     /// Tells whether links wait for their turn.
-    pub fn is_contended(&self) -> bool {
+    pub(crate) fn is_contended(&self) -> bool {
         self.waiting.len() + self.sending > 1
     }
 
     /// Bytes in the block that is next on a link in its turn; `None` if it is not its turn, or its
     /// piece is sent.
-    pub fn next_len(&self, link: LinkKey) -> Option<u32> {
+    pub(crate) fn next_len(&self, link: LinkKey) -> Option<u32> {
         let queue = self.queues.get(&link).filter(|queue| queue.sends)?;
         queue.continued().and_then(|place| queue.waiting.get(place)).map(|span| span.len)
     }
 
     /// Requests waiting on the link.
-    pub fn waiting(&self, link: LinkKey) -> usize {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn waiting(&self, link: LinkKey) -> usize {
         self.queues.get(&link).map_or(0, |queue| queue.waiting.len())
     }
 
     /// The piece of which a block was sent last on the link.
-    pub fn current(&self, link: LinkKey) -> Option<PieceIndex> {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn current(&self, link: LinkKey) -> Option<PieceIndex> {
         self.queues.get(&link)?.current
     }
 }

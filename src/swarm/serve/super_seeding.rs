@@ -37,7 +37,7 @@ const PROBES_MAX: u32 = 256;
 
 /// Proposes different pieces to different leechers.
 #[derive(Debug)]
-pub struct SuperSeeder {
+pub(crate) struct SuperSeeder {
     geometry: Geometry,
     spread: Buckets,
     takers: BTreeMap<LinkKey, Taker>,
@@ -67,7 +67,7 @@ impl Taker {
 
 impl SuperSeeder {
     /// Makes it for a file that we have whole.
-    pub fn new(geometry: Geometry, seed: u64) -> Self {
+    pub(crate) fn new(geometry: Geometry, seed: u64) -> Self {
         let mut spread = Buckets::new(geometry.piece_count());
         geometry.indexes().for_each(|piece| spread.insert(piece.get()));
         Self {
@@ -82,14 +82,14 @@ impl SuperSeeder {
     }
 
     /// Takes in a link that speaks BEP 6; the peer has nothing and is choked until told otherwise.
-    pub fn join(&mut self, link: LinkKey) {
+    pub(crate) fn join(&mut self, link: LinkKey) {
         let has = PieceSet::empty(self.geometry.piece_count());
         let taker = Taker { has, full: false, suggested: VecDeque::new(), asked: VecDeque::new() };
         self.takers.entry(link).or_insert(taker);
     }
 
     /// Drops a link; an unknown one is ignored.
-    pub fn leave(&mut self, link: LinkKey) {
+    pub(crate) fn leave(&mut self, link: LinkKey) {
         self.served.remove(&link);
         if let Some(taker) = self.takers.remove(&link) {
             taker.has.iter().for_each(|piece| self.holders[piece as usize] -= 1);
@@ -99,7 +99,7 @@ impl SuperSeeder {
     }
 
     /// The peer has every piece: it is served no more.
-    pub fn peer_has_all(&mut self, link: LinkKey) {
+    pub(crate) fn peer_has_all(&mut self, link: LinkKey) {
         if self.takers.contains_key(&link) {
             self.leave(link);
             self.join(link);
@@ -108,7 +108,7 @@ impl SuperSeeder {
     }
 
     /// The peer has these pieces; a field of another length is ignored.
-    pub fn peer_bitfield(&mut self, link: LinkKey, field: &Bitfield) {
+    pub(crate) fn peer_bitfield(&mut self, link: LinkKey, field: &Bitfield) {
         if field.is_full() {
             return self.peer_has_all(link);
         }
@@ -120,7 +120,7 @@ impl SuperSeeder {
     }
 
     /// The peer has one piece more.
-    pub fn peer_have(&mut self, link: LinkKey, piece: PieceIndex) {
+    pub(crate) fn peer_have(&mut self, link: LinkKey, piece: PieceIndex) {
         let Some(taker) = self.takers.get_mut(&link).filter(|taker| !taker.full) else { return };
         if piece.get() >= self.geometry.piece_count() || !taker.has.insert(piece.get()) {
             return;
@@ -136,7 +136,7 @@ impl SuperSeeder {
     }
 
     /// We serve the peer.
-    pub fn unchoked(&mut self, link: LinkKey) {
+    pub(crate) fn unchoked(&mut self, link: LinkKey) {
         if self.takers.contains_key(&link) {
             self.served.insert(link);
         }
@@ -144,7 +144,7 @@ impl SuperSeeder {
 
     /// We stopped serving the peer: what it has not asked for is free for others. What it asked for
     /// may be with it already; each request that is rejected is told by [`SuperSeeder::withdrawn`].
-    pub fn choked(&mut self, link: LinkKey) {
+    pub(crate) fn choked(&mut self, link: LinkKey) {
         self.served.remove(&link);
         if let Some(taker) = self.takers.get_mut(&link) {
             taker.suggested.drain(..).for_each(|piece| self.spread.lower(piece.get()));
@@ -153,7 +153,7 @@ impl SuperSeeder {
 
     /// A request for a block of the piece was rejected, or taken back: the piece is free for
     /// others.
-    pub fn withdrawn(&mut self, link: LinkKey, piece: PieceIndex) {
+    pub(crate) fn withdrawn(&mut self, link: LinkKey, piece: PieceIndex) {
         if let Some(taker) = self.takers.get_mut(&link)
             && let Some(place) = taker.asked.iter().position(|&asked| asked == piece)
         {
@@ -163,7 +163,7 @@ impl SuperSeeder {
     }
 
     /// The peer asked for a block of the piece.
-    pub fn requested(&mut self, link: LinkKey, piece: PieceIndex) {
+    pub(crate) fn requested(&mut self, link: LinkKey, piece: PieceIndex) {
         let Some(taker) = self.takers.get_mut(&link).filter(|taker| !taker.full) else { return };
         if taker.has.has(piece.get()) || taker.asked.contains(&piece) {
             return;
@@ -182,12 +182,12 @@ impl SuperSeeder {
     }
 
     /// Number of leechers that have the piece.
-    pub fn holders(&self, piece: PieceIndex) -> u32 {
+    pub(crate) fn holders(&self, piece: PieceIndex) -> u32 {
         self.holders.get(piece.as_usize()).copied().unwrap_or(0).into()
     }
 
     /// Takes the next suggestion to send. Drain after every call.
-    pub fn poll(&mut self) -> Option<(LinkKey, PieceIndex)> {
+    pub(crate) fn poll(&mut self) -> Option<(LinkKey, PieceIndex)> {
         let fresh = self.spread.list(0);
         if fresh.is_empty() {
             return None;
@@ -214,7 +214,8 @@ impl SuperSeeder {
     ///
     /// # Panics
     /// If something does not hold.
-    pub fn check_invariants(&self) {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn check_invariants(&self) {
         self.spread.check();
         let mut levels = vec![0; self.geometry.piece_count() as usize];
         for (link, taker) in &self.takers {

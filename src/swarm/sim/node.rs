@@ -1,4 +1,4 @@
-//! One client of a virtual swarm: the real download, choker, spreader and upload order, and a
+//! One client of a virtual swarm: the real download, choker, super-seeder and upload order, and a
 //! link's worth of glue.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub(super) struct Node {
     geometry: Geometry,
     pub(super) choker: Choker,
     pub(super) order: UploadOrder,
-    pub(super) spreader: Option<SuperSeeder>,
+    pub(super) super_seeder: Option<SuperSeeder>,
     /// What was asked for on each link and has not come.
     asked: BTreeMap<LinkKey, Vec<Span>>,
     /// Messages to send.
@@ -59,7 +59,7 @@ impl Node {
             geometry,
             choker,
             order: UploadOrder::new(),
-            spreader: (seeder && suggests).then(|| SuperSeeder::new(geometry, seed)),
+            super_seeder: (seeder && suggests).then(|| SuperSeeder::new(geometry, seed)),
             asked: BTreeMap::new(),
             outbox: Vec::new(),
             to_hash: Vec::new(),
@@ -74,8 +74,8 @@ impl Node {
         let mut user = [0; UserId::LEN];
         user[..8].copy_from_slice(&link.0.to_be_bytes());
         self.choker.join(now, link, UserId::from_bytes(user));
-        if let Some(spreader) = &mut self.spreader {
-            spreader.join(link);
+        if let Some(super_seeder) = &mut self.super_seeder {
+            super_seeder.join(link);
         }
         self.outbox.push((link, Message::Field(self.download.have().clone())));
     }
@@ -85,23 +85,23 @@ impl Node {
         self.choker.leave(now, link);
         self.order.leave(link);
         self.asked.remove(&link);
-        if let Some(spreader) = &mut self.spreader {
-            spreader.leave(link);
+        if let Some(super_seeder) = &mut self.super_seeder {
+            super_seeder.leave(link);
         }
     }
 
     pub(super) fn handle(&mut self, now: Duration, link: LinkKey, message: Message) {
         match message {
             Message::Field(field) => {
-                if let Some(spreader) = &mut self.spreader {
-                    spreader.peer_bitfield(link, &field);
+                if let Some(super_seeder) = &mut self.super_seeder {
+                    super_seeder.peer_bitfield(link, &field);
                 }
                 self.download.peer_bitfield(link, field);
             }
             Message::Have(piece) => {
                 self.download.peer_have(link, piece);
-                if let Some(spreader) = &mut self.spreader {
-                    spreader.peer_have(link, piece);
+                if let Some(super_seeder) = &mut self.super_seeder {
+                    super_seeder.peer_have(link, piece);
                 }
             }
             Message::Interested(on) => self.choker.set_interested(now, link, on),
@@ -110,9 +110,9 @@ impl Node {
             Message::Request(span) => self.requested(now, link, span),
             Message::Cancel(span) => {
                 if self.order.cancel(link, span)
-                    && let Some(spreader) = &mut self.spreader
+                    && let Some(super_seeder) = &mut self.super_seeder
                 {
-                    spreader.withdrawn(link, span.piece);
+                    super_seeder.withdrawn(link, span.piece);
                 }
             }
             Message::Reject(span) => {
@@ -133,8 +133,8 @@ impl Node {
         if !served {
             return self.outbox.push((link, Message::Reject(span)));
         }
-        if let Some(spreader) = &mut self.spreader {
-            spreader.requested(link, span.piece);
+        if let Some(super_seeder) = &mut self.super_seeder {
+            super_seeder.requested(link, span.piece);
         }
     }
 
@@ -157,9 +157,9 @@ impl Node {
 
     /// Whose turn it is to be sent a piece.
     pub(super) fn next_turn(&mut self, now: Duration) -> Option<LinkKey> {
-        let Self { order, download, spreader, .. } = self;
-        order.begin(now, |piece| match &*spreader {
-            Some(spreader) => spreader.holders(piece),
+        let Self { order, download, super_seeder, .. } = self;
+        order.begin(now, |piece| match &*super_seeder {
+            Some(super_seeder) => super_seeder.holders(piece),
             None => download.holders(piece),
         })
     }
@@ -188,12 +188,12 @@ impl Node {
             self.outbox.push((link, Message::Choked(choked)));
             let rejects = if choked { self.order.choke(now, link) } else { Vec::new() };
             self.outbox.extend(rejects.iter().map(|&span| (link, Message::Reject(span))));
-            if let Some(spreader) = &mut self.spreader {
-                rejects.iter().for_each(|span| spreader.withdrawn(link, span.piece));
-                if choked { spreader.choked(link) } else { spreader.unchoked(link) }
+            if let Some(super_seeder) = &mut self.super_seeder {
+                rejects.iter().for_each(|span| super_seeder.withdrawn(link, span.piece));
+                if choked { super_seeder.choked(link) } else { super_seeder.unchoked(link) }
             }
         }
-        while let Some((link, piece)) = self.spreader.as_mut().and_then(SuperSeeder::poll) {
+        while let Some((link, piece)) = self.super_seeder.as_mut().and_then(SuperSeeder::poll) {
             self.outbox.push((link, Message::Suggest(piece)));
         }
     }

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, select};
 use super::{End, Run};
 use crate::swarm::disk::part_file::PartFile;
 use crate::swarm::engine::record::Checked;
-use crate::swarm::engine::torrent::State;
+use crate::swarm::engine::torrent::TorrentState;
 use crate::swarm::pick::check::Finding;
 
 /// Verified bytes after which the journal is written before its time.
@@ -97,7 +97,7 @@ fn conclude(run: &Run<'_>, checked: &Checked, part: &Arc<PartFile>) -> Result<()
 /// Notes what came of a piece, if it was written to the `.part` that there is now.
 fn note(
     run: &Run<'_>,
-    state: &mut State,
+    state: &mut TorrentState,
     checked: &Checked,
     part: &Arc<PartFile>,
     verdict: Verdict,
@@ -127,7 +127,7 @@ fn note(
                 torrent.info_hash
             );
             download.corrupt(now, piece, link);
-            let State { links, peers, .. } = &mut *state;
+            let TorrentState { links, peers, .. } = &mut *state;
             if let Some(link) = links.get(link) {
                 peers.suspect(link);
             }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{State, Torrent};
+use super::{Torrent, TorrentState};
 use crate::swarm::engine::record::DownloadRecord;
 use crate::swarm::link::handshake::{CHAIN_ID, METADATA_ID, TICKET_ID};
 use crate::swarm::link::{Link, PartsOf};
@@ -62,8 +62,8 @@ impl Torrent {
     }
 
     /// Asks links for the parts that are missing.
-    pub(super) fn ask_parts(&self, state: &mut State) {
-        let (now, State { transfer, links, .. }) = (self.now(), state);
+    pub(super) fn ask_parts(&self, state: &mut TorrentState) {
+        let (now, TorrentState { transfer, links, .. }) = (self.now(), state);
         let Some(transfer) = transfer else { return };
         for of in [PartsOf::Metainfo, PartsOf::Chain] {
             let Some(fetch) = transfer.parts(of) else { continue };
@@ -77,9 +77,9 @@ impl Torrent {
 
     /// Goes on without the chaining values if the links that have pieces do not have them, as those
     /// of an earlier version, or do not send them. The whole file is hashed at the end then.
-    pub(super) fn give_chain_up(&self, state: &mut State) {
+    pub(super) fn give_chain_up(&self, state: &mut TorrentState) {
         let now = self.now();
-        let State { transfer: Some(transfer), links, .. } = state else { return };
+        let TorrentState { transfer: Some(transfer), links, .. } = state else { return };
         let has_pieces = |link: LinkKey| {
             let stats = transfer.download.as_ref().and_then(|download| download.link_stats(link));
             stats.is_some_and(|stats| stats.pieces > 0)
@@ -154,7 +154,7 @@ impl Torrent {
         };
         if is_good.is_none() {
             let mut state = self.state.lock();
-            let State { transfer, links, peers, .. } = &mut *state;
+            let TorrentState { transfer, links, peers, .. } = &mut *state;
             let fetch = transfer.as_mut().and_then(|transfer| transfer.parts(of).as_mut());
             let Some(fetch) = fetch else { return };
             if let Some(liar) = fetch.restart(&collection).and_then(|liar| links.get(liar)) {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{State, Torrent};
+use super::{Torrent, TorrentState};
 use crate::swarm::link::{Link, PartsOf};
 use crate::types::Bitfield;
 use crate::wire::peer::PeerMessage;
@@ -77,7 +77,7 @@ impl Torrent {
         new.dialled == older.dialled || new.dialled == is_lower
     }
 
-    fn forget(&self, state: &mut State, link: &Link) {
+    fn forget(&self, state: &mut TorrentState, link: &Link) {
         let Some(link) = state.links.remove(link.key) else { return };
         let now = self.now();
         let (mut pieces, mut is_useful) = (0, link.sent.load(Ordering::Relaxed) > 0);
@@ -102,7 +102,7 @@ impl Torrent {
     }
 
     /// Tells the peer what we have.
-    fn greet(&self, state: &State, link: &Link) {
+    fn greet(&self, state: &TorrentState, link: &Link) {
         let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         let have = download.map(|download| download.have()).filter(|_| !link.one_way);
         let has_all =

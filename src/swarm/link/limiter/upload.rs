@@ -26,10 +26,10 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct UploadLimiter {
     limited: AtomicBool,
     epoch: Instant,
-    state: Mutex<State>,
+    state: Mutex<WaitingSenders>,
 }
 
-struct State {
+struct WaitingSenders {
     queue: SendQueue,
     sleepers: BTreeMap<SenderId, Arc<Condvar>>,
 }
@@ -48,7 +48,7 @@ struct Grant<'a> {
 
 impl UploadLimiter {
     pub(crate) fn new(rate: Option<Rate>) -> Self {
-        let state = State { queue: SendQueue::new(rate), sleepers: BTreeMap::new() };
+        let state = WaitingSenders { queue: SendQueue::new(rate), sleepers: BTreeMap::new() };
         Self {
             limited: AtomicBool::new(rate.is_some()),
             epoch: Instant::now(),
@@ -97,7 +97,7 @@ impl UploadLimiter {
     /// Waits until the sender is next.
     fn wait(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut MutexGuard<'_, WaitingSenders>,
         id: SenderId,
         meanwhile: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<()> {
@@ -131,7 +131,7 @@ impl UploadLimiter {
     }
 }
 
-impl State {
+impl WaitingSenders {
     /// Wakes the sender that is next.
     fn wake_next(&self, now: Duration) {
         if let Some((next, _)) = self.queue.next(now) {

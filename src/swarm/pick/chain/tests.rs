@@ -52,7 +52,7 @@ proptest! {
         // Of the beginning of the file the value, padded, is the SHA-1.
         for (at, value) in values.values().iter().enumerate() {
             let start = &bytes[..(at + 1) * PIECE_LEN as usize];
-            let ended = State::from_value(value).finish(&[], start.len() as u64);
+            let ended = Sha1State::from_value(value).finish(&[], start.len() as u64);
             prop_assert_eq!(&ended.as_bytes()[..], &Sha1::digest(start)[..]);
         }
     }
@@ -145,7 +145,7 @@ fn files_around_one_piece_and_of_many_pieces_are_proven() {
     // A file of 2^21 pieces, of which only the ends are looked at: all its values are the same.
     let geometry = Geometry::new(u64::from(PIECE_LEN) << 21, PIECE_LEN).unwrap();
     let first = bytes(PIECE_LEN as usize, 4);
-    let mut state = State::START;
+    let mut state = Sha1State::START;
     state.take(&first);
     let values = Arc::new(ChainingValues::new(vec![state.value(); (1 << 21) - 1]));
     let mut end = state;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::link::AVOID_TIME;
-use super::{Action, BlockFate, Download, LinkKey, State};
+use super::{Action, BlockFate, Download, LinkKey, PieceState};
 use crate::types::{PieceIndex, Span};
 
 /// Pieces with a wrong hash after which a peer is banned: one may be an accident of its disk.
@@ -162,7 +162,7 @@ impl Download {
         }
         active.verifying = None;
         self.reserved -= u64::from(self.geometry.len_of(piece));
-        debug_assert_eq!(self.picker.state(piece.get()), State::Verifying);
+        debug_assert_eq!(self.picker.state(piece.get()), PieceState::Verifying);
         true
     }
 }

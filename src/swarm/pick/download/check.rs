@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::endgame::COPIES_MAX;
-use super::{Download, LinkKey, State};
+use super::{Download, LinkKey, PieceState};
 
 impl Download {
     /// Checks everything that must hold; for tests and simulators. Its cost grows with pieces times
@@ -33,7 +33,7 @@ impl Download {
             let state = self.picker.state(piece.get());
             let Some(active) = self.active.get(&piece) else {
                 assert!(
-                    matches!(state, State::Missing | State::Have),
+                    matches!(state, PieceState::Missing | PieceState::Have),
                     "piece {piece} is {state:?} and no link fetches it"
                 );
                 continue;
@@ -53,14 +53,14 @@ impl Download {
             let started = active.copies.iter().filter(|link| started(link)).count();
             match active.verifying {
                 Some(_) => assert!(
-                    state == State::Verifying && active.copies.is_empty(),
+                    state == PieceState::Verifying && active.copies.is_empty(),
                     "piece {piece}: {active:?} {state:?}"
                 ),
                 None if started > 0 => {
-                    assert_eq!(state, State::InFlight, "piece {piece}: {active:?}")
+                    assert_eq!(state, PieceState::InFlight, "piece {piece}: {active:?}")
                 }
                 None => assert!(
-                    state == State::Queued && !active.copies.is_empty(),
+                    state == PieceState::Queued && !active.copies.is_empty(),
                     "piece {piece}: {active:?} {state:?}"
                 ),
             }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{Active, Download, LinkKey, State};
+use super::{Active, Download, LinkKey, PieceState};
 use crate::types::PieceIndex;
 
 /// Copies of one piece on their way at once.
@@ -24,8 +24,9 @@ const DUPLICATES_MIN: u64 = 4;
 impl Download {
     /// Tells whether every piece is verified or on its way, and some are on their way.
     pub(super) fn is_endgame(&self) -> bool {
-        self.picker.count_of(State::Missing) == 0
-            && self.picker.count_of(State::Queued) + self.picker.count_of(State::InFlight) > 0
+        self.picker.count_of(PieceState::Missing) == 0
+            && self.picker.count_of(PieceState::Queued) + self.picker.count_of(PieceState::InFlight)
+                > 0
     }
 
     /// Chooses a piece to ask this link for as well: the one that would otherwise come last.

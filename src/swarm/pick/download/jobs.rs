@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::chunk::Chunk;
-use super::{Active, ChunkJob, Download, LinkKey, State};
+use super::{Active, ChunkJob, Download, LinkKey, PieceState};
 use crate::types::{PieceIndex, Span};
 
 /// A piece is not taken from one link to another sooner than it could have come, in seconds.
@@ -67,7 +67,7 @@ impl Download {
     /// Tells whether one more buffer fits into the bounds; the first always does.
     fn has_room(&self) -> bool {
         let piece_len = u64::from(self.geometry.piece_len());
-        let verifying = u64::from(self.picker.count_of(State::Verifying)) * piece_len;
+        let verifying = u64::from(self.picker.count_of(PieceState::Verifying)) * piece_len;
         let keeps_up = verifying == 0 || verifying + piece_len <= self.options.verifying_max;
         self.reserved == 0 || (keeps_up && self.reserved + piece_len <= self.options.window_sum_max)
     }
@@ -162,7 +162,7 @@ impl Download {
         while let Some(piece) = state.suggestions.pop_front() {
             let avoided = state.avoid.contains_key(&piece.get());
             if !avoided
-                && self.picker.state(piece.get()) == State::Missing
+                && self.picker.state(piece.get()) == PieceState::Missing
                 && self.picker.offers(link, piece.get())
             {
                 return Some(piece);
@@ -180,8 +180,8 @@ impl Download {
         let piece = loop {
             let piece = geometry.index(self.next_in_order.into())?;
             match self.picker.state(piece.get()) {
-                State::Have => self.next_in_order += 1,
-                State::Missing => break piece,
+                PieceState::Have => self.next_in_order += 1,
+                PieceState::Missing => break piece,
                 _ => return None,
             }
         };

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::super::window::{Rate, Window};
+use super::super::window::{SpeedMeter, Window};
 use super::chunk::{Chunk, block_len};
 use super::values::{LinkTraits, Options};
 use crate::types::{Geometry, PieceIndex, Span};
@@ -41,7 +41,7 @@ pub(super) struct Link {
     /// Since when it has nothing that we lack.
     pub(super) dull_since: Option<Duration>,
     pub(super) window: Window,
-    pub(super) rate: Rate,
+    pub(super) rate: SpeedMeter,
     pub(super) chunks: Vec<Chunk>,
     pub(super) in_flight: u64,
     pub(super) received: u64,
@@ -71,7 +71,7 @@ impl Link {
             interested: false,
             dull_since: None,
             window: Window::default(),
-            rate: Rate::new(now, RATE_FADE),
+            rate: SpeedMeter::new(now, RATE_FADE),
             chunks: Vec::new(),
             in_flight: 0,
             received: 0,

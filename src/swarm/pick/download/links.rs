@@ -81,6 +81,7 @@ impl Links {
     }
 
     /// Checks the invariant; for tests.
+    #[cfg(any(test, fuzzing))]
     pub(super) fn check(&self, geometry: &Geometry, options: &Options) {
         for (key, link) in &self.by_key {
             let is_known = self.candidates.contains(key);

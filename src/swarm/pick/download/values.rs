@@ -1,7 +1,5 @@
 //! The values that go in and out of a download.
 
-use std::time::Duration;
-
 use crate::types::PieceIndex;
 use crate::types::limits::{BLOCK_LEN_MAX, WINDOW_SUM_MAX};
 
@@ -112,20 +110,10 @@ pub struct Stats {
 /// Where one link of a download stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LinkStats {
-    /// Bytes per second received lately.
-    pub bytes_per_second: u64,
     /// Bytes of blocks accepted.
     pub received: u64,
-    /// Bytes asked for and not received.
-    pub in_flight: u64,
     /// Bytes that may be in flight.
     pub window: u64,
-    /// Smallest time from request to block.
-    pub delay: Option<Duration>,
-    /// Whether the peer lets us ask.
-    pub unchoked: bool,
-    /// Whether we want something it has.
-    pub interesting: bool,
     /// Pieces that the peer has.
     pub pieces: u32,
 }

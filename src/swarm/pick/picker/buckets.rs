@@ -81,6 +81,7 @@ impl Buckets {
     }
 
     /// Checks the invariant; for tests.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn check(&self) {
         for (level, list) in self.lists.iter().enumerate() {
             for (place, &piece) in list.iter().enumerate() {

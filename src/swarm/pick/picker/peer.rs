@@ -80,6 +80,7 @@ impl Partial {
     }
 
     /// Checks the invariant; for tests.
+    #[cfg(any(test, fuzzing))]
     pub(super) fn check(&self, missing: &PieceSet, verified: impl Fn(u32) -> bool) {
         assert_eq!(self.iter().count() as u32, self.count, "pieces of a peer");
         assert_eq!(

@@ -77,6 +77,7 @@ impl Summary {
         }
     }
 
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn is_set(&self, index: usize) -> bool {
         self.bits[index / 64] & (1 << (index % 64)) != 0
     }

@@ -75,11 +75,11 @@ fn what_nobody_offers_is_listed() {
 #[test]
 fn pieces_on_their_way_are_not_chosen() {
     let mut picker = swarm("....", &["xxxx", "xx.."], 1);
-    picker.shift(0, State::Missing, State::Queued);
-    picker.shift(2, State::Missing, State::Queued);
+    picker.shift(0, PieceState::Missing, PieceState::Queued);
+    picker.shift(2, PieceState::Missing, PieceState::Queued);
     assert_eq!((picker.wanted(LinkKey(0)), picker.wanted(LinkKey(1))), (2, 1));
     assert_eq!(picker.pick(LinkKey(1), |_, _| true), Some(1));
-    picker.shift(0, State::Queued, State::Missing);
+    picker.shift(0, PieceState::Queued, PieceState::Missing);
     assert_eq!((picker.wanted(LinkKey(1)), picker.lacking(LinkKey(1))), (2, 2));
     picker.check();
 }
@@ -102,8 +102,8 @@ fn a_needle_is_found() {
     (0..200).for_each(|i| picker.gained(needle, (i * 10_001) | 1));
     for _ in 0..50 {
         let piece = picker.pick(needle, |_, _| true).unwrap();
-        assert!(picker.offers(needle, piece) && picker.state(piece) == State::Missing);
-        picker.shift(piece, State::Missing, State::Queued);
+        assert!(picker.offers(needle, piece) && picker.state(piece) == PieceState::Missing);
+        picker.shift(piece, PieceState::Missing, PieceState::Queued);
     }
 }
 
@@ -150,8 +150,9 @@ fn apply(picker: &mut Picker, step: &Step) {
         Step::Gained(link, piece) => picker.gained(LinkKey(link), piece),
         Step::Pick(link) => {
             let chosen = picker.pick(LinkKey(link), |_, _| true);
-            let wanted = (0..picker.count)
-                .filter(|&p| picker.state(p) == State::Missing && picker.offers(LinkKey(link), p));
+            let wanted = (0..picker.count).filter(|&p| {
+                picker.state(p) == PieceState::Missing && picker.offers(LinkKey(link), p)
+            });
             let rarest = wanted.map(|piece| picker.buckets.level(piece)).min();
             assert_eq!(
                 chosen.map(|piece| picker.buckets.level(piece)),
@@ -159,14 +160,14 @@ fn apply(picker: &mut Picker, step: &Step) {
                 "not the rarest, or none"
             );
             if let Some(piece) = chosen {
-                picker.shift(piece, State::Missing, State::Queued);
+                picker.shift(piece, PieceState::Missing, PieceState::Queued);
             }
         }
-        Step::Back(piece) if picker.state(piece) == State::Queued => {
-            picker.shift(piece, State::Queued, State::Missing)
+        Step::Back(piece) if picker.state(piece) == PieceState::Queued => {
+            picker.shift(piece, PieceState::Queued, PieceState::Missing)
         }
-        Step::Verified(piece) if picker.state(piece) == State::Queued => {
-            picker.shift(piece, State::Queued, State::Verifying);
+        Step::Verified(piece) if picker.state(piece) == PieceState::Queued => {
+            picker.shift(piece, PieceState::Queued, PieceState::Verifying);
             picker.verified(pieces.index(u64::from(piece)).unwrap());
         }
         _ => {}

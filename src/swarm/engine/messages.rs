@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::record::Checked;
-use super::torrent::{State, Torrent};
+use super::torrent::{Torrent, TorrentState};
 use crate::swarm::disk::buffers::Buffer;
 use crate::swarm::link::handshake::{CHAIN_ID, LinkError, METADATA_ID, TICKET_ID, requests_taken};
 use crate::swarm::link::reader::LinkReader;
@@ -47,7 +47,7 @@ pub(super) fn serve(
         log::warn!("{}: no thread for the link: {e}", link.connection.peer_addr());
         return;
     }
-    let mut session = Session {
+    let mut handler = MessageHandler {
         torrent,
         link,
         chunks: HashMap::new(),
@@ -56,13 +56,13 @@ pub(super) fn serve(
         unwanted: 0,
         limiter: MessageLimiter::new(torrent.geometry.piece_count()),
     };
-    if let Err(e) = session.extended(extended).and_then(|()| session.run(reader)) {
+    if let Err(e) = handler.extended(extended).and_then(|()| handler.run(reader)) {
         log::debug!("{}: link ended: {e}", link.connection.peer_addr());
     }
 }
 
 /// The state of a link's reader.
-struct Session<'a> {
+struct MessageHandler<'a> {
     torrent: &'a Arc<Torrent>,
     link: &'a Arc<Link>,
     /// The pieces on their way, each in a buffer of its own.
@@ -74,7 +74,7 @@ struct Session<'a> {
     limiter: MessageLimiter,
 }
 
-impl Session<'_> {
+impl MessageHandler<'_> {
     fn run(&mut self, mut reader: LinkReader) -> Result<(), LinkError> {
         while let Some(header) = reader.next_header()? {
             self.give_back_buffers();
@@ -147,7 +147,7 @@ impl Session<'_> {
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut State, Duration)) {
+    fn change(&self, change: impl FnOnce(&mut TorrentState, Duration)) {
         let mut state = self.torrent.state.lock();
         change(&mut state, self.torrent.now());
         self.torrent.drive(&mut state);
