@@ -13,6 +13,7 @@ mod listener;
 mod registry;
 mod resolve;
 mod security;
+mod socket;
 mod source;
 mod stop;
 mod stream;
@@ -22,11 +23,14 @@ mod threads;
 pub(crate) use security::fuzz;
 
 pub use budget::{Budget, Lease};
-pub use connection::{Connection, Incoming, Reader, Writer};
+pub use connection::{Connection, Reader, Writer};
 pub use listener::Listener;
 pub use registry::{Admission, Bounds, Close, Registry};
 pub use resolve::{is_listening, resolve};
-pub use security::{DeviceSecurity, TrackerSecurity, Transport, Visitor, WrongNetwork, refused_us};
+pub use security::{
+    DeviceSecurity, PeerIdentity, TrackerSecurity, Transport, WrongNetwork, is_refused_by_peer,
+};
+pub use socket::Incoming;
 pub use source::Source;
 pub use stop::Stop;
 pub use threads::Threads;

@@ -23,7 +23,9 @@ use super::session;
 use super::shared::{Oddity, Shared};
 use super::sink::LinkSink;
 use crate::directory::LinkId;
-use crate::net::{Admission, Connection, Incoming, Reader, Visitor, WrongNetwork, refused_us};
+use crate::net::{
+    Admission, Connection, Incoming, PeerIdentity, Reader, WrongNetwork, is_refused_by_peer,
+};
 use crate::trust::NetworkPublicKey;
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX, TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN};
 use crate::types::{Label, SyncMessage, escape};
@@ -96,7 +98,7 @@ fn report(shared: &Shared, peer: SocketAddr, error: &std::io::Error) {
             "a tracker of the network {found} has dialled, and this one belongs to {own}; refused"
         );
         complain(shared, peer, Oddity::OtherNetwork(found), words);
-    } else if refused_us(error) {
+    } else if is_refused_by_peer(error) {
         let words = format_args!(
             "it refused this tracker's certificate, which is of the network {own}; connection closed"
         );
@@ -129,21 +131,21 @@ pub(super) fn serve(
     shared: &Arc<Shared>,
     connection: &Connection,
     admission: Admission,
-    visitor: Visitor,
+    visitor: PeerIdentity,
     deadline: Instant,
 ) {
     let peer = connection.peer_addr();
     let served = match (first_frame(connection, deadline), visitor) {
-        (Ok((Hello::Client(hello), version)), Visitor::Device(device)) => {
+        (Ok((Hello::Client(hello), version)), PeerIdentity::Device(device)) => {
             session::serve(shared, connection, admission, hello, device, version)
         }
-        (Ok((Hello::Replica(hello), version)), Visitor::Tracker(key)) => {
+        (Ok((Hello::Replica(hello), version)), PeerIdentity::Tracker(key)) => {
             serve_link(shared, connection, admission, hello, (version, key))
         }
-        (Ok((Hello::Client(_), _)), Visitor::Tracker(_)) => {
+        (Ok((Hello::Client(_), _)), PeerIdentity::Tracker(_)) => {
             Err(WireError::bad("hello", "a tracker opens no session").into())
         }
-        (Ok((Hello::Replica(_), _)), Visitor::Device(_)) => {
+        (Ok((Hello::Replica(_), _)), PeerIdentity::Device(_)) => {
             Err(WireError::bad("hello", "a replication link takes a certificate of the network")
                 .into())
         }

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::{Tracker, TrackerConfig};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, network_key, pair};
-use crate::net::Visitor;
+use crate::net::PeerIdentity;
 use crate::store::RowStore;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
@@ -99,9 +99,9 @@ fn run(bytes: &[u8]) -> usize {
         let _ = ours.write_all(&stream);
         let _ = ours.shutdown(Shutdown::Write);
         let visitor = if how & begin::REPLICA != 0 {
-            Visitor::Tracker(network_key().network())
+            PeerIdentity::Tracker(network_key().network())
         } else {
-            Visitor::Device(DEVICE)
+            PeerIdentity::Device(DEVICE)
         };
         let connection = theirs.into_plain();
         let deadline = Instant::now() + shared.limits.handshake;

@@ -1,4 +1,8 @@
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Instant;
+
+use socket2::{Domain, Socket, Type};
 
 use super::*;
 use crate::net::{DeviceSecurity, Transport};
@@ -69,8 +73,8 @@ fn both_directions_work_while_a_reader_waits() {
     }
 }
 
-/// Both ends send more than any buffer holds before either reads: whoever made reading wait for
-/// writing would hang here.
+/// Both ends send more than any buffer holds before either reads: a connection in which reads wait
+/// for writes would hang here.
 #[test]
 fn megabytes_go_both_ways_at_once() {
     for (a, b) in pairs() {
@@ -93,7 +97,7 @@ fn megabytes_go_both_ways_at_once() {
 }
 
 #[test]
-fn what_one_reader_left_the_next_one_finds() {
+fn a_reader_finds_the_data_that_the_one_before_left() {
     for (a, b) in pairs() {
         a.writer().write_all(b"first second").unwrap();
         for want in [b"first ", b"second"] {
@@ -196,13 +200,13 @@ fn an_aborted_connection_is_reset_at_once() {
 }
 
 #[test]
-fn what_tls_itself_says_wakes_nobody() {
+fn a_key_update_wakes_no_reader() {
     let [(a, b), _] = pairs();
-    let tls = a.shared.tls.as_ref().unwrap();
+    let tls = a.inner.tls.as_ref().unwrap();
     let new_key = || {
-        let mut sending = tls.sending();
-        tls.change_key(&mut sending);
-        assert!(a.shared.socket.try_send_all(&mut sending).unwrap());
+        let mut sending = tls.try_lock_sending().unwrap();
+        tls.update_key(&mut sending);
+        assert!(a.inner.try_send_all(&mut sending).unwrap());
     };
     let mut reader = b.reader();
     new_key();
@@ -222,16 +226,16 @@ fn what_tls_itself_says_wakes_nobody() {
     );
 }
 
-/// A write that was given up has sent a part; neither a farewell nor anything else follows, and
-/// what was sent arrives.
+/// A write that was given up has sent a part of a record. Nothing follows it, not even
+/// `close_notify`, and the whole records in front of it arrive.
 #[test]
 fn a_write_that_fails_tears_no_record() {
     for (a, b) in pairs() {
-        a.shared.socket.stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+        a.inner.socket.stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
         let message = vec![7; 64 << 20];
         let error = a.writer().write_all(&message).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        if a.shared.tls.is_some() {
+        if a.inner.tls.is_some() {
             assert!(
                 a.writer().write_all(b"more").is_err() && a.writer().try_write(b"more").is_err()
             );
@@ -244,9 +248,9 @@ fn a_write_that_fails_tears_no_record() {
 }
 
 #[test]
-fn who_waits_for_another_to_write_waits_until_its_deadline() {
+fn a_writer_waits_for_another_until_its_deadline() {
     let [(a, _b), _] = pairs();
-    let _held = a.shared.tls.as_ref().unwrap().sending();
+    let _held = a.inner.tls.as_ref().unwrap().try_lock_sending();
     let error =
         a.writer().write_all_by(b"x", Instant::now() + Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);

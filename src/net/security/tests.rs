@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -34,13 +35,13 @@ fn trackers_of_one_network_and_devices_know_each_other() {
     let [here, there] = [(); 2].map(|()| TrackerSecurity::new(&network).unwrap());
     let (accepted, dialled) =
         meet(|incoming| here.accept(incoming, TIMEOUT), |at| there.dial(at, None, TIMEOUT));
-    assert_eq!(accepted.unwrap().1, Visitor::Tracker(network.network()));
+    assert_eq!(accepted.unwrap().1, PeerIdentity::Tracker(network.network()));
     dialled.unwrap();
     let security = DeviceSecurity::new(&device).unwrap();
     for expected in [vec![], vec![network.fingerprint()]] {
         let dial = |at| security.dial_tracker(at, None, TIMEOUT, &expected);
         let (accepted, dialled) = meet(|incoming| here.accept(incoming, TIMEOUT), dial);
-        assert_eq!(accepted.unwrap().1, Visitor::Device(device.device()));
+        assert_eq!(accepted.unwrap().1, PeerIdentity::Device(device.device()));
         assert_eq!(dialled.unwrap().1, network.network());
     }
 }
@@ -65,7 +66,7 @@ fn another_network_is_refused_by_name() {
     // the one that accepts.
     let anybody = client_config(
         &Identity::of_tracker(&other).unwrap(),
-        Want::Network(Vec::new()),
+        Expected::Network(Vec::new()),
         ALPN_TRACKER,
     )
     .unwrap();
@@ -83,7 +84,7 @@ fn another_network_is_refused_by_name() {
 }
 
 #[test]
-fn a_device_dials_the_device_it_means_or_nobody() {
+fn a_device_connects_to_the_device_it_dials_or_to_none() {
     let [one, other] = [key(), key()].map(|key| Transport::Tls(DeviceSecurity::new(&key).unwrap()));
     let (accepted, dialled) = meet(
         |incoming| other.accept(incoming, TIMEOUT),
@@ -123,7 +124,7 @@ fn what_was_meant_for_one_port_is_not_taken_at_another() {
 }
 
 #[test]
-fn whoever_shows_nothing_or_says_nothing_is_refused() {
+fn an_end_that_proves_nothing_or_says_nothing_is_refused() {
     let links = Transport::Tls(DeviceSecurity::new(&key()).unwrap());
     let (accepted, _) = meet(
         |incoming| links.accept(incoming, TIMEOUT),
@@ -157,12 +158,12 @@ fn while_a_key_is_replaced_both_count_and_then_the_new_one_alone() {
     for (acceptor, dialler) in
         [(&shows_old, &shows_new), (&shows_new, &shows_old), (&shows_old, &shows_old)]
     {
-        assert!(matches!(link(acceptor, dialler), (Some(Visitor::Tracker(_)), Some(_))));
+        assert!(matches!(link(acceptor, dialler), (Some(PeerIdentity::Tracker(_)), Some(_))));
     }
     // One that has not heard of the end is let in, to be told so, and is not dialled.
     assert_eq!(
         link(&after, &shows_old),
-        (Some(Visitor::Tracker(old.network())), Some(new.network()))
+        (Some(PeerIdentity::Tracker(old.network())), Some(new.network()))
     );
     assert_eq!(link(&shows_old, &after).1, None);
     assert_eq!(

@@ -1,77 +1,85 @@
-//! The buffers of one TLS connection: what was received, and what is to be sent.
+//! The buffers of one TLS connection: records received, decrypted data not read yet, records to be
+//! sent.
 //!
-//! **Invariant:** bytes leave a buffer in the order in which they came, once; what a buffer keeps
-//! beyond them is bounded, and nothing of it was ever decrypted data.
-
-use std::ops::Range;
+//! **Invariant:** bytes leave a buffer in the order in which they came, once. Each buffer has a
+//! bound and can be shrunk while the connection is idle. Records short enough to hold a password
+//! are wiped once they have been decrypted.
+//!
+//! No IO; the owner of a buffer calls it on its own thread.
 
 use rustls::{Error, InvalidMessage};
 use zeroize::Zeroize;
 
-/// Bytes received at a time, at first; doubled whenever as many came.
-const INPUT_LEN_MIN: usize = 4 << 10;
+/// Bytes received at a time, at first; doubled whenever the room was filled.
+const RECEIVE_LEN_MIN: usize = 4 << 10;
 /// Bytes received at a time, at most: with the data of a piece they stay in the second level of
 /// cache.
-const INPUT_LEN_MAX: usize = 128 << 10;
-/// So many times in a row a quarter of the room was more than came; then half of it is given back.
+const RECEIVE_LEN_MAX: usize = 128 << 10;
+/// The room is halved after so many receives in a row that left three quarters of it unused.
 const SMALL_MAX: u32 = 16;
-/// Bytes before the body of a record: type, version, and the body's length in the last two.
-pub(super) const HEADER_LEN: usize = 5;
-/// A record's header, and its body as it came.
-pub(super) type Record<'a> = (&'a [u8; HEADER_LEN], &'a mut [u8]);
+/// Bytes of a record's header: type, version, and the body's length in the last two.
+const HEADER_LEN: usize = 5;
 /// Bytes of the body of a record, at most (RFC 8446, section 5.2).
 const BODY_LEN_MAX: usize = (16 << 10) + 256;
+/// Longer records and data hold no password, and are not wiped.
+const SECRET_LEN_MAX: usize = 4 << 10;
 
 /// Types of record (RFC 8446, section 5.1).
-const CHANGE_CIPHER: u8 = 20;
-pub(super) const ALERT: u8 = 21;
-pub(super) const HANDSHAKE: u8 = 22;
-pub(super) const DATA: u8 = 23;
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
 
-/// What was received: data that was decrypted and not read, and behind it what has not been
-/// decrypted.
+/// Records as they were received. rustls decrypts them in place.
+///
+/// It is shown whole records only, one at a time. So a record that rustls does not discard is one
+/// in which it keeps a part of a message.
 #[derive(Debug, Default)]
-pub(in crate::net) struct Input {
+pub(in crate::net) struct ReceiveBuffer {
     bytes: Vec<u8>,
-    /// Decrypted where it was received, because the reader had no room for it.
-    plain: Range<usize>,
     start: usize,
     end: usize,
-    /// The last time as much came as there was room for.
+    /// The end of the records that rustls has been shown.
+    shown: usize,
+    /// The last receive filled the room.
     grow: bool,
-    /// How often in a row little has come.
+    /// Receives in a row that used little of the room.
     small: u32,
-    /// How far the records reach that the handshake may look at.
-    offered: usize,
-    /// Whether a record was offered.
+    /// Whether a record was shown.
     greeted: bool,
-    /// Whether an encrypted one was.
+    /// Whether an encrypted record was shown.
     encrypted: bool,
 }
 
-/// Encrypted bytes to be sent. What it had room for once it keeps, until [`Output::shrink`].
+/// Decrypted data that does not fit into the reader's buffer: the rest of one record.
 #[derive(Debug, Default)]
-pub(in crate::net) struct Output {
+pub(super) struct Unread {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// Encrypted records to be sent. The memory stays allocated until [`SendBuffer::shrink`].
+#[derive(Debug, Default)]
+pub(in crate::net) struct SendBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl Input {
-    /// The records that the handshake may look at, which are decrypted in place.
-    pub(super) fn offered(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.offered]
+impl ReceiveBuffer {
+    /// The records that rustls has been shown and still needs.
+    pub(super) fn shown(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.shown]
     }
 
-    /// Offers the handshake one record more; false if none has come whole. So what comes behind the
-    /// handshake is not looked at by it.
+    /// Shows one record more; false if none has come whole.
     ///
     /// # Errors
-    /// When the next record begins as none does, which is no more than its header; but rustls does
-    /// not look at all of it, and a byte that was altered has to end the connection wherever it is.
-    pub(super) fn offer(&mut self) -> Result<bool, Error> {
+    /// When the header is none that may come now. rustls authenticates a fixed header in place of
+    /// the one received, so an altered type or version is found here or not at all.
+    pub(super) fn show_record(&mut self) -> Result<bool, Error> {
         let Some(&[kind, major, minor, high, low]) =
-            self.bytes[self.offered..self.end].first_chunk()
+            self.bytes[self.shown..self.end].first_chunk::<HEADER_LEN>()
         else {
             return Ok(false);
         };
@@ -80,63 +88,33 @@ impl Input {
             (false, _) => matches!(kind, HANDSHAKE | ALERT) && major == 3 && matches!(minor, 1 | 3),
             // Another hello, where the server asked for it; rustls knows whether it did.
             (true, false) => {
-                matches!(kind, DATA | CHANGE_CIPHER | HANDSHAKE | ALERT) && (major, minor) == (3, 3)
+                matches!(kind, APPLICATION_DATA | CHANGE_CIPHER_SPEC | HANDSHAKE | ALERT)
+                    && (major, minor) == (3, 3)
             }
-            (true, true) => matches!(kind, DATA | CHANGE_CIPHER) && (major, minor) == (3, 3),
+            (true, true) => {
+                matches!(kind, APPLICATION_DATA | CHANGE_CIPHER_SPEC) && (major, minor) == (3, 3)
+            }
         };
         if !is_known {
             return Err(InvalidMessage::InvalidContentType.into());
         }
-        let len = HEADER_LEN + body_len(high, low)?;
-        let is_whole = self.end - self.offered >= len;
+        let body_len = usize::from(u16::from_be_bytes([high, low]));
+        if body_len > BODY_LEN_MAX {
+            return Err(Error::PeerSentOversizedRecord);
+        }
+        let is_whole = self.end - self.shown >= HEADER_LEN + body_len;
         if is_whole {
             self.greeted = true;
-            self.encrypted |= kind == DATA;
-            self.offered += len;
+            self.encrypted |= kind == APPLICATION_DATA;
+            self.shown += HEADER_LEN + body_len;
         }
         Ok(is_whole)
     }
 
-    /// The next record of those behind the handshake, if it has come whole: its header and its
-    /// body.
-    ///
-    /// # Errors
-    /// When it begins as none does.
-    pub(super) fn record(&mut self) -> Result<Option<Record<'_>>, Error> {
-        let there = &mut self.bytes[self.start..self.end];
-        let Some((header, rest)) = there.split_first_chunk_mut() else { return Ok(None) };
-        let [DATA, 3, 3, high, low] = *header else {
-            return Err(InvalidMessage::InvalidContentType.into());
-        };
-        let len = body_len(high, low)?;
-        Ok(rest.get_mut(..len).map(|body| (&*header, body)))
-    }
-
-    /// Notes how many bytes of what waits are done with.
-    pub(super) fn done(&mut self, len: usize) {
+    /// Drops the first `len` bytes: rustls is done with them.
+    pub(super) fn discard(&mut self, len: usize) {
+        wipe(&mut self.bytes[self.start..self.start + len]);
         self.start += len;
-    }
-
-    /// Notes that a record of `len` bytes was decrypted in place, into so many of data.
-    pub(super) fn decrypted(&mut self, len: usize, data_len: usize) {
-        let from = self.start + HEADER_LEN;
-        self.plain = from..from + data_len;
-        self.start += len;
-    }
-
-    /// Moves what fits of what was decrypted in place, and leaves none of it here.
-    pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let len = buffer.len().min(self.plain.len());
-        let taken = &mut self.bytes[self.plain.start..self.plain.start + len];
-        buffer[..len].copy_from_slice(taken);
-        taken.fill(0);
-        self.plain.start += len;
-        len
-    }
-
-    /// Tells whether data waits that was decrypted in place.
-    pub(super) fn has_plain(&self) -> bool {
-        !self.plain.is_empty()
     }
 
     /// Receives from `bytes` as much as there is room for, and leaves the rest there.
@@ -149,12 +127,14 @@ impl Input {
         *bytes = later;
     }
 
-    /// Room for what comes next, behind what waits. All that was decrypted has been read.
+    /// Room for the next bytes, behind those that wait.
     pub(in crate::net) fn room(&mut self) -> &mut [u8] {
         self.move_to_front();
         let len = match self.bytes.len() {
-            len if self.grow || len == self.end => (2 * len).clamp(INPUT_LEN_MIN, INPUT_LEN_MAX),
-            len if self.small >= SMALL_MAX && self.end < len / 4 => (len / 2).max(INPUT_LEN_MIN),
+            len if self.grow || len == self.end => {
+                (2 * len).clamp(RECEIVE_LEN_MIN, RECEIVE_LEN_MAX)
+            }
+            len if self.small >= SMALL_MAX && self.end < len / 4 => (len / 2).max(RECEIVE_LEN_MIN),
             len => len,
         };
         self.bytes.resize(len, 0);
@@ -165,7 +145,7 @@ impl Input {
         &mut self.bytes[self.end..]
     }
 
-    /// Notes how many bytes have come.
+    /// Notes that the first `len` bytes of the room were filled.
     pub(in crate::net) fn received(&mut self, len: usize) {
         self.grow = len == self.bytes.len() - self.end;
         self.small = if len < self.bytes.len() / 4 { self.small + 1 } else { 0 };
@@ -174,11 +154,11 @@ impl Input {
 
     fn move_to_front(&mut self) {
         self.bytes.copy_within(self.start..self.end, 0);
-        self.offered = self.offered.saturating_sub(self.start);
-        (self.plain, self.start, self.end) = (0..0, 0, self.end - self.start);
+        self.shown = self.shown.saturating_sub(self.start);
+        (self.start, self.end) = (0, self.end - self.start);
     }
 
-    /// Gives back what is not needed for what waits. All that was decrypted has been read.
+    /// Frees the memory that the bytes that wait do not need.
     pub(in crate::net) fn shrink(&mut self) {
         self.move_to_front();
         self.bytes.truncate(self.end);
@@ -187,26 +167,50 @@ impl Input {
     }
 }
 
-impl Drop for Input {
+impl Unread {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Keeps `data`, behind what is there.
+    pub(super) fn put(&mut self, data: &[u8]) {
+        self.bytes.extend_from_slice(data);
+    }
+
+    /// Moves as much as fits into `buffer`; returns how much.
+    pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let rest = &self.bytes[self.start..];
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        self.start += len;
+        if self.start == self.bytes.len() {
+            // Memory is not kept for a connection that may be idle from now on.
+            *self = Self::default();
+        }
+        len
+    }
+}
+
+impl Drop for Unread {
     fn drop(&mut self) {
-        self.bytes[self.plain.clone()].zeroize();
+        wipe(&mut self.bytes);
     }
 }
 
-fn body_len(high: u8, low: u8) -> Result<usize, Error> {
-    match usize::from(u16::from_be_bytes([high, low])) {
-        len if len <= BODY_LEN_MAX => Ok(len),
-        _ => Err(Error::PeerSentOversizedRecord),
+/// Wipes bytes that may hold a password. Wiping file data would cost a pass over all of it.
+fn wipe(bytes: &mut [u8]) {
+    if bytes.len() <= SECRET_LEN_MAX {
+        bytes.zeroize();
     }
 }
 
-impl Output {
-    /// What is to be sent.
+impl SendBuffer {
+    /// The bytes to be sent.
     pub(in crate::net) fn waiting(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
-    /// Notes how many bytes of it were sent.
+    /// Notes that the first `len` bytes were sent.
     pub(in crate::net) fn sent(&mut self, len: usize) {
         self.start += len;
         if self.start == self.end {
@@ -214,12 +218,7 @@ impl Output {
         }
     }
 
-    /// Notes how many bytes of the room were filled.
-    pub(super) fn filled(&mut self, len: usize) {
-        self.end += len;
-    }
-
-    /// Room for `len` bytes behind what waits, and perhaps more.
+    /// Room for `len` bytes behind those that wait, or more.
     pub(super) fn room(&mut self, len: usize) -> &mut [u8] {
         if self.bytes.len() < self.end + len {
             self.bytes.resize(self.end + len, 0);
@@ -227,7 +226,22 @@ impl Output {
         &mut self.bytes[self.end..]
     }
 
-    /// Gives back what a large message needed, beyond `keep` bytes.
+    /// Notes that the first `len` bytes of the room were filled.
+    pub(super) fn filled(&mut self, len: usize) {
+        self.end += len;
+    }
+
+    /// Moves everything from `other` behind what waits here.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        let len = other.waiting().len();
+        if len > 0 {
+            self.room(len)[..len].copy_from_slice(other.waiting());
+            self.filled(len);
+            *other = Self::default();
+        }
+    }
+
+    /// Frees memory beyond `keep` bytes, unless something waits.
     pub(in crate::net) fn shrink(&mut self, keep: usize) {
         if self.start == self.end && self.bytes.len() > keep {
             *self = Self::default();

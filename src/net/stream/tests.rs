@@ -1,6 +1,4 @@
-//! Two ends in memory. One of them also encrypts by hand what nobody honest would send.
-
-mod interop;
+//! Two endpoints in memory. One of them also encrypts records by hand that no honest end sends.
 
 use std::sync::Arc;
 
@@ -12,18 +10,18 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::UnbufferedServerConnection;
 use rustls::sign::SingleCertAndKey;
 use rustls::{
-    ClientConfig, ConnectionTrafficSecrets, DigitallySignedStruct, InvalidMessage, PeerMisbehaved,
-    ServerConfig, SignatureScheme, SupportedCipherSuite, version,
+    AlertDescription, ClientConfig, ConnectionTrafficSecrets, DigitallySignedStruct,
+    PeerMisbehaved, ServerConfig, SignatureScheme, SupportedCipherSuite, Tls13CipherSuite, version,
 };
 
 use super::*;
 use crate::trust::{Identity, KeyPair};
 
-/// Takes whoever answers: these tests are about what comes after.
+/// Accepts every certificate: these tests are about what comes behind the handshake.
 #[derive(Debug)]
-struct Anybody;
+struct AcceptAll;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAll {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -58,7 +56,7 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// What a client and a server speak TLS with that know only this cipher.
+/// The configurations of a client and a server that know only this cipher suite.
 fn configs(suite: SupportedCipherSuite) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let provider = CryptoProvider { cipher_suites: vec![suite], ..provider::default_provider() };
     configs_of(&Arc::new(provider.clone()), &Arc::new(provider))
@@ -73,8 +71,9 @@ fn configs_of(
         .unwrap();
     let mut client = builder
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_custom_certificate_verifier(Arc::new(AcceptAll))
         .with_no_client_auth();
+    // For the forger.
     client.enable_secret_extraction = true;
     let identity = Identity::of_device(&KeyPair::generate().unwrap()).unwrap();
     let builder = ServerConfig::builder_with_provider(server.clone())
@@ -88,27 +87,28 @@ fn configs_of(
     (Arc::new(client), Arc::new(server))
 }
 
-fn client_of(config: &Arc<ClientConfig>) -> Handshake {
+fn client_of(config: &Arc<ClientConfig>) -> Endpoint {
     let name = ServerName::try_from("anybody").unwrap();
-    Handshake::Client(Box::new(UnbufferedClientConnection::new(config.clone(), name).unwrap()))
+    Endpoint::Client(Box::new(UnbufferedClientConnection::new(config.clone(), name).unwrap()))
 }
 
-fn server_of(config: &Arc<ServerConfig>) -> Handshake {
-    Handshake::Server(Box::new(UnbufferedServerConnection::new(config.clone()).unwrap()))
+fn server_of(config: &Arc<ServerConfig>) -> Endpoint {
+    Endpoint::Server(Box::new(UnbufferedServerConnection::new(config.clone()).unwrap()))
 }
 
-/// A client and a server between which the handshake is over.
-fn handshakes() -> [(Handshake, Input); 2] {
+/// A client and a server whose handshake is over.
+fn handshakes() -> [(Endpoint, ReceiveBuffer); 2] {
     handshakes_of(configs(provider::cipher_suite::TLS13_AES_128_GCM_SHA256))
 }
 
 fn handshakes_of(
     (client, server): (Arc<ClientConfig>, Arc<ServerConfig>),
-) -> [(Handshake, Input); 2] {
-    let mut ends = [(client_of(&client), Input::default()), (server_of(&server), Input::default())];
+) -> [(Endpoint, ReceiveBuffer); 2] {
+    let mut ends =
+        [(client_of(&client), ReceiveBuffer::default()), (server_of(&server), Default::default())];
     while ends.iter().any(|(tls, _)| tls.is_handshaking()) {
         for at in 0..2 {
-            let (mut output, (tls, input)) = (Output::default(), &mut ends[at]);
+            let (mut output, (tls, input)) = (SendBuffer::default(), &mut ends[at]);
             tls.advance(input, &mut output).unwrap();
             receive(&mut ends[1 - at].1, output.waiting());
         }
@@ -117,17 +117,27 @@ fn handshakes_of(
 }
 
 fn ends() -> (TlsStream, TlsStream) {
-    let [client, server] = handshakes().map(|(tls, input)| tls.into_stream(input).unwrap());
-    (client, server)
+    streams(handshakes())
 }
 
-fn receive(input: &mut Input, mut bytes: &[u8]) {
+fn streams([client, server]: [(Endpoint, ReceiveBuffer); 2]) -> (TlsStream, TlsStream) {
+    (TlsStream::new(client.0, client.1), TlsStream::new(server.0, server.1))
+}
+
+fn receive(input: &mut ReceiveBuffer, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         input.receive_from(&mut bytes);
     }
 }
 
-/// Has the stream receive `bytes`, and reads until it wants more or has ended.
+/// Has the stream receive `bytes` without reading.
+fn arrive(stream: &TlsStream, bytes: &[u8]) {
+    let mut input = stream.lend();
+    receive(&mut input, bytes);
+    stream.give_back(input);
+}
+
+/// Has the stream receive `bytes`, and reads until it needs more or has ended.
 fn read(stream: &TlsStream, bytes: &[u8]) -> io::Result<Vec<u8>> {
     read_by(stream, bytes, 1000)
 }
@@ -140,7 +150,7 @@ fn read_by(stream: &TlsStream, mut bytes: &[u8], len: usize) -> io::Result<Vec<u
             Received::Closed => return Ok(got),
             Received::More(mut input) if bytes.is_empty() => {
                 input.shrink();
-                stream.put_back(input);
+                stream.give_back(input);
                 return Ok(got);
             }
             Received::More(mut input) => {
@@ -156,9 +166,21 @@ fn write(stream: &TlsStream, message: &[u8]) -> Vec<u8> {
 }
 
 fn try_write(stream: &TlsStream, message: &[u8]) -> io::Result<Vec<u8>> {
-    let mut sending = stream.sending();
+    let mut sending = stream.try_lock_sending().unwrap();
     stream.write(message, &mut sending)?;
     Ok(take(&mut sending))
+}
+
+fn close(stream: &TlsStream) -> Vec<u8> {
+    let mut sending = stream.try_lock_sending().unwrap();
+    stream.close(&mut sending);
+    take(&mut sending)
+}
+
+fn update_key(stream: &TlsStream) -> Vec<u8> {
+    let mut sending = stream.try_lock_sending().unwrap();
+    stream.update_key(&mut sending);
+    take(&mut sending)
 }
 
 fn take(sending: &mut Sending) -> Vec<u8> {
@@ -167,14 +189,14 @@ fn take(sending: &mut Sending) -> Vec<u8> {
     sent
 }
 
-/// What rustls says was wrong.
+/// The error that rustls has reported.
 fn why(result: io::Result<Vec<u8>>) -> Error {
     let error = result.expect_err("it was not refused");
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     error.into_inner().unwrap().downcast_ref::<Error>().unwrap().clone()
 }
 
-/// An end from which records of any kind come.
+/// An endpoint that encrypts records of any kind.
 struct Forger {
     key: LessSafeKey,
     iv: [u8; 12],
@@ -182,13 +204,13 @@ struct Forger {
 }
 
 impl Forger {
-    fn new(tls: Handshake) -> Self {
+    fn new(tls: Endpoint) -> Self {
         let secrets = match tls {
-            Handshake::Client(tls) => {
+            Endpoint::Client(tls) => {
                 let inner = *tls;
                 inner.dangerous_into_kernel_connection().unwrap().0
             }
-            Handshake::Server(tls) => {
+            Endpoint::Server(tls) => {
                 let inner = *tls;
                 inner.dangerous_into_kernel_connection().unwrap().0
             }
@@ -203,23 +225,18 @@ impl Forger {
     /// A forger in the client's place, and the server.
     fn and_server() -> (Self, TlsStream) {
         let [(client, _), (server, input)] = handshakes();
-        (Self::new(client), server.into_stream(input).unwrap())
+        (Self::new(client), TlsStream::new(server, input))
     }
 
     /// A forger in the server's place, and the client.
     fn and_client() -> (Self, TlsStream) {
         let [(client, input), (server, _)] = handshakes();
-        (Self::new(server), client.into_stream(input).unwrap())
+        (Self::new(server), TlsStream::new(client, input))
     }
 
-    /// A record whose content is of that kind: 22 a part of the handshake, 23 data.
+    /// A record whose content is of that type: 21 an alert, 22 a handshake message, 23 data.
     fn record(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {
-        self.inner(&[content, &[kind]].concat())
-    }
-
-    /// A record of that content, type and padding.
-    fn inner(&mut self, inner: &[u8]) -> Vec<u8> {
-        let mut body = inner.to_vec();
+        let mut body = [content, &[kind]].concat();
         let len = (body.len() + AES_128_GCM.tag_len()) as u16;
         let header = [&[23, 3, 3][..], &len.to_be_bytes()].concat();
         let mut nonce = self.iv;
@@ -292,226 +309,218 @@ fn an_altered_byte_is_the_end() {
     assert_eq!(why(read(&server, &sent)), Error::DecryptError, "left out");
 }
 
-/// Half a message of TLS itself would have to be kept; nobody honest sends one.
+/// rustls would keep half a message in the receive buffer, and a writer that goes on meanwhile
+/// would have none to show it.
 #[test]
 fn half_a_message_of_tls_itself_is_refused_and_panics_nowhere() {
+    let half_ticket: &[u8] = &[4, 0, 1, 0, 9, 9, 9];
     for (what, parts) in [
-        ("a new key", &[&[24, 0][..], &[0, 1, 0]][..]),
-        ("a ticket", &[&[4, 0, 1, 0, 9, 9, 9][..]]),
+        ("a key update", &[&[24, 0][..], &[0, 1, 0]][..]),
+        ("a ticket", &[half_ticket]),
+        ("half a header", &[&[4]]),
     ] {
-        let (mut forger, server) = Forger::and_server();
-        let data = forger.record(23, b"data");
-        assert_eq!(read(&server, &data).unwrap(), b"data");
-        let mut refused = false;
-        for part in parts {
-            let record = forger.record(22, part);
-            refused |= read(&server, &record).is_err();
-            assert!(refused || try_write(&server, b"x").is_ok());
+        for in_client_place in [false, true] {
+            let (mut forger, stream) = match in_client_place {
+                true => Forger::and_server(),
+                false => Forger::and_client(),
+            };
+            let data = forger.record(23, b"data");
+            assert_eq!(read(&stream, &data).unwrap(), b"data");
+            let mut refused = false;
+            for part in parts {
+                let record = forger.record(22, part);
+                refused |= read(&stream, &record).is_err();
+                assert!(refused || try_write(&stream, b"x").is_ok());
+            }
+            assert!(refused, "{what}");
+            assert!(try_write(&stream, b"x").is_err());
+            close(&stream);
         }
-        assert!(refused, "{what}");
-        assert!(try_write(&server, b"x").is_err());
     }
+    let (mut forger, client) = Forger::and_client();
+    let ticket = [&[4, 0, 0, 18][..], &[0; 8], &[1, 7, 0, 3, 1, 2, 3, 0, 0, 0]].concat();
+    let with_half = forger.record(22, &[&ticket[..], half_ticket].concat());
+    assert!(read(&client, &with_half).is_err());
+    assert!(try_write(&client, b"x").is_err());
 }
 
 #[test]
-fn a_key_changes_between_records_and_not_too_often() {
-    let (mut forger, server) = Forger::and_server();
-    let both = forger.record(22, &[[24, 0, 0, 1, 1], [24, 0, 0, 1, 1]].concat());
-    assert_eq!(
-        why(read(&server, &both)),
-        PeerMisbehaved::MessageInterleavedWithHandshakeMessage.into()
-    );
-    let (mut forger, server) = Forger::and_server();
-    let unknown = forger.record(22, &[24, 0, 0, 1, 2]);
-    assert_eq!(why(read(&server, &unknown)), InvalidMessage::InvalidKeyUpdate.into());
+fn a_key_update_is_answered_before_the_next_data_and_not_without_end() {
     let (client, server) = ends();
+    for round in 0..3 {
+        // The server says nothing between the first two, and answers both with one.
+        for _ in 0..=usize::from(round == 1) {
+            let sent = [update_key(&client), write(&client, b"with a new key")].concat();
+            assert_eq!(read(&server, &sent).unwrap(), b"with a new key");
+        }
+        let sent = write(&server, b"answered");
+        assert_eq!(sent.len(), (5 + 5 + 17) + (5 + 8 + 17), "the key update goes first");
+        assert_eq!(read(&client, &sent).unwrap(), b"answered");
+    }
     for refused in (0..40).map(|number| number >= 32) {
-        let mut sending = client.sending();
-        client.change_key(&mut sending);
-        assert_eq!(read(&server, &take(&mut sending)).is_err(), refused);
+        assert_eq!(read(&server, &update_key(&client)).is_err(), refused);
+        if refused {
+            return;
+        }
     }
 }
 
+/// rustls updates a key before it has encrypted as many records as its cipher allows. The records
+/// of a large write span several keys then.
 #[test]
-fn padding_is_taken_off_and_nothing_but_padding_is_refused() {
-    let (mut forger, server) = Forger::and_server();
-    for room in [4, 1_000] {
-        let padded = forger.inner(&[&b"data\0\0"[..], &[23], &[0; 500]].concat());
-        assert_eq!(read_by(&server, &padded, room).unwrap(), b"data\0\0");
-        let empty = forger.inner(&[23, 0, 0]);
-        assert_eq!(read_by(&server, &empty, room).unwrap(), b"");
+fn a_key_is_updated_before_its_limit() {
+    let suite = provider::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
+    let mut common = rustls::crypto::CipherSuiteCommon { ..suite.common };
+    common.confidentiality_limit = 20;
+    let suite: &'static Tls13CipherSuite =
+        Box::leak(Box::new(Tls13CipherSuite { common, ..*suite }));
+    let (client, server) = streams(handshakes_of(configs(SupportedCipherSuite::Tls13(suite))));
+    let mut sent_len = 0;
+    for len in [1, 16_384, 200_000, 1, 1, 1, 1, 130_000].repeat(10) {
+        let message = vec![7; len];
+        let sent = write(&client, &message);
+        sent_len += sent.len() - len - len.div_ceil(16_384) * 22;
+        assert!(read_by(&server, &sent, 20_000).unwrap() == message);
+        assert_eq!(read(&client, &write(&server, b"back")).unwrap(), b"back");
     }
-    let full = forger.record(23, &[5; 16_384]);
-    assert_eq!(read(&server, &full).unwrap(), [5; 16_384]);
-    let too_long = forger.record(23, &[5; 16_385]);
-    assert_eq!(why(read(&server, &too_long)), Error::PeerSentOversizedRecord);
-    for inner in [&[][..], &[0], &[0; 100]] {
-        let (mut forger, server) = Forger::and_server();
-        let nothing = forger.inner(inner);
-        assert_eq!(why(read(&server, &nothing)), PeerMisbehaved::IllegalTlsInnerPlaintext.into());
-    }
-    let (_, server) = Forger::and_server();
-    // A length that no record has is refused before any of it has come.
-    assert_eq!(why(read(&server, &[23, 3, 3, 0x41, 1])), Error::PeerSentOversizedRecord);
+    assert!(sent_len >= 10 * 27, "{sent_len} bytes of key updates");
 }
 
 #[test]
-fn what_is_neither_data_nor_due_is_refused() {
-    // In clear, whatever it is; and the `change_cipher_spec` that a handshake may hold.
+fn records_that_may_not_come_now_are_refused() {
+    // In clear, of any type; and the `change_cipher_spec` that a handshake may hold.
     for record in [
         &[21, 3, 3, 0, 2, 1, 0][..],
-        &[20, 3, 3, 0, 1, 1],
         &[22, 3, 3, 0, 5, 24, 0, 0, 1, 0],
+        &[20, 3, 3, 0, 1, 1],
         &[23, 3, 1, 0, 30],
+        &[23, 3, 3, 0x41, 1],
     ] {
         let (_, server) = Forger::and_server();
-        assert_eq!(why(read(&server, record)), InvalidMessage::InvalidContentType.into());
+        assert!(read(&server, record).is_err(), "{record:?}");
     }
     // Encrypted: no such type, an empty message, a hello, a ticket for the server, half an alert
     // and two in one record.
-    let two = [1, 90, 1, 0];
     for (kind, content) in [
         (20, &[1][..]),
         (24, &[1]),
         (22, &[]),
         (22, &[1, 0, 0, 0]),
         (22, &[4, 0, 0, 1, 9]),
+        (22, &[24, 0, 0, 1, 2]),
         (21, &[1]),
-        (21, &two),
+        (21, &[1, 90, 1, 0]),
+        (23, &[5; 16_385]),
     ] {
         let (mut forger, server) = Forger::and_server();
         let record = forger.record(kind, content);
         assert!(read(&server, &record).is_err(), "{kind} {content:?}");
+        assert!(try_write(&server, b"x").is_err());
     }
-    let (mut forger, client) = Forger::and_client();
-    let ticket = [forger.record(22, &[4, 0, 0, 1, 9]), forger.record(23, b"data")].concat();
-    assert_eq!(read(&client, &ticket).unwrap(), b"data", "a client may be sent tickets");
 }
 
 #[test]
-fn alerts_end_it_and_a_farewell_is_an_end() {
-    for level in [1, 2] {
-        let (mut forger, server) = Forger::and_server();
-        let refused = forger.record(21, &[level, 42]);
-        assert_eq!(
-            why(read(&server, &refused)),
-            Error::AlertReceived(AlertDescription::BadCertificate)
-        );
-    }
+fn an_alert_is_an_error_and_close_notify_an_end() {
     let (mut forger, server) = Forger::and_server();
-    let farewell =
-        [forger.record(21, &[1, 90]), forger.record(23, b"last"), forger.record(21, &[1, 0])]
-            .concat();
+    let alert = forger.record(21, &[2, 42]);
+    assert_eq!(why(read(&server, &alert)), Error::AlertReceived(AlertDescription::BadCertificate));
+    let (mut forger, server) = Forger::and_server();
+    let end = [forger.record(21, &[1, 90]), forger.record(23, b"last"), forger.record(21, &[1, 0])];
     let behind = forger.record(23, b"more");
-    assert_eq!(read(&server, &[farewell, behind].concat()).unwrap(), b"last");
+    assert_eq!(read(&server, &[end.concat(), behind].concat()).unwrap(), b"last");
     assert!(server.has_input() && matches!(server.read(None, &mut [0]).unwrap(), Received::Closed));
     assert!(try_write(&server, b"the other direction has not ended").is_ok());
-}
-
-/// Numbers of records that are used up end the key, not begin anew.
-#[test]
-fn numbers_never_wrap() {
-    let secrets = |number| {
-        let (key, iv) = ([7; 32].into(), Default::default());
-        (number, ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv })
-    };
-    let mut output = Output::default();
-    let [mut sends, mut receives] = [(); 2].map(|()| Key::new(secrets(u64::MAX - 1)).unwrap());
-    sends.seal(23, b"last", &mut output).unwrap();
-    assert!(
-        sends.seal(23, b"more", &mut output).is_err()
-            && sends.seal(23, b"more", &mut output).is_err()
-    );
-    let (header, body) = output.waiting().split_first_chunk().unwrap();
-    let (mut body, mut room) = (body.to_vec(), [0; 100]);
-    assert_eq!(receives.open(header, &mut body.clone(), &mut room).unwrap(), (23, 4, true));
-    assert!(receives.open(header, &mut body, &mut room).is_err());
+    assert!(!close(&server).is_empty());
 }
 
 #[test]
-fn nothing_follows_the_last_word() {
+fn each_end_hears_why_the_other_ends() {
     let (client, server) = ends();
-    let mut sending = client.sending();
-    client.say_farewell(&mut sending);
-    client.say_farewell(&mut sending);
-    assert!(client.write(b"more", &mut sending).is_err());
-    let sent = take(&mut sending);
+    let mut sent = write(&client, b"data");
+    *sent.last_mut().unwrap() ^= 1;
+    assert_eq!(why(read(&server, &sent)), Error::DecryptError);
+    let alert = close(&server);
+    assert_eq!(why(read(&client, &alert)), Error::AlertReceived(AlertDescription::BadRecordMac));
+    // A writer that goes first sends the alert in place of its data.
+    let (client, server) = ends();
+    let mut sent = write(&client, b"data");
+    *sent.last_mut().unwrap() ^= 1;
+    assert!(read(&server, &sent).is_err());
+    let mut sending = server.try_lock_sending().unwrap();
+    assert!(server.write(b"x", &mut sending).is_err());
+    assert_eq!(
+        why(read(&client, &take(&mut sending))),
+        Error::AlertReceived(AlertDescription::BadRecordMac)
+    );
+}
+
+#[test]
+fn nothing_follows_close_notify() {
+    let (client, server) = ends();
+    let behind = write(&server, b"too late");
+    let sent = close(&client);
     assert_eq!(sent.len(), 5 + 2 + 1 + 16);
+    assert!(close(&client).is_empty() && try_write(&client, b"more").is_err());
     assert_eq!(read(&server, &sent).unwrap(), b"");
     assert!(server.has_input(), "the end can be read");
+    // rustls takes a second reason to end, behind its own `close_notify`, for a fault of its own.
+    let mut altered = behind;
+    altered[10] ^= 1;
+    assert_eq!(read(&client, &altered).unwrap(), b"");
 }
 
-/// The client has to begin anew when it guessed wrong what the server agrees on keys with.
+/// The client has to begin anew when it guessed wrong which key exchange the server takes.
 #[test]
 fn a_client_that_is_asked_for_another_hello_gets_through() {
     use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, X25519};
     let of = |kx_groups| Arc::new(CryptoProvider { kx_groups, ..provider::default_provider() });
-    let [client, server] =
-        handshakes_of(configs_of(&of(vec![X25519, SECP256R1]), &of(vec![SECP256R1])));
-    let asked = |tls: &Handshake| {
+    let ends = handshakes_of(configs_of(&of(vec![X25519, SECP256R1]), &of(vec![SECP256R1])));
+    assert!(ends.iter().all(|(tls, _)| {
         tls.handshake_kind() == Some(rustls::HandshakeKind::FullWithHelloRetryRequest)
-    };
-    assert!(asked(&client.0) && asked(&server.0));
-    let [client, server] = [client, server].map(|(tls, input)| tls.into_stream(input).unwrap());
+    }));
+    let (client, server) = streams(ends);
     assert_eq!(read(&server, &write(&client, b"data")).unwrap(), b"data");
 }
 
 #[test]
-fn records_without_data_are_heeded_while_idle_and_not_without_end() {
-    let empty: [(u8, &[u8]); 3] = [(23, &[]), (21, &[1, 90]), (22, &[4, 0, 0, 1, 9])];
-    for (kind, content) in empty {
-        let (mut forger, client) = Forger::and_client();
-        for round in 0..3 {
-            for _ in 0..32 {
-                let record = forger.record(kind, content);
-                let mut input = client.lend();
-                receive(&mut input, &record);
-                client.put_back(input);
-                assert!(!client.has_input(), "{kind} is nothing to read");
-            }
-            if round < 2 {
-                let data = forger.record(23, b"data");
-                assert_eq!(read(&client, &data).unwrap(), b"data");
-            }
+fn records_without_data_are_no_input_and_not_without_end() {
+    let (mut forger, client) = Forger::and_client();
+    for round in 0..3 {
+        for _ in 0..32 {
+            arrive(&client, &forger.record(23, &[]));
+            assert!(!client.has_input());
         }
-        let record = forger.record(kind, content);
-        assert_eq!(
-            why(read(&client, &record)),
-            PeerMisbehaved::TooManyEmptyFragments.into(),
-            "{kind}"
-        );
+        if round < 2 {
+            assert_eq!(read(&client, &forger.record(23, b"data")).unwrap(), b"data");
+        }
     }
+    let record = forger.record(23, &[]);
+    assert_eq!(why(read(&client, &record)), PeerMisbehaved::TooManyEmptyFragments.into());
 }
 
 #[test]
-fn what_came_before_a_bad_record_is_read_and_the_bad_one_is_the_end() {
+fn data_in_front_of_a_bad_record_is_read_and_the_bad_one_is_the_end() {
     let (client, server) = ends();
     let mut sent = [write(&client, b"good"), write(&client, b"bad")].concat();
     *sent.last_mut().unwrap() ^= 1;
-    let mut input = server.lend();
-    receive(&mut input, &sent);
+    arrive(&server, &sent);
     let mut buffer = [0; 100];
-    assert!(matches!(server.read(Some(input), &mut buffer).unwrap(), Received::Bytes(4)));
+    assert!(matches!(server.read(None, &mut buffer).unwrap(), Received::Bytes(4)));
     assert_eq!(&buffer[..4], b"good");
-    assert!(server.has_input(), "there is an error to read");
-    assert_eq!(server.read(None, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);
-    assert!(
-        server.has_input()
-            && server.read(None, &mut buffer).is_err()
-            && try_write(&server, b"x").is_err()
-    );
+    for _ in 0..2 {
+        assert!(server.has_input(), "there is an error to read");
+        assert_eq!(server.read(None, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+    assert!(try_write(&server, b"x").is_err());
 }
 
 #[test]
-fn data_that_was_decrypted_in_place_does_not_stay() {
+fn a_password_does_not_stay_in_the_buffers() {
     let (client, server) = ends();
-    let mut input = server.lend();
-    receive(&mut input, &write(&client, b"a password"));
-    let mut buffer = [0; 4];
-    assert!(matches!(server.read(Some(input), &mut buffer).unwrap(), Received::Bytes(4)));
+    arrive(&server, &write(&client, b"a password"));
+    assert!(matches!(server.read(None, &mut [0; 4]).unwrap(), Received::Bytes(4)));
     assert!(matches!(server.read(None, &mut [0; 6]).unwrap(), Received::Bytes(6)));
-    let input = server.lend();
-    let there = format!("{input:?}");
+    let there = format!("{:?}", server.lend());
     let plain: Vec<String> = b"word".iter().map(u8::to_string).collect();
     assert!(!there.contains(&plain.join(", ")), "{there}");
 }
@@ -519,43 +528,41 @@ fn data_that_was_decrypted_in_place_does_not_stay() {
 /// A link that was busy once does not keep its room for ever.
 #[test]
 fn room_is_given_back_when_little_comes() {
-    let (client, server) = ends();
-    assert_eq!(
-        read_by(&server, &write(&client, &vec![1; 1 << 20]), 1 << 20).unwrap().len(),
-        1 << 20
-    );
-    let mut input = Input::default();
+    let mut input = ReceiveBuffer::default();
     for _ in 0..10 {
         let len = input.room().len();
         input.received(len);
-        input.done(len);
+        input.discard(len);
     }
     let busy = input.room().len();
     for _ in 0..200 {
         input.room();
         input.received(100);
-        input.done(100);
+        input.discard(100);
     }
     assert!(busy > 100_000 && input.room().len() < 10_000, "{busy}, then {}", input.room().len());
 }
 
+/// Thousands of clients are idle at a tracker. The memory of aws-lc is not counted here.
 #[test]
-fn each_mistake_has_its_alert() {
-    for (kind, content, alert) in [
-        (21, &[1][..], AlertDescription::DecodeError),
-        (21, &[1, 90, 1], AlertDescription::DecodeError),
-        (21, &[], AlertDescription::UnexpectedMessage),
-        (22, &[], AlertDescription::UnexpectedMessage),
-        (24, &[1], AlertDescription::UnexpectedMessage),
-        (22, &[24, 0, 0, 1, 2], AlertDescription::IllegalParameter),
-    ] {
-        let (mut forger, server) = Forger::and_server();
-        let record = forger.record(kind, content);
-        assert!(read(&server, &record).is_err());
-        assert_eq!(
-            AlertDescription::from(server.control.reason.load(Ordering::Relaxed)),
-            alert,
-            "{kind} {content:?}"
-        );
-    }
+fn an_idle_connection_keeps_little_memory() {
+    let configs = configs(provider::cipher_suite::TLS13_AES_128_GCM_SHA256);
+    let mut kept = Vec::new();
+    let used = allocation_counter::measure(|| {
+        for _ in 0..10 {
+            let (client, server) = streams(handshakes_of(configs.clone()));
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                assert_eq!(
+                    read_by(to, &write(from, &[7; 100_000]), 50_000).unwrap().len(),
+                    100_000
+                );
+                from.try_lock_sending().unwrap().output.shrink(0);
+                assert!(!to.has_input());
+            }
+            kept.push((client, server));
+        }
+    });
+    let each = used.bytes_current / 20;
+    println!("{each} bytes each");
+    assert!(each < 5_000, "{each} bytes each");
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use tempfile::TempDir;
 
 use super::*;
-use crate::net::{Incoming, TrackerSecurity, Visitor, WrongNetwork};
+use crate::net::{Incoming, PeerIdentity, TrackerSecurity, WrongNetwork};
 use crate::types::{
     Content, Durable, FileRow, GroupRow, Lineage, MembershipRow, MembershipState, Place, Row,
     RowBatch, SharingRow, StoreId, TrackerState, Version,
@@ -390,7 +390,7 @@ fn take_link(listener: &TcpListener) -> (Connection, Reader) {
     let incoming = Incoming::new(listener.accept().unwrap().0).unwrap();
     let (connection, visitor) =
         TrackerSecurity::new(&NETWORK_KEY).unwrap().accept(incoming, PATIENCE).unwrap();
-    assert_eq!(visitor, Visitor::Tracker(NETWORK_KEY.network()));
+    assert_eq!(visitor, PeerIdentity::Tracker(NETWORK_KEY.network()));
     let mut reader = connection.reader();
     let opening: Opening = read_message(&mut reader, TRACKER_FRAME_LEN_MAX).unwrap();
     assert!(matches!(opening.hello, Hello::Replica(hello) if hello.number == 1));

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crossbeam_channel::{Receiver, bounded};
 
 use super::super::*;
-use crate::net::{Connection, Incoming, Listener, TrackerSecurity, Visitor};
+use crate::net::{Connection, Incoming, Listener, PeerIdentity, TrackerSecurity};
 use crate::trust::KeyPair;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
@@ -230,7 +230,8 @@ struct FakeSession {
 
 impl FakeSession {
     fn run(&self, incoming: Incoming, security: &TrackerSecurity) {
-        let Ok((connection, Visitor::Device(device))) = security.accept(incoming, PATIENCE) else {
+        let Ok((connection, PeerIdentity::Device(device))) = security.accept(incoming, PATIENCE)
+        else {
             return;
         };
         let (mut reader, mut writer) = (connection.reader(), connection.writer());

@@ -1,0 +1,223 @@
+//! A TCP socket and its options: dialling, sending, resetting.
+//!
+//! **Invariant:** a socket has a write time-out from the start, so that no send blocks for good.
+//! [`Incoming::close`] may be called from any thread, and wakes the threads that wait for the
+//! socket.
+//!
+//! Dialling and sending block, on the caller's thread; the functions named `try_` do not.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::net::SendFlags;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::stream::SendBuffer;
+
+/// How long a write may make no progress at all before the connection is given up.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A TCP connection before its handshake; clones are the same connection.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    socket: Arc<TcpSocket>,
+}
+
+/// A TCP stream and its two addresses.
+#[derive(Debug)]
+pub(super) struct TcpSocket {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+}
+
+impl Incoming {
+    /// Dials `address`, from the local address `from` if that is possible: so the other end sees
+    /// the address we listen on.
+    ///
+    /// # Errors
+    /// The system's: refused, unreachable, timed out.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn dial(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
+        let from = from.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == address.is_ipv4());
+        let stream = match from.map(|ip| dial_from(address, Some(ip), timeout)) {
+            Some(Ok(stream)) => stream,
+            // The other end was asked; asking from elsewhere would only take as long again.
+            Some(Err(e))
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Err(e);
+            }
+            _ => dial_from(address, None, timeout)?,
+        };
+        Self::new(stream)
+    }
+
+    /// Takes a stream that a listener accepted.
+    ///
+    /// # Errors
+    /// The system's, if the stream has ended already.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        Ok(Self { socket: Arc::new(TcpSocket { stream, peer, local }) })
+    }
+
+    /// The other end's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.socket.peer
+    }
+
+    /// Ends the connection in both directions. Does not block.
+    pub fn close(&self) {
+        self.socket.close();
+    }
+
+    pub(super) fn of(socket: Arc<TcpSocket>) -> Self {
+        Self { socket }
+    }
+
+    pub(super) fn socket(&self) -> &TcpSocket {
+        &self.socket
+    }
+
+    pub(super) fn into_socket(self) -> Arc<TcpSocket> {
+        self.socket
+    }
+}
+
+fn dial_from(
+    address: SocketAddr,
+    from: Option<IpAddr>,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(ip) = from {
+        socket.bind(&SocketAddr::new(ip, 0).into())?;
+    }
+    socket.connect_timeout(&address.into(), timeout)?;
+    let stream = TcpStream::from(socket);
+    // Linux connects a socket to itself when the port dialled is free and ephemeral. Nothing
+    // listens there.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
+
+impl TcpSocket {
+    /// Ends the connection in both directions. What was sent may still arrive.
+    pub(super) fn close(&self) {
+        // It fails only if the connection has ended already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the connection with a reset, and throws away what the system has not sent yet: at once
+    /// on Linux, elsewhere when the last handle is dropped.
+    pub(super) fn reset(&self) {
+        // It fails only if the connection has ended already.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        // Dissolving the connection resets it and wakes the threads that wait for it. A system may
+        // refuse that, always or while a thread waits; then closing the descriptor resets it.
+        let _ = rustix::net::connect_unspec(&self.stream);
+        self.close();
+    }
+
+    /// Bounds the bytes that the system takes beyond those it can send soon.
+    ///
+    /// Does nothing where the system has no such option.
+    pub(super) fn bound_unsent(&self, len: u32) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = SockRef::from(&self.stream).set_tcp_notsent_lowat(len);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = len;
+    }
+
+    /// Has the system end the connection after `timeout` without an acknowledgement that is due.
+    ///
+    /// Does nothing where the system has no such option.
+    pub(super) fn end_when_unacknowledged(&self, timeout: Duration) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = SockRef::from(&self.stream).set_tcp_user_timeout(Some(timeout));
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = timeout;
+    }
+
+    /// Sends what the system takes without blocking; 0 if it takes nothing.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::net::send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(len) => Ok(len),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Sends some of `bytes`.
+    ///
+    /// # Errors
+    /// `TimedOut` after 30 s without progress, or when a part was sent after `deadline`; else the
+    /// system's.
+    ///
+    /// # Blocking
+    /// For at most 30 s.
+    pub(super) fn send(&self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
+        match (&self.stream).write(bytes) {
+            Err(e) if is_timeout(&e) => Err(io::ErrorKind::TimedOut.into()),
+            // The other end takes something now and then, and too little.
+            Ok(len) if len < bytes.len() && Instant::now() >= deadline => {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            other => other,
+        }
+    }
+
+    /// Sends what the system takes without blocking; tells whether everything was sent.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn try_send_all(&self, output: &mut SendBuffer) -> io::Result<bool> {
+        while !output.waiting().is_empty() {
+            match self.try_send(output.waiting())? {
+                0 => return Ok(false),
+                len => output.sent(len),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends everything.
+    ///
+    /// # Errors
+    /// Those of [`TcpSocket::send`].
+    ///
+    /// # Blocking
+    /// Until everything was sent, and for 30 s beyond `deadline` at most.
+    pub(super) fn send_all(&self, output: &mut SendBuffer, deadline: Instant) -> io::Result<()> {
+        while !output.waiting().is_empty() {
+            match self.send(output.waiting(), deadline) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => output.sent(len),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Blocking sockets report an expired time-out as `WouldBlock` on some systems and `TimedOut` on
+/// others.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
