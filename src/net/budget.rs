@@ -1,13 +1,13 @@
 //! Bounds the memory that unfinished requests take, in all and per address.
 //!
 //! **Invariant:** the bytes granted and not yet given back are never more than the budget's total,
-//! and of one source never more than its share.
+//! and those of one source never more than its share.
 //!
 //! The first [`FREE_LEN`] bytes of a request are not counted, so small requests always go on. A
-//! larger one takes bytes as its own arrive. When there are none left, requests that have stalled
-//! give way, the one that moved the longest ago first: its connection is closed. If a source has
-//! used up its share, requests of that source alone give way. One that moved in the last [`STALL`]
-//! is not closed, nor one that itself waits for room, unless all wait for each other.
+//! larger one is granted bytes as its own arrive. When none are left, stalled requests are evicted,
+//! the one that moved the longest ago first: its connection is closed. If a source has used up its
+//! share, only requests of that source are evicted. One that moved in the last [`STALL`] is not,
+//! nor one that itself waits for room, unless all wait for each other.
 //!
 //! A [`Lease`] is used by the thread that reads the request; it blocks until there is room, and
 //! until its deadline at most. The lock is never held while a connection is closed.
@@ -37,29 +37,29 @@ const WAITING_MAX: usize = 64;
 /// The memory for unfinished requests; clones are the same budget.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    shared: Arc<Shared>,
+    inner: Arc<BudgetInner>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct BudgetInner {
     total: usize,
     per_source: usize,
-    state: Mutex<State>,
-    /// Something was given back, or has to give way.
+    leases: Mutex<Leases>,
+    /// Bytes were given back, or a lease was evicted.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Leases {
     used: usize,
     peak: usize,
-    /// Bytes of leases that have to give way and have not been given back yet.
-    leaving: usize,
+    /// Bytes of evicted leases that have not been given back yet.
+    evicted_len: usize,
     last_key: u64,
-    leases: HashMap<u64, Granted>,
-    /// Leases that may have to give way: the one that moved the longest ago first.
+    by_key: HashMap<u64, Granted>,
+    /// Leases that may be evicted: the one that moved the longest ago first.
     by_age: BTreeSet<Rank>,
-    sources: HashMap<Source, OfSource>,
+    sources: HashMap<Source, SourceLeases>,
 }
 
 /// Whether it waits for room, when it moved last, and its key.
@@ -67,9 +67,9 @@ type Rank = (bool, Instant, u64);
 
 /// What the leases of one source hold.
 #[derive(Debug, Default)]
-struct OfSource {
+struct SourceLeases {
     used: usize,
-    leaving: usize,
+    evicted_len: usize,
     by_age: BTreeSet<Rank>,
     /// Leases that wait for room.
     waiting: usize,
@@ -84,38 +84,39 @@ struct Granted {
     /// It waits for room, so that it does not move is not its peer's doing.
     waiting: bool,
     close: Arc<dyn Close>,
-    /// It has to give way; its bytes come back when its thread has noticed.
-    leaving: bool,
+    /// Its connection was closed; its bytes come back when its thread has noticed.
+    evicted: bool,
 }
 
 impl Budget {
     /// Makes a budget of `total` bytes, of which one source has `per_source` at most.
     pub fn new(total: usize, per_source: usize) -> Self {
-        let shared = Shared { total, per_source, state: Mutex::default(), changed: Condvar::new() };
-        Self { shared: Arc::new(shared) }
+        let inner =
+            BudgetInner { total, per_source, leases: Mutex::default(), changed: Condvar::new() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Begins a request from `address`, which has to be there by `deadline`. It holds nothing yet;
     /// `close` ends the connection that it comes on.
     pub fn lease(&self, address: IpAddr, close: impl Close, deadline: Instant) -> Lease {
         let (source, close) = (Source::of(address), Arc::new(close));
-        Lease { shared: self.shared.clone(), source, close, deadline, len: 0, key: None }
+        Lease { inner: self.inner.clone(), source, close, deadline, len: 0, key: None }
     }
 
     /// Bytes granted now.
     pub fn used(&self) -> usize {
-        self.shared.state.lock().used
+        self.inner.leases.lock().used
     }
 
     /// The most bytes that were granted at any time.
     pub fn peak(&self) -> usize {
-        self.shared.state.lock().peak
+        self.inner.leases.lock().peak
     }
 }
 
 /// The memory of one request; given back when dropped.
 pub struct Lease {
-    shared: Arc<Shared>,
+    inner: Arc<BudgetInner>,
     source: Source,
     close: Arc<dyn Close>,
     deadline: Instant,
@@ -129,7 +130,7 @@ impl Room for Lease {
     /// Takes `more` bytes.
     ///
     /// # Errors
-    /// `QuotaExceeded` if the request has to give way, or there is no room until the deadline.
+    /// `QuotaExceeded` if the request was evicted, or there is no room until the deadline.
     ///
     /// # Blocking
     /// Until there is room.
@@ -145,69 +146,69 @@ impl Room for Lease {
 
     fn note_progress(&mut self) {
         if let Some(key) = self.key {
-            self.shared.state.lock().change(key, |granted| granted.at = Instant::now());
+            self.inner.leases.lock().change(key, |granted| granted.at = Instant::now());
         }
     }
 }
 
 impl Lease {
     fn take(&mut self, len: usize) -> io::Result<()> {
-        let shared = self.shared.clone();
-        let mut state = shared.state.lock();
-        if self.try_take(&mut state, len)? {
+        let inner = self.inner.clone();
+        let mut leases = inner.leases.lock();
+        if self.try_take(&mut leases, len)? {
             return Ok(());
         }
-        let of_source = state.sources.entry(self.source).or_default();
-        if of_source.waiting >= WAITING_MAX || len > shared.per_source.min(shared.total) {
-            state.forget_idle(self.source);
+        let source_leases = leases.sources.entry(self.source).or_default();
+        if source_leases.waiting >= WAITING_MAX || len > inner.per_source.min(inner.total) {
+            leases.forget_idle(self.source);
             return Err(full());
         }
-        of_source.waiting += 1;
+        source_leases.waiting += 1;
         if let Some(key) = self.key {
-            state.change(key, |granted| granted.waiting = true);
+            leases.change(key, |granted| granted.waiting = true);
         }
-        let taken = self.wait(&mut state, len);
+        let taken = self.wait(&mut leases, len);
         if let Some(key) = self.key {
-            state.change(key, |granted| granted.waiting = false);
+            leases.change(key, |granted| granted.waiting = false);
         }
-        state.sources.entry(self.source).or_default().waiting -= 1;
-        state.forget_idle(self.source);
+        leases.sources.entry(self.source).or_default().waiting -= 1;
+        leases.forget_idle(self.source);
         taken
     }
 
-    fn try_take(&mut self, state: &mut State, len: usize) -> io::Result<bool> {
-        if self.key.is_some_and(|key| state.leases[&key].leaving) {
+    fn try_take(&mut self, leases: &mut Leases, len: usize) -> io::Result<bool> {
+        if self.key.is_some_and(|key| leases.by_key[&key].evicted) {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
                 "it had stalled, and others needed its place",
             ));
         }
-        let of_source = state.sources.get(&self.source).map_or(0, |of_source| of_source.used);
-        if of_source + len > self.shared.per_source || state.used + len > self.shared.total {
+        let of_source = leases.used_by(self.source);
+        if of_source + len > self.inner.per_source || leases.used + len > self.inner.total {
             return Ok(false);
         }
-        self.key = Some(state.grant(self.key, self.source, &self.close, len, Instant::now()));
+        self.key = Some(leases.grant(self.key, self.source, &self.close, len, Instant::now()));
         Ok(true)
     }
 
-    fn wait(&mut self, state: &mut MutexGuard<'_, State>, len: usize) -> io::Result<()> {
-        let shared = self.shared.clone();
-        while !self.try_take(state, len)? {
+    fn wait(&mut self, leases: &mut MutexGuard<'_, Leases>, len: usize) -> io::Result<()> {
+        let inner = self.inner.clone();
+        while !self.try_take(leases, len)? {
             let now = Instant::now();
             if now >= self.deadline {
                 return Err(full());
             }
-            let of_source = state.sources.get(&self.source).map_or(0, |of_source| of_source.used);
-            let over_share = (of_source + len).saturating_sub(shared.per_source);
-            let over_total = (state.used + len).saturating_sub(shared.total);
-            let mut stalled = state.pick_stalled(over_share, self.key, Some(self.source), now);
-            stalled.extend(state.pick_stalled(over_total, self.key, None, now));
+            let of_source = leases.used_by(self.source);
+            let over_share = (of_source + len).saturating_sub(inner.per_source);
+            let over_total = (leases.used + len).saturating_sub(inner.total);
+            let mut stalled = leases.pick_stalled(over_share, self.key, Some(self.source), now);
+            stalled.extend(leases.pick_stalled(over_total, self.key, None, now));
             if stalled.is_empty() {
-                shared.changed.wait_until(state, self.deadline.min(now + LOOK));
+                inner.changed.wait_until(leases, self.deadline.min(now + LOOK));
             } else {
                 // Of those some may wait for room, and learn here that they get none.
-                shared.changed.notify_all();
-                MutexGuard::unlocked(state, || stalled.iter().for_each(|close| close.close()));
+                inner.changed.notify_all();
+                MutexGuard::unlocked(leases, || stalled.iter().for_each(|close| close.close()));
             }
         }
         Ok(())
@@ -217,8 +218,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.shared.state.lock().give_back(key);
-            self.shared.changed.notify_all();
+            self.inner.leases.lock().give_back(key);
+            self.inner.changed.notify_all();
         }
     }
 }
@@ -236,7 +237,7 @@ impl fmt::Debug for Granted {
             "{} {} bytes{}",
             self.source,
             self.len,
-            if self.leaving { ", leaving" } else { "" }
+            if self.evicted { ", evicted" } else { "" }
         )
     }
 }
@@ -247,7 +248,11 @@ impl Granted {
     }
 }
 
-impl State {
+impl Leases {
+    fn used_by(&self, source: Source) -> usize {
+        self.sources.get(&source).map_or(0, |source_leases| source_leases.used)
+    }
+
     fn grant(
         &mut self,
         key: Option<u64>,
@@ -264,9 +269,9 @@ impl State {
                 at: now,
                 waiting: false,
                 close: close.clone(),
-                leaving: false,
+                evicted: false,
             };
-            self.leases.insert(self.last_key, granted);
+            self.by_key.insert(self.last_key, granted);
             self.last_key
         });
         self.change(key, |granted| (granted.len, granted.at) = (granted.len + len, now));
@@ -278,29 +283,29 @@ impl State {
 
     /// Changes a lease that holds something, and its rank with it.
     fn change(&mut self, key: u64, change: impl FnOnce(&mut Granted)) {
-        let Some(granted) = self.leases.get_mut(&key) else { return };
+        let Some(granted) = self.by_key.get_mut(&key) else { return };
         let old = granted.rank(key);
         change(granted);
-        let (new, leaving) = (granted.rank(key), granted.leaving);
-        let of_source = self.sources.entry(granted.source).or_default();
-        for by_age in [&mut self.by_age, &mut of_source.by_age] {
+        let (new, evicted) = (granted.rank(key), granted.evicted);
+        let source_leases = self.sources.entry(granted.source).or_default();
+        for by_age in [&mut self.by_age, &mut source_leases.by_age] {
             by_age.remove(&old);
-            if !leaving {
+            if !evicted {
                 by_age.insert(new);
             }
         }
     }
 
     fn give_back(&mut self, key: u64) {
-        let Some(granted) = self.leases.remove(&key) else { return };
-        let left = if granted.leaving { granted.len } else { 0 };
+        let Some(granted) = self.by_key.remove(&key) else { return };
+        let left = if granted.evicted { granted.len } else { 0 };
         self.by_age.remove(&granted.rank(key));
         self.used -= granted.len;
-        self.leaving -= left;
-        let of_source = self.sources.entry(granted.source).or_default();
-        of_source.by_age.remove(&granted.rank(key));
-        of_source.used -= granted.len;
-        of_source.leaving -= left;
+        self.evicted_len -= left;
+        let source_leases = self.sources.entry(granted.source).or_default();
+        source_leases.by_age.remove(&granted.rank(key));
+        source_leases.used -= granted.len;
+        source_leases.evicted_len -= left;
         self.forget_idle(granted.source);
     }
 
@@ -315,28 +320,28 @@ impl State {
     ) -> Vec<Arc<dyn Close>> {
         let mut picked = Vec::new();
         loop {
-            let of_source = source.map(|source| self.sources.entry(source).or_default());
-            let (by_age, leaving) = match &of_source {
-                Some(of_source) => (&of_source.by_age, of_source.leaving),
-                None => (&self.by_age, self.leaving),
+            let source_leases = source.map(|source| self.sources.entry(source).or_default());
+            let (by_age, evicted_len) = match &source_leases {
+                Some(source_leases) => (&source_leases.by_age, source_leases.evicted_len),
+                None => (&self.by_age, self.evicted_len),
             };
             // Those that wait for room come behind all others.
             let Some(&(_, at, key)) = by_age.iter().find(|(_, _, key)| Some(*key) != own) else {
                 break;
             };
-            if leaving >= len || now.saturating_duration_since(at) < STALL {
+            if evicted_len >= len || now.saturating_duration_since(at) < STALL {
                 break;
             }
-            picked.push(self.mark_leaving(key));
+            picked.push(self.evict(key));
         }
         picked
     }
 
-    fn mark_leaving(&mut self, key: u64) -> Arc<dyn Close> {
-        self.change(key, |granted| granted.leaving = true);
-        let granted = self.leases.get(&key).expect("a lease is in the sets while it is in the map");
-        self.sources.entry(granted.source).or_default().leaving += granted.len;
-        self.leaving += granted.len;
+    fn evict(&mut self, key: u64) -> Arc<dyn Close> {
+        self.change(key, |granted| granted.evicted = true);
+        let granted = self.by_key.get(&key).expect("a lease is in the sets while it is in the map");
+        self.sources.entry(granted.source).or_default().evicted_len += granted.len;
+        self.evicted_len += granted.len;
         granted.close.clone()
     }
 
@@ -344,7 +349,7 @@ impl State {
         if self
             .sources
             .get(&source)
-            .is_some_and(|of_source| of_source.used == 0 && of_source.waiting == 0)
+            .is_some_and(|source_leases| source_leases.used == 0 && source_leases.waiting == 0)
         {
             self.sources.remove(&source);
         }

@@ -1,7 +1,9 @@
-//! Accepts connections until told to stop, whatever goes wrong with a single one.
+//! Accepts connections until it is stopped; a fault of one connection ends that one alone.
 //!
 //! **Invariant:** the accept loop never spins and never ends before [`Stop`] is set. Out of
 //! descriptors it sheds the connections that wait, logs once, and goes on.
+//!
+//! [`Listener::run`] blocks, on the program's accept thread; [`Listener::wake`] is called on another.
 
 use std::fs::File;
 use std::io;
@@ -84,10 +86,9 @@ impl Listener {
         }
     }
 
-    /// Wakes the accept loop, so that it sees that it is to stop.
+    /// Wakes the accept loop, so that it notices that [`Stop`] is set.
     pub fn wake(&self) {
-        // Either way is enough where it works; a failure of both leaves the loop to the next
-        // caller.
+        // Either call wakes it where it works. If both fail, the next connection does.
         let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
         // A scoped address keeps its scope.
         let mut address = self.address;

@@ -1,4 +1,4 @@
-//! Looking up where a tracker is, and whether something listens there.
+//! Looks up a tracker's addresses, and whether a program listens there.
 //!
 //! **Invariant:** nothing is remembered: a name is looked up anew each time, since it may have
 //! moved.

@@ -1,6 +1,8 @@
-//! Where somebody comes from, as far as bounds are concerned.
+//! The source of a connection: its address, as bounds per address count it.
 //!
 //! **Invariant:** two addresses that one host may choose between at will are the same source.
+//!
+//! A plain value; nothing blocks.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -40,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_host_may_choose_is_one_source() {
+    fn addresses_that_one_host_may_choose_are_one_source() {
         assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
         assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));

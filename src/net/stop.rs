@@ -1,7 +1,8 @@
-//! One signal that everything is to end, which any number of threads can look at, wait for, or
-//! select on.
+//! The stop signal of a program: any number of threads can check it, wait for it, or select on it.
 //!
 //! **Invariant:** once set it stays set, and every waiter, present or future, returns at once.
+//!
+//! Called on any thread; only [`Stop::wait`] blocks, until its time-out.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** every thread started here is counted until it has ended, and a panic in it ends
 //! that thread alone.
+//!
+//! Called on any thread; only [`Threads::join`] blocks, until its time-out.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,21 +21,21 @@ const STACK_LEN: usize = 256 << 10;
 /// A group of threads that ends together; clones are the same group.
 #[derive(Debug, Clone, Default)]
 pub struct Threads {
-    shared: Arc<Shared>,
+    inner: Arc<ThreadsInner>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct ThreadsInner {
+    handles: Mutex<Handles>,
     ended: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Handles {
     next_key: u64,
     running: HashMap<u64, String>,
     /// Handles by key; a thread that ended before its handle arrived is found in `finished`.
-    handles: HashMap<u64, JoinHandle<()>>,
+    by_key: HashMap<u64, JoinHandle<()>>,
     finished: Vec<u64>,
 }
 
@@ -55,28 +57,28 @@ impl Threads {
         let name = name.into();
         self.reap();
         let key = {
-            let mut state = self.shared.state.lock();
-            state.next_key += 1;
-            let key = state.next_key;
-            state.running.insert(key, name.clone());
+            let mut handles = self.inner.handles.lock();
+            handles.next_key += 1;
+            let key = handles.next_key;
+            handles.running.insert(key, name.clone());
             key
         };
-        let end = End { shared: self.shared.clone(), key };
+        let end = End { inner: self.inner.clone(), key };
         let started = Builder::new().name(name.clone()).stack_size(STACK_LEN).spawn(move || {
             let _end = end;
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
                 error!("thread {name} panicked and was ended; the others go on");
             }
         });
-        let mut state = self.shared.state.lock();
+        let mut handles = self.inner.handles.lock();
         match started {
             Ok(handle) => {
-                state.handles.insert(key, handle);
+                handles.by_key.insert(key, handle);
                 Ok(())
             }
             Err(e) => {
                 // `work` was dropped, and its end reported, without a thread to join.
-                state.finished.retain(|finished| *finished != key);
+                handles.finished.retain(|finished| *finished != key);
                 Err(e)
             }
         }
@@ -84,7 +86,7 @@ impl Threads {
 
     /// Number of threads that have not ended.
     pub fn count(&self) -> usize {
-        self.shared.state.lock().running.len()
+        self.inner.handles.lock().running.len()
     }
 
     /// Waits until every thread has ended and joins them; returns the names of those still running
@@ -94,31 +96,31 @@ impl Threads {
     /// For at most `timeout`.
     pub fn join(&self, timeout: Duration) -> Vec<String> {
         let deadline = Instant::now() + timeout;
-        let mut state = self.shared.state.lock();
-        while !state.running.is_empty() {
-            if self.shared.ended.wait_until(&mut state, deadline).timed_out() {
+        let mut handles = self.inner.handles.lock();
+        while !handles.running.is_empty() {
+            if self.inner.ended.wait_until(&mut handles, deadline).timed_out() {
                 break;
             }
         }
-        let stayed = state.running.values().cloned().collect();
-        drop(state);
+        let stayed = handles.running.values().cloned().collect();
+        drop(handles);
         self.reap();
         stayed
     }
 
     /// Joins the threads that have said they are done; each is a few instructions from its end.
     fn reap(&self) {
-        let mut state = self.shared.state.lock();
-        let State { handles, finished, .. } = &mut *state;
+        let mut handles = self.inner.handles.lock();
+        let Handles { by_key, finished, .. } = &mut *handles;
         let mut done = Vec::new();
-        finished.retain(|key| match handles.remove(key) {
+        finished.retain(|key| match by_key.remove(key) {
             Some(handle) => {
                 done.push(handle);
                 false
             }
             None => true,
         });
-        drop(state);
+        drop(handles);
         let own = std::thread::current().id();
         done.into_iter().filter(|handle| handle.thread().id() != own).for_each(|handle| {
             // The panic, if there was one, was logged by the thread itself.
@@ -129,16 +131,16 @@ impl Threads {
 
 /// Reports a thread's end, however it comes.
 struct End {
-    shared: Arc<Shared>,
+    inner: Arc<ThreadsInner>,
     key: u64,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        state.running.remove(&self.key);
-        state.finished.push(self.key);
-        self.shared.ended.notify_all();
+        let mut handles = self.inner.handles.lock();
+        handles.running.remove(&self.key);
+        handles.finished.push(self.key);
+        self.inner.ended.notify_all();
     }
 }
 
@@ -162,6 +164,6 @@ mod tests {
         stop.set();
         assert!(threads.join(Duration::from_secs(10)).is_empty());
         assert_eq!(threads.count(), 0);
-        assert!(threads.shared.state.lock().handles.is_empty());
+        assert!(threads.inner.handles.lock().by_key.is_empty());
     }
 }

@@ -40,7 +40,7 @@ fn small_requests_cost_nothing_and_large_ones_give_back() {
     assert_eq!(budget.used(), 60 * KIB + 1);
     drop((small, large));
     assert_eq!((budget.used(), budget.peak()), (0, 60 * KIB + 1));
-    assert!(budget.shared.state.lock().sources.is_empty());
+    assert!(budget.inner.leases.lock().sources.is_empty());
 }
 
 #[test]
@@ -62,20 +62,20 @@ fn the_one_that_has_stalled_for_longest_gives_way() {
     first.grow(10 * KIB).unwrap();
     let started = Instant::now();
     std::thread::scope(|scope| {
-        let newcomer = scope.spawn(|| {
+        let new_request = scope.spawn(|| {
             let (mut third, door) = lease(&budget, 3, PATIENCE);
             third.grow(FREE_LEN + 30 * KIB).unwrap();
             assert!(!door.is_closed());
         });
         while !second_door.is_closed() {
-            assert!(started.elapsed() < PATIENCE, "nobody gave way");
+            assert!(started.elapsed() < PATIENCE, "no request was evicted");
             std::thread::yield_now();
         }
         assert!(started.elapsed() > STALL / 2, "it was not asked to before it had stalled");
         assert!(budget.used() <= 100 * KIB, "its bytes count until its thread has given them back");
         assert_eq!(second.grow(1).unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
         drop(second);
-        newcomer.join().unwrap();
+        new_request.join().unwrap();
     });
     assert!(!first_door.is_closed());
     assert!(budget.peak() <= 100 * KIB);
@@ -89,7 +89,7 @@ fn a_source_that_has_used_its_share_up_closes_its_own() {
     let (mut own, own_door) = lease(&budget, 1, PATIENCE);
     own.grow(FREE_LEN + 40 * KIB).unwrap();
     let (mut more, _) = lease(&budget, 1, 2 * STALL);
-    // Nobody gives the bytes back, so there is no room by the deadline.
+    // No bytes are given back, so there is no room by the deadline.
     assert_eq!(more.grow(FREE_LEN + 40 * KIB).unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
     assert!(own_door.is_closed() && !other_door.is_closed());
     drop(own);
@@ -140,15 +140,15 @@ fn one_that_moves_keeps_its_place() {
     let (mut moving, door) = lease(&budget, 1, PATIENCE);
     moving.grow(FREE_LEN + 60 * KIB).unwrap();
     std::thread::scope(|scope| {
-        let newcomer = scope.spawn(|| {
+        let new_request = scope.spawn(|| {
             let (mut other, _) = lease(&budget, 2, STALL + STALL / 2);
             other.grow(FREE_LEN + 60 * KIB).is_ok()
         });
-        while !newcomer.is_finished() {
+        while !new_request.is_finished() {
             moving.note_progress();
             std::thread::park_timeout(LOOK);
         }
-        assert!(!newcomer.join().unwrap());
+        assert!(!new_request.join().unwrap());
     });
     assert!(!door.is_closed());
     assert_eq!(budget.used(), 60 * KIB);

@@ -1,4 +1,4 @@
-//! Who is admitted, and who gives way.
+//! Admission and eviction.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,7 +36,7 @@ fn admit(registry: &Registry, last: u8) -> (Flag, Option<Admission>) {
 }
 
 #[test]
-fn an_address_keeps_its_newest_strangers() {
+fn the_oldest_unproven_connection_of_an_address_is_evicted() {
     let registry = Registry::new(SMALL);
     let (a, mut first) = admit(&registry, 1);
     let (b, second) = admit(&registry, 1);
@@ -44,14 +44,17 @@ fn an_address_keeps_its_newest_strangers() {
     let (c, _third) = admit(&registry, 1);
     let (d, _fourth) = admit(&registry, 1);
     assert!(!a.is_closed(), "it has proven who it is");
-    assert!(b.is_closed() && !c.is_closed() && !d.is_closed(), "the oldest stranger gives way");
+    assert!(
+        b.is_closed() && !c.is_closed() && !d.is_closed(),
+        "the oldest unproven one is evicted"
+    );
     assert!(second.as_ref().unwrap().is_over() && !first.as_ref().unwrap().is_over());
-    assert!(!second.unwrap().prove(), "it has given way");
+    assert!(!second.unwrap().prove(), "it was evicted");
     assert_eq!(registry.count(), 3);
 }
 
 #[test]
-fn the_largest_crowd_gives_way_when_all_is_full() {
+fn the_address_with_the_most_is_evicted_from_when_all_is_full() {
     let registry = Registry::new(SMALL);
     let (_a, _first) = admit(&registry, 1);
     let (b, _second) = admit(&registry, 2);
@@ -64,7 +67,7 @@ fn the_largest_crowd_gives_way_when_all_is_full() {
 }
 
 #[test]
-fn proven_ones_are_bounded_and_never_give_way() {
+fn proven_ones_are_bounded_and_never_evicted() {
     let registry = Registry::new(SMALL);
     let (mut flags, mut kept) = (Vec::new(), Vec::new());
     for (address, may) in [(1, true), (1, true), (1, false), (2, true), (3, false)] {
@@ -77,18 +80,18 @@ fn proven_ones_are_bounded_and_never_give_way() {
         }
     }
     assert!(registry.is_full());
-    let (stranger, admission) = admit(&registry, 9);
+    let (unproven, admission) = admit(&registry, 9);
     let mut peer = admit(&registry, 8).1.unwrap();
-    assert!(stranger.is_closed() && admission.unwrap().is_over());
+    assert!(unproven.is_closed() && admission.unwrap().is_over());
     assert!(peer.trust(), "no bound but that of the whole applies to it");
-    assert!(admit(&registry, 7).1.is_none(), "nobody can give way");
+    assert!(admit(&registry, 7).1.is_none(), "none can be evicted");
     assert!(flags.iter().all(|flag| !flag.is_closed()));
     kept.pop();
     assert!(!registry.is_full() && admit(&registry, 7).1.is_some());
 }
 
 #[test]
-fn whoever_has_nothing_more_to_show_is_a_newcomer() {
+fn a_connection_that_is_unproven_again_counts_as_new() {
     let registry = Registry::new(SMALL);
     let (a, mut first) = admit(&registry, 1);
     let first = first.as_mut().unwrap();
@@ -126,19 +129,19 @@ fn closing_closes_all_and_nothing_is_left() {
     assert!(a.is_closed() && b.is_closed() && first.as_ref().unwrap().is_over());
     assert!(admit(&registry, 3).1.is_none());
     drop((first, second));
-    let state = registry.shared.state.lock();
+    let state = registry.inner.admitted.lock();
     assert!(
         state.held.is_empty()
             && state.sources.is_empty()
-            && state.crowds.is_empty()
-            && state.leaving == 0
+            && state.by_rank.is_empty()
+            && state.evicted_count == 0
     );
 }
 
-/// Two thousand slow handshakes from one address, and as many from many, keep no honest newcomer
-/// out.
+/// Two thousand slow handshakes from one address, and as many from many, lock out no honest
+/// connection.
 #[test]
-fn slow_handshakes_keep_nobody_out() {
+fn slow_handshakes_lock_out_no_quick_one() {
     let registry = Registry::new(Bounds {
         proven: 500,
         proven_per_address: 400,
@@ -158,7 +161,7 @@ fn slow_handshakes_keep_nobody_out() {
             .iter_mut()
             .all(|(flag, admission)| admission.as_mut().unwrap().prove() && !flag.is_closed())
     );
-    assert_eq!(registry.count(), registry.shared.bounds.total());
+    assert_eq!(registry.count(), registry.inner.bounds.total());
 }
 
 #[derive(Debug, Clone)]
@@ -181,8 +184,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens, every bound holds, the counts agree with what is there, and a proven
-    /// connection is closed by nobody.
+    /// After every step each bound holds, the counts agree with the connections, and no proven
+    /// connection was closed.
     #[test]
     fn bounds_hold_and_counts_agree(steps in proptest::collection::vec(step(), 0..200)) {
         let bounds = Bounds { proven: 5, proven_per_address: 3, unproven_per_address: 3, spare: 3 };
@@ -208,15 +211,15 @@ proptest! {
                 prop_assert_eq!(flag.is_closed(), admission.is_over());
                 prop_assert!(!(*proven && flag.is_closed()), "a proven connection was closed");
             }
-            let state = registry.shared.state.lock();
+            let state = registry.inner.admitted.lock();
             prop_assert!(state.held.len() <= bounds.total() && state.proven <= bounds.proven);
-            prop_assert_eq!(state.held.len() + state.leaving, alive.len());
+            prop_assert_eq!(state.held.len() + state.evicted_count, alive.len());
             prop_assert_eq!(state.held.values().filter(|held| held.standing == Standing::Proven).count(), state.proven);
             let unproven: usize = state.sources.values().map(|crowd| crowd.unproven.len()).sum();
             prop_assert_eq!(state.held.values().filter(|held| held.standing == Standing::Unproven).count(), unproven);
             for (source, crowd) in &state.sources {
                 prop_assert!(crowd.unproven.len() <= bounds.unproven_per_address && crowd.proven <= bounds.proven_per_address);
-                prop_assert!(crowd.rank(*source).is_none_or(|rank| state.crowds.contains(&rank)));
+                prop_assert!(crowd.rank(*source).is_none_or(|rank| state.by_rank.contains(&rank)));
             }
         }
     }
