@@ -19,7 +19,7 @@ use crate::net::stream::{Sending, TlsStream};
 const WRITE_RATE_MIN: u64 = 16 << 10;
 /// Bytes encrypted at a time.
 const WRITE_LEN: usize = 128 << 10;
-/// Bytes of a write beyond which the memory it took is freed once a smaller one has been sent.
+/// A write of at most so many bytes frees the send buffer: the connection may be idle from now on.
 const SMALL_LEN: usize = 8 << 10;
 
 /// The writing half of a connection. A write that makes no progress for 30 s fails, and a large one
@@ -69,7 +69,7 @@ impl Writer {
 
     fn try_empty(&self, sending: &mut Sending) -> io::Result<bool> {
         let is_empty = self.connection.try_send_all(sending)?;
-        sending.output.shrink(SMALL_LEN);
+        sending.output.shrink(0);
         Ok(is_empty)
     }
 
@@ -113,7 +113,7 @@ impl Writer {
         self.encrypt(tls, taken, &mut sending)?;
         self.send_all(&mut sending, deadline)?;
         if whole_len <= SMALL_LEN {
-            sending.output.shrink(2 * SMALL_LEN);
+            sending.output.shrink(0);
         }
         Ok(taken.len())
     }
