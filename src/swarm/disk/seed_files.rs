@@ -1,7 +1,7 @@
 //! The shared files that are open: few of many, the least recently used closed first.
 //!
-//! **Invariant:** a shared file is opened read-only, and bytes are served only of the very file that
-//! was hashed, unchanged: the open file is compared at each read, never the path.
+//! **Invariant:** a shared file is opened read-only, and bytes are served only of the very file
+//! that was hashed, unchanged: the open file is compared at each read, never the path.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

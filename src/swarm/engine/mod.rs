@@ -8,8 +8,9 @@
 //! (sends requests that a limit held back). None is in the data's path.
 //!
 //! From the bottom: `services` is what all torrents share; `record`, `links` and `peers` are plain
-//! state of one `torrent`; `messages`, `upload` and `dial` are the threads of a link, `run` that of a
-//! download; `torrents` says which there are, and `accept`, `journal` and [`Transfer`] look them up.
+//! state of one `torrent`; `messages`, `upload` and `dial` are the threads of a link, `run` that of
+//! a download; `torrents` says which there are, and `accept`, `journal` and [`Transfer`] look them
+//! up.
 
 pub(crate) mod accept;
 mod dial;
@@ -140,7 +141,7 @@ impl Engine {
     /// Begins or continues a download.
     ///
     /// # Errors
-    /// What can be seen at once; what is found later ends the [`Transfer`] with its reason.
+    /// Those that are found at once; later ones end the [`Transfer`] with a reason.
     ///
     /// # Blocking
     /// For a few system calls on the destination's file system.
@@ -184,7 +185,7 @@ impl Engine {
         }
     }
 
-    /// Closes every link, of whatever file, on which `ends` is true: what it rests on has gone.
+    /// Closes every link, of any file, on which `ends` is true: its ticket does not count any more.
     pub fn end_links(&self, ends: impl Fn(&LinkFacts) -> bool) {
         for torrent in self.torrents.active() {
             let info_hash = torrent.info_hash;

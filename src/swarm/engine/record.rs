@@ -1,4 +1,4 @@
-//! What is known of the download of one file: its phase, its pieces, and what it is checked by.
+//! The record of a download: its phase, its pieces, and the hashes that these are checked by.
 //!
 //! **Invariant:** `verified`, or the verified pieces of `download` while that is there, are on the
 //! disk or on their way to it; of these `proven` passed the chaining values, and `durable` survive

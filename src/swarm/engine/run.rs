@@ -2,7 +2,7 @@
 //! proven as it came, and gives the file its name.
 //!
 //! **Invariant:** a file gets its final name only after every piece and the whole were verified and
-//! made durable. Whatever goes wrong, what was verified stays in the `.part`, and
+//! made durable. If anything goes wrong, the verified pieces stay in the `.part`, and
 //! [`Transfer::resume`](crate::swarm::Transfer::resume) goes on from it.
 //!
 //! [`walk`] runs from top to bottom, once. While pieces come, the thread writes those that the

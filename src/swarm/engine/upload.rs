@@ -40,7 +40,7 @@ pub(super) fn write_loop(torrent: &Arc<Torrent>, link: &Link) -> io::Result<()> 
     }
 }
 
-/// What is served on one link.
+/// Serves one link.
 struct Upload<'a> {
     torrent: &'a Arc<Torrent>,
     link: &'a Link,

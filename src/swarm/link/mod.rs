@@ -3,8 +3,8 @@
 //! **Invariant:** sending never blocks: it appends to a bounded queue that the link's writer thread
 //! empties. A peer that does not take what it is sent fills the queue, and its link is closed.
 //!
-//! The locks in here are leaves: they may be taken under the torrent's lock, and nothing is taken
-//! under them but the queue's under that of what is wanted.
+//! The locks in here are leaves: they may be taken under the torrent's lock. Of them the queue's
+//! may be taken under that of the wanted blocks.
 
 pub(crate) mod handshake;
 pub(crate) mod limiter;
@@ -273,8 +273,8 @@ impl Link {
         }
     }
 
-    /// Has the system take from now on only as much as is sent soon, so that what is handed over
-    /// first is sent first, on whichever link.
+    /// Has the system take from now on only as much as is sent soon, so that of several links the
+    /// one that writes first sends first.
     pub(crate) fn keep_order(&self) {
         if !self.ordered.swap(true, Ordering::Relaxed) {
             self.connection.bound_unsent(UNSENT_MAX);

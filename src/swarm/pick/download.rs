@@ -12,8 +12,8 @@
 //!
 //! The life of a piece: [`Download::next_job`] queues it for a link; a worker takes the job and
 //! calls [`Download::start`], then sends the requests; the link's reader calls
-//! [`Download::block_received`] for each block; at `Completed` the buffer goes to be checked, and the result
-//! comes by [`Download::verified`], [`Download::corrupt`] or [`Download::write_failed`].
+//! [`Download::block_received`] for each block; at `Completed` the buffer goes to be checked, and
+//! the result comes by [`Download::verified`], [`Download::corrupt`] or [`Download::write_failed`].
 //! If anything goes wrong before, the piece is missing again, and asked for elsewhere first.
 //!
 //! Left out on purpose: partial pieces are not handed from a dead link to another (at most a piece

@@ -1,5 +1,5 @@
-//! Which piece from which link: the picker, downloads, request windows, the endgame, and what pieces
-//! are checked by.
+//! Which piece from which link: the picker, downloads, request windows, the endgame, and what
+//! pieces are checked by.
 //!
 //! Pure.
 

@@ -110,7 +110,7 @@ impl PartsFetch {
         }
     }
 
-    /// Chooses what to ask whom for now.
+    /// Chooses which parts to ask of which links now.
     pub(crate) fn ask(&mut self, now: Duration) -> Vec<(LinkKey, u32)> {
         let late: Vec<LinkKey> = self
             .asked

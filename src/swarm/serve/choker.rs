@@ -7,15 +7,15 @@
 //! two: several devices of one user count as one as soon as others want slots.
 //!
 //! A free slot is given at once, not at the next interval: the first seconds of a swarm are not
-//! spent waiting. A peer that is not interested keeps its slot while no other peer wants it, since it
-//! will often be again a moment later; one that got a slot and asks for nothing loses it after a
+//! spent waiting. A peer that is not interested keeps its slot while no other peer wants it, since
+//! it will often be again a moment later; one that got a slot and asks for nothing loses it after a
 //! second to one that waits.
 //!
 //! A seeder with hundreds of leechers passes a slot on as soon as its peer has had a piece or two:
 //! at a slot for each interval the last of two hundred would wait for minutes for its first byte.
 //! With few waiting it does not: a turn costs a round trip.
 //!
-//! Pure; a tick moves slots, [`Choker::poll`] hands out what to tell whom. One for each file.
+//! Pure; a tick moves slots, [`Choker::poll`] hands out the messages to send. One for each file.
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +71,7 @@ impl Default for ChokerOptions {
     }
 }
 
-/// Chooses whom to serve.
+/// Chooses the peers to serve.
 #[derive(Debug)]
 pub(crate) struct Choker {
     options: ChokerOptions,

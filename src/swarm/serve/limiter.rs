@@ -101,7 +101,7 @@ impl<K: Ord + Copy> Fair<K> {
         self.tags.get(&flow).map_or(self.clock, |tag| self.clock.max(*tag))
     }
 
-    /// A flow was given bytes; `least` is the least tag of those that could have been.
+    /// Counts bytes given to a flow; `least` is the least tag of the flows that could be next.
     pub(crate) fn gave(&mut self, flow: K, bytes: u64, least: u64) {
         let tag = self.tag(flow);
         self.clock = self.clock.max(least.min(tag));

@@ -63,7 +63,8 @@ impl MessageLimiter {
             PeerMessage::Have(_) => {
                 take(&mut self.haves_left, "it announces the same pieces again and again")
             }
-            // Answered with data, and bounded by its queue; a refusal is counted by `count_refusal`.
+            // Answered with data, and bounded by its queue; a refusal is counted by
+            // `count_refusal`.
             PeerMessage::Request { .. } => Ok(()),
             _ if self.chatter.take(now) => Ok(()),
             _ => Err("it talks without end"),

@@ -5,9 +5,9 @@
 //! blocks of one piece.
 //!
 //! Whole pieces, links in turn: a leecher can pass a piece on only once it is whole, and eight
-//! pieces sent side by side arrive eight times as late. So a piece that was begun is finished before
-//! the link's turn is over, even if the link is choked meanwhile. How many links have their turn at
-//! a time is measured ([`Width`]).
+//! pieces sent side by side arrive eight times as late. So a piece that was begun is finished
+//! before the link's turn is over, even if the link is choked meanwhile. How many links have their
+//! turn at a time is measured ([`Width`]).
 //!
 //! Links that ask for a rare piece come before links that ask for a common one: rare pieces keep
 //! leechers able to trade. A link that has waited for many turns comes first all the same.
@@ -118,8 +118,8 @@ impl UploadOrder {
     }
 
     /// Tells whether a choked peer may ask for a block all the same: of the piece that was begun,
-    /// which is sent once at most. Who asks block by block, because what it receives is limited,
-    /// would else lose all that it has of the piece.
+    /// which is sent once at most. A peer with a download limit asks block by block, and would lose
+    /// what it has of the piece.
     pub(crate) fn may_finish(
         &self,
         now: Duration,

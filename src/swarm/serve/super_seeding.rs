@@ -1,4 +1,4 @@
-//! What a seeder proposes to whom: to each leecher other pieces, so that it sends every piece once
+//! Super-seeding: a seeder proposes to each leecher other pieces, so that it sends every piece once
 //! before any twice.
 //!
 //! **Invariant:** the level of a piece in `spread` is the number of connected leechers that have it

@@ -1,4 +1,4 @@
-//! What is uploaded of one file: the choker, the order of requests and super-seeding, together.
+//! The uploads of one file: the choker, the order of requests and super-seeding, together.
 //!
 //! **Invariant:** a request that was accepted is handed out by [`Uploads::next_batch`], taken back
 //! by the peer, or rejected by an [`UploadAction`]; a peer that is suggested pieces as it is

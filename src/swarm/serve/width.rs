@@ -6,8 +6,8 @@
 //! Where our uplink is the bottleneck, few are best: side by side pieces take as long together, and
 //! each arrives later. One alone would be too few, as an idle connection starts slowly. Where the
 //! receivers are the bottleneck, few would leave most of the uplink unused. Only a trial tells: the
-//! width is doubled for a moment and stays so if clearly more goes out, or halved and stays so if as
-//! much goes out.
+//! width is doubled for a moment and stays so if clearly more goes out, or halved and stays so if
+//! as much goes out.
 //!
 //! Pure; time is an argument. Part of [`super::order::UploadOrder`].
 
@@ -21,7 +21,7 @@ pub(crate) const WIDTH_MAX: usize = 64;
 const SAMPLE: Duration = Duration::from_millis(400);
 /// Bytes in a sample: what a link takes at once when it is added is little of that.
 const SAMPLE_LEN: u64 = 2 << 20;
-/// Longest sample, whatever went out in it.
+/// Longest sample, however little went out in it.
 const SAMPLE_MAX: Duration = Duration::from_secs(2);
 /// Time between two trials.
 const TRIAL_EVERY: Duration = Duration::from_secs(10);

@@ -20,7 +20,7 @@ use crate::types::{ChainingValues, FileFacts};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{EXTENDED_HANDSHAKE_ID, ExtendedHandshake, MetadataMessage, PeerMessage};
 
-/// How long a download waits for a member who has the chaining values, while others have pieces.
+/// How long a download waits for a link that has the chaining values, while others have pieces.
 const CHAIN_WAIT: Duration = Duration::from_secs(5);
 
 impl Torrent {
@@ -184,8 +184,8 @@ impl Torrent {
         });
     }
 
-    /// Has the download that needs what was collected go on, unless it has ended, and offers that to
-    /// the links.
+    /// Has the download that needs what was collected go on, unless it has ended, and offers that
+    /// to the links.
     fn collected(self: &Arc<Self>, of: PartsOf, keep: impl FnOnce(&mut DownloadRecord) -> bool) {
         let mut state = self.state.lock();
         let Some(transfer) = state.transfer.as_mut() else { return };

@@ -10,8 +10,8 @@ use crate::types::{PieceIndex, Span};
 
 /// A piece is not taken from one link to another sooner than it could have come, in seconds.
 const TAKE_OVER_MIN: f64 = 0.05;
-/// How many times as long it must take there as here, and how many seconds more: what is on its way
-/// already when it is taken back was sent in vain, and word of that waits behind what we send.
+/// How many times as long it must take there as here, and how many seconds more: blocks
+/// on their way when they are taken back were sent in vain.
 const TAKE_OVER_GAIN: f64 = 1.5;
 const TAKE_OVER_GAIN_MIN: f64 = 0.25;
 /// How often it is looked for a link that does nothing whether it could take a piece over: it means

@@ -35,7 +35,7 @@ pub struct ChunkJob {
 pub enum Action {
     /// Tell the peer whether we want anything it has.
     Interested(LinkKey, bool),
-    /// Cancel what is still asked for of this piece on that link and drop its buffer.
+    /// Cancel the requests for this piece on that link and drop its buffer.
     Cancel(LinkKey, PieceIndex),
     /// Tell every link that we have the piece.
     Have(PieceIndex),

@@ -4,8 +4,8 @@
 //! downloads that always have one to send, the limit is divided evenly, and what one does not use
 //! goes to the others.
 //!
-//! A download holds little more than goes in a moment ([`RequestQueue::has_room`]), so that it can still
-//! choose what to ask whom for when the time comes. Among the links of a download that choice is
+//! A download holds little more than goes in a moment ([`RequestQueue::has_room`]), so that it can
+//! still choose pieces and links when the time comes. Among the links of a download that choice is
 //! the download's: it asks the one that has least to bring.
 //!
 //! Pure: time is an argument; `T` is the request.
@@ -113,8 +113,8 @@ impl<T> RequestQueue<T> {
         self.flows.get(&flow).into_iter().flat_map(|flow| flow.waiting.iter().map(|(_, item)| item))
     }
 
-    /// Takes the next request that may go. Those that do not live any more are dropped, and cost
-    /// nothing.
+    /// Takes the next request that may go. Requests that are not live any more are dropped,
+    /// and cost nothing.
     pub(crate) fn next(&mut self, now: Duration, lives: impl Fn(&T) -> bool) -> NextRequest<T> {
         self.flows.values_mut().for_each(|flow| flow.drop_dead(&lives));
         self.flows.retain(|_, flow| !flow.waiting.is_empty() || flow.bucket.rate().is_some());
