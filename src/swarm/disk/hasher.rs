@@ -77,7 +77,6 @@ fn file_name(path: &Path) -> Result<FileName, HashError> {
     Ok(name.ok_or_else(|| HashError::NoName(path.to_owned()))?.parse()?)
 }
 
-/// Opens a plain file.
 fn open(path: &Path) -> Result<(File, FileStamp), HashError> {
     open_plain(path).map_err(|source| match source.kind() {
         io::ErrorKind::InvalidInput => HashError::NotAFile(path.to_owned()),
@@ -85,7 +84,6 @@ fn open(path: &Path) -> Result<(File, FileStamp), HashError> {
     })
 }
 
-/// The file that is hashed.
 struct Input<'a> {
     file: &'a File,
     path: &'a Path,
@@ -139,7 +137,6 @@ fn start<'scope, T: Send + 'scope>(
     thread.spawn_scoped(scope, work).map_err(HashError::Threads)
 }
 
-/// Reads the file and hands every block to both hashes.
 fn read_blocks(
     input: &Input<'_>,
     hashes: [Sender<Arc<Buffer>>; 2],

@@ -26,12 +26,10 @@ use crate::types::{FileStamp, InfoHash, InodeId, limits};
 
 /// How a download's data is written; a trait so that tests can make disks fail.
 pub(crate) trait Disk: Send + Sync {
-    /// Writes all of `bytes` at `offset`.
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }
 
-    /// Makes written data durable.
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
@@ -169,7 +167,6 @@ impl PartFile {
         self.disk.write(&self.file, bytes, offset)
     }
 
-    /// Reads what was written.
     pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(bytes, offset)
     }
@@ -200,7 +197,6 @@ impl PartFile {
         self.disk.sync(&self.file).inspect_err(|_| self.lost.store(true, Ordering::Release))
     }
 
-    /// Tells whether a sync has failed.
     pub(crate) fn has_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
@@ -215,7 +211,6 @@ impl PartFile {
         }
     }
 
-    /// Makes the data durable, then gives the file its name; returns how it looks.
     pub(crate) fn finish(&self) -> Result<FileStamp, StorageError> {
         let failed = |source| StorageError::Io { path: self.part.clone(), source };
         self.sync().and_then(|()| self.file.sync_all()).map_err(failed)?;
@@ -335,7 +330,6 @@ pub(crate) fn missing_part(part: &Path) -> String {
     format!("what was fetched is not there ({}); is the disk mounted?", part.display())
 }
 
-/// Holds a directory, to use names in it. The links on the way there are the user's own.
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     // A directory that may be written to and not read can be kept open all the same, where the
     // system has O_PATH.
@@ -423,7 +417,6 @@ fn is_zeros(bytes: &[u8]) -> bool {
         && bytes.get(1..).is_none_or(|rest| *rest == bytes[..rest.len()])
 }
 
-/// The last component; a path without one names nothing that can be opened.
 fn name_of(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
 }

@@ -27,7 +27,6 @@ pub(crate) enum SeedError {
     Io(#[from] io::Error),
 }
 
-/// The open files.
 pub(crate) struct SeedFiles {
     open_max: usize,
     state: Mutex<OpenFiles>,
@@ -60,7 +59,6 @@ impl SeedFiles {
         }
     }
 
-    /// Closes a file that is offered no longer, or elsewhere now.
     pub(crate) fn close(&self, info_hash: InfoHash) {
         self.state.lock().open.remove(&info_hash);
     }

@@ -152,7 +152,6 @@ pub(super) fn opening(torrent: &Torrent, extended: &PeerMessage) -> Vec<u8> {
     opening
 }
 
-/// Makes the link that the handshakes settled.
 pub(super) fn new_link(
     services: &Services,
     peer: (DeviceId, Proof),

@@ -16,7 +16,6 @@ use super::torrents::Torrents;
 use crate::swarm::api::TransferState;
 use crate::swarm::disk::part_file::PartFile;
 
-/// Runs until the engine stops.
 pub(super) fn run(torrents: &Torrents, inbox: &Inbox) {
     let services = &torrents.services;
     let interval = services.config.journal_interval;

@@ -38,7 +38,6 @@ impl Links {
         self.by_key.get(&key)
     }
 
-    /// Returns the link to a device.
     pub(super) fn to_device(&self, device: DeviceId) -> Option<&Arc<Link>> {
         self.by_key.get(self.by_device.get(&device)?)
     }
@@ -52,7 +51,6 @@ impl Links {
         }
     }
 
-    /// Tells whether every peer has every piece.
     pub(super) fn are_all_complete(&self) -> bool {
         self.incomplete == 0
     }
@@ -69,7 +67,6 @@ impl Links {
         self.by_key.is_empty()
     }
 
-    /// Closes the links for which `is_over` is true.
     pub(super) fn close_if(&self, is_over: impl Fn(&Link) -> bool) {
         self.iter().filter(|link| is_over(link)).for_each(|link| link.close());
     }

@@ -138,7 +138,6 @@ impl MessageHandler<'_> {
         Ok(())
     }
 
-    /// Tells the download something and carries out what follows.
     fn download(&self, tell: impl FnOnce(&mut Download, Duration)) {
         self.change(|state, now| {
             if let Some(download) = state.download() {
@@ -268,7 +267,6 @@ impl MessageHandler<'_> {
         }
     }
 
-    /// Takes the peer's extension handshake.
     fn extended(&self, told: &ExtendedHandshake) -> Result<(), LinkError> {
         self.link.set_part_ids(told.metadata_id, told.chain_id);
         self.link.set_ticket_id(told.ticket_id);

@@ -280,7 +280,6 @@ impl Drop for Engine {
     }
 }
 
-/// The timer's thread.
 fn keep_time(torrents: &Torrents) {
     while !torrents.services.stop.wait(TICK) {
         for torrent in torrents.active() {
@@ -290,7 +289,6 @@ fn keep_time(torrents: &Torrents) {
     }
 }
 
-/// The pace's thread.
 fn send_held_requests(torrents: &Torrents) {
     let services = &torrents.services;
     services.limiter.download.run(&services.stop, |info_hash| {

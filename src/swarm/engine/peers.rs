@@ -65,7 +65,6 @@ impl Peers {
         peer.retry_at = Duration::ZERO;
     }
 
-    /// No tracker lists the device any more.
     pub(super) fn unlist(&mut self, device: DeviceId) {
         if let Some(peer) = self.known.get_mut(&device) {
             peer.address = None;
@@ -116,7 +115,6 @@ impl Peers {
             || self.bad.get(&user).is_some_and(|bad| *bad >= BAD_DEVICES_MAX)
     }
 
-    /// Takes the peers to dial now.
     pub(super) fn take_due(
         &mut self,
         now: Duration,
@@ -204,7 +202,6 @@ impl Peers {
         seen
     }
 
-    /// Devices that are listed and could not be reached.
     pub(super) fn unreachable(&self) -> Vec<UnreachablePeer> {
         let absent = self.known.iter().filter(|(_, peer)| peer.link.is_none());
         let failed =

@@ -20,7 +20,6 @@ const QUEUED_PER_WORKER: usize = 4;
 /// What a worker does: sends the requests for a chunk, or hashes one.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// The workers and their queue.
 pub(super) struct Pool {
     jobs: Sender<Job>,
     stop: Stop,
@@ -31,7 +30,6 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads` workers.
     pub(super) fn start(threads: usize, stop: &Stop) -> Self {
         let (jobs, queue) = bounded::<Job>(QUEUED_PER_WORKER * threads);
         let (alive, ended) = bounded::<()>(0);

@@ -28,7 +28,6 @@ use crate::wire::metainfo::Metainfo;
 
 static NEXT_RUN: AtomicU64 = AtomicU64::new(0);
 
-/// A piece that was hashed.
 pub(super) struct Checked {
     pub(super) link: LinkKey,
     pub(super) piece: PieceIndex,
@@ -131,7 +130,6 @@ impl DownloadRecord {
         })
     }
 
-    /// Returns the verified pieces.
     pub(super) fn have(&self) -> &Bitfield {
         self.download.as_ref().map_or(&self.verified, Download::have)
     }
@@ -142,12 +140,10 @@ impl DownloadRecord {
         if self.facts.chain.is_some() { &self.proven } else { self.have() }
     }
 
-    /// Returns what pieces are checked by now.
     pub(super) fn checker(&self, metainfo: Option<&Arc<Metainfo>>) -> Checker {
         Checker { metainfo: metainfo.cloned(), chain: self.chain.clone() }
     }
 
-    /// Returns what is being collected in parts.
     pub(super) fn parts(&mut self, of: PartsOf) -> &mut Option<PartsFetch> {
         match of {
             PartsOf::Metainfo => &mut self.metainfo_fetch,
@@ -155,7 +151,6 @@ impl DownloadRecord {
         }
     }
 
-    /// Tells whether what pieces are checked by is still being collected.
     pub(super) fn is_collecting(&self) -> bool {
         self.metainfo_fetch.is_some() || self.chain_fetch.is_some()
     }
@@ -173,7 +168,6 @@ impl DownloadRecord {
         }
     }
 
-    /// Counts of this and earlier runs.
     pub(super) fn stats(&self) -> Stats {
         let mut stats = self.download.as_ref().map(Download::stats).unwrap_or_default();
         stats.received += self.before.received;
@@ -190,7 +184,6 @@ impl DownloadRecord {
         is_same
     }
 
-    /// Tells whether this is the `.part` of the record.
     pub(super) fn is_at(&self, part: &Arc<PartFile>) -> bool {
         self.part.as_ref().is_some_and(|own| Arc::ptr_eq(own, part))
     }

@@ -36,7 +36,6 @@ use crate::types::{Bitfield, ChainingValues};
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 pub(super) const LOCKED_RETRY: Duration = Duration::from_millis(20);
 
-/// Says why the thread of a download ended before the file was complete.
 enum End {
     /// Cancelled, or the engine stops: nothing more to say.
     Quiet,
@@ -149,7 +148,6 @@ impl Run<'_> {
         self.record(&mut self.torrent.state.lock()).map(change)
     }
 
-    /// Fails if the download was cancelled, or the engine stops.
     fn check_running(&self) -> Result<(), End> {
         self.with(|_| ())
     }

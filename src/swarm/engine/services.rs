@@ -47,7 +47,6 @@ pub(super) struct Inbox {
     pub(super) journal_due: Receiver<()>,
 }
 
-/// What an engine's torrents share.
 pub(crate) struct Services {
     pub(super) config: EngineConfig,
     pub(super) host: Arc<dyn Host>,
@@ -75,7 +74,6 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Starts the pool.
     pub(super) fn start(
         config: EngineConfig,
         host: Arc<dyn Host>,
@@ -139,7 +137,6 @@ impl Services {
         (self.config.window_sum_max / downloads).max(WINDOW_MIN)
     }
 
-    /// Has the timer and the journal look at a torrent.
     pub(super) fn activate(&self, info_hash: InfoHash, serial: u64) {
         self.active.lock().insert(info_hash, serial);
     }
@@ -153,7 +150,6 @@ impl Services {
         }
     }
 
-    /// The active torrents.
     pub(super) fn active(&self) -> Vec<InfoHash> {
         self.active.lock().keys().copied().collect()
     }

@@ -32,7 +32,6 @@ use crate::wire::peer::PeerMessage;
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
 
-/// One file.
 pub(crate) struct Torrent {
     pub(super) info_hash: InfoHash,
     pub(super) geometry: Geometry,
@@ -45,7 +44,6 @@ pub(crate) struct Torrent {
     pub(super) changed: Condvar,
 }
 
-/// What changes.
 pub(super) struct TorrentState {
     /// The whole file, if we have it.
     pub(super) seed: Option<SeedSpec>,
@@ -79,7 +77,6 @@ impl Torrent {
         }
     }
 
-    /// Time since the engine started.
     pub(super) fn now(&self) -> Duration {
         self.services.now()
     }
@@ -185,7 +182,6 @@ impl Torrent {
         }
     }
 
-    /// Sends the requests of a fetch job.
     fn fetch(self: &Arc<Self>, job: &ChunkJob) {
         let mut state = self.state.lock();
         let now = self.now();
@@ -258,7 +254,6 @@ impl Torrent {
         }
     }
 
-    /// Pauses the download, and says why.
     pub(super) fn pause_for(&self, state: &mut TorrentState, reason: String) {
         log::warn!("{}: paused: {reason}", self.info_hash);
         self.stop_fetching(state, TransferState::Paused(Some(reason.clone())));
@@ -282,7 +277,6 @@ impl Torrent {
         self.changed.notify_all();
     }
 
-    /// Stops offering a shared file that is not what was hashed.
     pub(super) fn seed_changed(&self, seed: &SeedSpec) {
         let path = seed.path.clone();
         log::warn!("{} was changed after it was shared; it is not offered", path.display());
@@ -296,12 +290,10 @@ impl Torrent {
 }
 
 impl TorrentState {
-    /// Returns the download, while its `.part` is open and checked.
     pub(super) fn download(&mut self) -> Option<&mut Download> {
         self.transfer.as_mut()?.download.as_mut()
     }
 
-    /// Tells whether a download looks for others.
     pub(super) fn wants_links(&self) -> bool {
         let phase = self.transfer.as_ref().map(|transfer| &transfer.phase);
         matches!(phase, Some(TransferState::Metainfo | TransferState::Downloading))
@@ -316,7 +308,6 @@ impl TorrentState {
         !self.links.is_empty() || self.transfer.as_ref().is_some_and(is_busy)
     }
 
-    /// Tells whether others may link to us.
     pub(super) fn takes_links(&self) -> bool {
         let is_finishing =
             self.transfer.as_ref().is_some_and(|t| t.phase == TransferState::Finishing);

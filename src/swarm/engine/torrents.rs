@@ -20,7 +20,6 @@ use crate::swarm::api::{DownloadSpec, EngineError, SeedSpec, TransferState};
 use crate::types::{Geometry, InfoHash};
 use crate::wire::metainfo::Metainfo;
 
-/// The torrents.
 pub(crate) struct Torrents {
     pub(super) services: Arc<Services>,
     by_hash: RwLock<HashMap<InfoHash, Arc<Torrent>>>,
@@ -40,12 +39,10 @@ impl Torrents {
         self.by_hash.read().values().cloned().collect()
     }
 
-    /// Returns the torrents that the timer and the journal look at.
     pub(crate) fn active(&self) -> Vec<Arc<Torrent>> {
         self.services.active().into_iter().filter_map(|info_hash| self.get(info_hash)).collect()
     }
 
-    /// Forgets all torrents and returns them.
     pub(super) fn take_all(&self) -> Vec<Arc<Torrent>> {
         std::mem::take(&mut *self.by_hash.write()).into_values().collect()
     }
@@ -90,7 +87,6 @@ impl Torrents {
         Ok(torrent)
     }
 
-    /// Offers a file.
     pub(super) fn seed(&self, spec: SeedSpec) -> Result<Arc<Torrent>, EngineError> {
         let (info_hash, geometry) = (spec.metainfo.info_hash(), spec.metainfo.geometry());
         let _changes = self.changes.lock();
@@ -128,7 +124,6 @@ impl Torrents {
         was_offered
     }
 
-    /// Forgets a torrent that is neither offered nor being downloaded.
     pub(super) fn forget_unused(&self, info_hash: InfoHash) {
         let _changes = self.changes.lock();
         let Some(torrent) = self.get(info_hash) else { return };

@@ -40,7 +40,6 @@ pub(super) fn write_loop(torrent: &Arc<Torrent>, link: &Link) -> io::Result<()> 
     }
 }
 
-/// Serves one link.
 struct Upload<'a> {
     torrent: &'a Arc<Torrent>,
     link: &'a Link,
@@ -123,7 +122,6 @@ impl<'a> Upload<'a> {
         self.torrent.drive(&mut state);
     }
 
-    /// Reads from the shared file, or from the download in progress.
     fn read(&self, span: Span, data: &mut [u8]) -> io::Result<()> {
         let torrent = self.torrent;
         let (seed, part) = {

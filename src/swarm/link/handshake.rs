@@ -53,7 +53,6 @@ pub(crate) fn reader(connection: &Connection, started: Instant) -> BufReader<Rea
     BufReader::with_capacity(READ_AHEAD, reader)
 }
 
-/// Reads the ticket that the other end shows.
 pub(crate) fn read_ticket(reader: &mut BufReader<Reader>) -> Result<Ticket, LinkError> {
     read_message(reader, TICKET_LEN_MAX).map_err(|e| match e {
         FrameError::Closed => LinkError::Refused("it takes no ticket of ours"),

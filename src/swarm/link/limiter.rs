@@ -10,7 +10,6 @@ use self::download::DownloadLimiter;
 use self::upload::UploadLimiter;
 use crate::swarm::api::Limits;
 
-/// Both directions of one engine.
 pub(crate) struct RateLimiter {
     pub(crate) upload: UploadLimiter,
     pub(crate) download: DownloadLimiter,
@@ -28,7 +27,6 @@ impl RateLimiter {
         *self.limits.lock()
     }
 
-    /// Sets other limits; they count at once.
     pub(crate) fn set_limits(&self, limits: Limits) {
         let mut current = self.limits.lock();
         self.upload.set_rate(limits.upload);

@@ -129,12 +129,10 @@ impl Link {
         }
     }
 
-    /// Queues a message.
     pub(crate) fn send(&self, message: &PeerMessage) {
         self.queue(|bytes| message.encode(bytes));
     }
 
-    /// Queues bytes that are messages already.
     pub(crate) fn send_raw(&self, messages: &[u8]) {
         self.queue(|bytes| bytes.extend_from_slice(messages));
     }
@@ -176,7 +174,6 @@ impl Link {
         }
     }
 
-    /// Takes back what was asked of a piece and has not come.
     pub(crate) fn cancel(&self, piece: PieceIndex) {
         let spans = self.wanted.lock().remove(&piece).unwrap_or_default();
         self.queue(|bytes| {
@@ -191,14 +188,12 @@ impl Link {
         self.reject_raw(span.piece.get(), span.begin, span.len);
     }
 
-    /// The same for a request that makes no span.
     pub(crate) fn reject_raw(&self, piece: u32, begin: u32, len: u32) {
         if self.traits.fast {
             self.send(&PeerMessage::Reject { piece, begin, len });
         }
     }
 
-    /// Tells whether the piece was asked for and not taken back.
     pub(crate) fn wants(&self, piece: PieceIndex) -> bool {
         self.wanted.lock().contains_key(&piece)
     }
@@ -215,7 +210,6 @@ impl Link {
         }
     }
 
-    /// Notes that the piece is whole.
     pub(crate) fn done(&self, piece: PieceIndex) {
         self.wanted.lock().remove(&piece);
     }
@@ -229,12 +223,10 @@ impl Link {
         self.has_all.swap(has_all, Ordering::Relaxed)
     }
 
-    /// What the link rests on now.
     pub(crate) fn proof(&self) -> Proof {
         *self.proof.lock()
     }
 
-    /// The peer has shown a newer ticket.
     pub(crate) fn set_proof(&self, proof: Proof) {
         *self.proof.lock() = proof;
     }
@@ -244,7 +236,6 @@ impl Link {
         LinkFacts { info_hash, device: self.device, proof: self.proof() }
     }
 
-    /// Notes under which id the peer takes tickets.
     pub(crate) fn set_ticket_id(&self, id: Option<u8>) {
         *self.ticket_id.lock() = id;
     }
@@ -256,7 +247,6 @@ impl Link {
         }
     }
 
-    /// Notes under which ids the peer takes messages about what comes in parts.
     pub(crate) fn set_part_ids(&self, metadata_id: Option<u8>, chain_id: Option<u8>) {
         *self.metadata_id.lock() = metadata_id;
         *self.chain_id.lock() = chain_id;

@@ -19,7 +19,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// How often the arrival of a slow block is reported.
 const ARRIVING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The reading end of a link.
 pub(crate) struct LinkReader {
     link: Arc<Link>,
     stream: BufReader<Reader>,
@@ -79,7 +78,6 @@ impl LinkReader {
         Ok(())
     }
 
-    /// Skips a block's data.
     pub(crate) fn skip_block(&mut self, len: u32) -> Result<(), LinkError> {
         Ok(skip(&mut self.stream, len)?)
     }

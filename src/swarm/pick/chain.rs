@@ -43,7 +43,6 @@ impl Sha1State {
         value
     }
 
-    /// Takes the whole blocks of `bytes`, and returns the rest.
     fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (blocks, rest) = bytes.as_chunks::<BLOCK_LEN>();
         compress(&mut self.0, blocks);
@@ -83,7 +82,6 @@ impl Chain {
         fits.then_some(Self { geometry, values, sha1 })
     }
 
-    /// Returns the chaining values.
     pub(crate) fn values(&self) -> &Arc<ChainingValues> {
         &self.values
     }
@@ -140,7 +138,6 @@ impl ChainHasher {
         }
     }
 
-    /// Ends the file.
     pub(crate) fn finish(self) -> (Sha1Digest, ChainingValues) {
         let sha1 = self.state.finish(&self.rest, self.len);
         (sha1, ChainingValues::new(self.values))

@@ -20,7 +20,6 @@ const ASKED_MAX: usize = 16;
 /// Time for a part to come.
 pub(crate) const PART_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The parts that have come, and who was asked for the others.
 pub(crate) struct PartsFetch {
     len: usize,
     parts: Vec<Option<Vec<u8>>>,
@@ -81,7 +80,6 @@ impl PartsFetch {
         self.sources.insert(link);
     }
 
-    /// Tells whether any link can be asked.
     pub(crate) fn has_sources(&self) -> bool {
         !self.sources.is_empty() || !self.silent.is_empty()
     }
@@ -110,7 +108,6 @@ impl PartsFetch {
         }
     }
 
-    /// Chooses which parts to ask of which links now.
     pub(crate) fn ask(&mut self, now: Duration) -> Vec<(LinkKey, u32)> {
         let late: Vec<LinkKey> = self
             .asked

@@ -110,7 +110,6 @@ impl Picker {
         }
     }
 
-    /// Replaces what a link offers by nothing.
     pub(crate) fn has_none(&mut self, link: LinkKey) {
         if self.peers.contains_key(&link) {
             self.leave(link);
@@ -138,7 +137,6 @@ impl Picker {
         field.iter_ones().for_each(|piece| self.gained(link, piece));
     }
 
-    /// Adds a piece to what a link offers.
     pub(crate) fn gained(&mut self, link: LinkKey, piece: u32) {
         let verified = self.states.get(piece as usize) == Some(&PieceState::Have);
         if let Some(Peer::Some(partial)) = self.peers.get_mut(&link)
@@ -179,7 +177,6 @@ impl Picker {
         }
     }
 
-    /// Number of missing pieces the link offers.
     pub(crate) fn wanted(&self, link: LinkKey) -> u32 {
         match self.peers.get(&link) {
             Some(Peer::All) => self.missing.count(),
@@ -209,7 +206,6 @@ impl Picker {
         (list.len() as u32, first)
     }
 
-    /// Number of missing pieces that no link offers.
     pub(crate) fn unoffered_count(&self) -> u32 {
         if self.seeds == 0 { self.buckets.list(0).len() as u32 } else { 0 }
     }
@@ -287,7 +283,6 @@ impl Picker {
         }
     }
 
-    /// Notes a piece as verified; it was being verified.
     pub(crate) fn verified(&mut self, piece: PieceIndex) {
         self.shift(piece.get(), PieceState::Verifying, PieceState::Have);
         self.have.insert(piece);

@@ -94,7 +94,6 @@ impl Window {
         (self.rate, self.sample) = (None, Sample::Idle);
     }
 
-    /// Notes a round trip time.
     pub(crate) fn delay_seen(&mut self, delay: Duration) {
         self.delay = Some(self.delay.map_or(delay, |old| old.min(delay)));
     }

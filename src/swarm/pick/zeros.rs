@@ -14,7 +14,6 @@ use crate::wire::metainfo::Metainfo;
 pub(crate) struct ZeroHashes(BTreeMap<u32, Sha1Digest>);
 
 impl ZeroHashes {
-    /// Tells whether a piece is all zeros.
     pub(crate) fn is_zeros(&mut self, metainfo: &Metainfo, piece: PieceIndex) -> bool {
         let len = metainfo.geometry().len_of(piece);
         let hash = || Sha1Digest::from_bytes(Sha1::digest(vec![0; len as usize]).into());
@@ -22,7 +21,6 @@ impl ZeroHashes {
     }
 }
 
-/// Returns the bytes that a download will write.
 pub(crate) fn bytes_to_write(metainfo: &Metainfo, verified: &Bitfield) -> u64 {
     let (geometry, mut zeros) = (metainfo.geometry(), ZeroHashes::default());
     let missing = geometry

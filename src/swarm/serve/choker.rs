@@ -143,7 +143,6 @@ impl Choker {
         self.fill(now);
     }
 
-    /// The peer wants something we have, or no longer does.
     pub(crate) fn set_interested(&mut self, now: Duration, link: LinkKey, on: bool) {
         let luck = self.rng.random();
         let Some(peer) = self.peers.get_mut(&link).filter(|peer| peer.interested != on) else {
@@ -156,14 +155,12 @@ impl Choker {
         self.fill(now);
     }
 
-    /// Bytes of blocks came from the peer.
     pub(crate) fn received(&mut self, now: Duration, link: LinkKey, bytes: u64) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.from_peer.add(now, bytes);
         }
     }
 
-    /// Bytes of blocks went to the peer.
     pub(crate) fn sent(&mut self, now: Duration, link: LinkKey, bytes: u64) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.to_peer.add(now, bytes);
@@ -206,7 +203,6 @@ impl Choker {
         self.changes.pop_front()
     }
 
-    /// Tells whether we serve the link.
     pub(crate) fn is_unchoked(&self, link: LinkKey) -> bool {
         self.peers.get(&link).is_some_and(|peer| peer.unchoked)
     }

@@ -65,7 +65,6 @@ impl Bucket {
         (self.rate, self.at) = (rate, self.at.max(now));
     }
 
-    /// Takes a portion.
     pub(crate) fn take(&mut self, now: Duration, bytes: u64) {
         if self.rate.is_some() {
             self.level = self.level_at(now) - bytes as f64;
@@ -96,7 +95,6 @@ impl<K: Ord + Copy> Fair<K> {
         Self { clock: 0, tags: BTreeMap::new() }
     }
 
-    /// The flow's place: the least is next.
     pub(crate) fn tag(&self, flow: K) -> u64 {
         self.tags.get(&flow).map_or(self.clock, |tag| self.clock.max(*tag))
     }

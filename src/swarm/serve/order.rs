@@ -77,7 +77,6 @@ impl Queue {
 }
 
 impl UploadOrder {
-    /// Makes an empty order.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -135,7 +134,6 @@ impl UploadOrder {
         now <= queue.grace && queue.handed + waiting + u64::from(span.len) <= piece_len.into()
     }
 
-    /// Drops everything of a link.
     pub(crate) fn leave(&mut self, link: LinkKey) {
         self.end(link);
         self.queues.remove(&link);
@@ -207,12 +205,10 @@ impl UploadOrder {
         };
     }
 
-    /// Bytes went out.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.width.sent(bytes);
     }
 
-    /// Tells whether it is a link's turn.
     pub(crate) fn is_turn_of(&self, link: LinkKey) -> bool {
         self.queues.get(&link).is_some_and(|queue| queue.sends)
     }

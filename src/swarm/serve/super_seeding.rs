@@ -88,7 +88,6 @@ impl SuperSeeder {
         self.takers.entry(link).or_insert(taker);
     }
 
-    /// Drops a link; an unknown one is ignored.
     pub(crate) fn leave(&mut self, link: LinkKey) {
         self.served.remove(&link);
         if let Some(taker) = self.takers.remove(&link) {
@@ -119,7 +118,6 @@ impl SuperSeeder {
         }
     }
 
-    /// The peer has one piece more.
     pub(crate) fn peer_have(&mut self, link: LinkKey, piece: PieceIndex) {
         let Some(taker) = self.takers.get_mut(&link).filter(|taker| !taker.full) else { return };
         if piece.get() >= self.geometry.piece_count() || !taker.has.insert(piece.get()) {
@@ -135,7 +133,6 @@ impl SuperSeeder {
         }
     }
 
-    /// We serve the peer.
     pub(crate) fn unchoked(&mut self, link: LinkKey) {
         if self.takers.contains_key(&link) {
             self.served.insert(link);
@@ -181,7 +178,6 @@ impl SuperSeeder {
         }
     }
 
-    /// Number of leechers that have the piece.
     pub(crate) fn holders(&self, piece: PieceIndex) -> u32 {
         self.holders.get(piece.as_usize()).copied().unwrap_or(0).into()
     }

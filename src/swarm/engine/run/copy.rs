@@ -45,7 +45,6 @@ const BLOCK_LEN: usize = 256 << 10;
 /// Length from which a second thread is worth its start.
 const LARGE_LEN: u64 = 4 << 20;
 
-/// The result of copying.
 pub(crate) struct Filled {
     /// The pieces.
     pub(crate) have: Bitfield,
@@ -120,7 +119,6 @@ fn check_seed(torrent: &Torrent, seed: &SeedSpec) {
     }
 }
 
-/// Opens a file, if it is still what was noted of it.
 fn open(source: &LocalCopy, len: u64) -> Option<File> {
     let (file, stamp) = open_plain(&source.path).ok()?;
     (stamp.len == len && stamp.is_same_file(&source.stamp)).then_some(file)

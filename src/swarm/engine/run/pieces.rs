@@ -21,7 +21,6 @@ use crate::swarm::pick::check::Finding;
 /// Verified bytes after which the journal is written before its time.
 const UNSYNCED_MAX: u64 = 64 << 20;
 
-/// What becomes of a piece.
 enum Verdict {
     /// It is right, and written. It passed the chain, or else is proven at the end.
     Verified { is_proven: bool },
@@ -31,7 +30,6 @@ enum Verdict {
     Unwritten(Instant, String),
 }
 
-/// Takes pieces until every piece is there.
 pub(super) fn take(
     run: &Run<'_>,
     part: &Arc<PartFile>,

@@ -40,7 +40,6 @@ pub(crate) fn prove(
     Ok(chain.values().clone())
 }
 
-/// Hashes the whole file in order.
 fn hash_whole(run: &Run<'_>, part: &PartFile) -> Result<Whole, End> {
     let geometry = run.torrent.geometry;
     let (mut hasher, mut buffer) = (ChainHasher::new(geometry.piece_len()), Vec::new());

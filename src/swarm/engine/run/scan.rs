@@ -16,7 +16,6 @@ use crate::swarm::pick::check::Checker;
 use crate::swarm::pick::zeros::ZeroHashes;
 use crate::types::{Bitfield, Sha1Digest};
 
-/// Takes a buffer for one piece.
 pub(super) fn piece_buffer(torrent: &Torrent) -> Buffer {
     let geometry = torrent.geometry;
     torrent.services.buffers.take(geometry.len().min(geometry.piece_len().into()) as usize)

@@ -61,7 +61,6 @@ impl Torrent {
         self.ask_parts(&mut state);
     }
 
-    /// Asks links for the parts that are missing.
     pub(super) fn ask_parts(&self, state: &mut TorrentState) {
         let (now, TorrentState { transfer, links, .. }) = (self.now(), state);
         let Some(transfer) = transfer else { return };
@@ -99,7 +98,6 @@ impl Torrent {
         }
     }
 
-    /// Takes a message about what comes in parts.
     pub(crate) fn part_message(
         self: &Arc<Self>,
         link: &Link,

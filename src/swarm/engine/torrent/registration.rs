@@ -101,7 +101,6 @@ impl Torrent {
         }
     }
 
-    /// Tells the peer what we have.
     fn greet(&self, state: &TorrentState, link: &Link) {
         let download = state.transfer.as_ref().and_then(|transfer| transfer.download.as_ref());
         let have = download.map(|download| download.have()).filter(|_| !link.one_way);

@@ -28,7 +28,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Requests sent before downloads choose more.
 const BATCH: usize = 64;
 
-/// A request that waits.
 struct Request {
     link: Arc<Link>,
     span: Span,
@@ -40,7 +39,6 @@ impl Request {
     }
 }
 
-/// The limits of all downloads together and of each.
 pub(crate) struct DownloadLimiter {
     is_active: AtomicBool,
     epoch: Instant,
@@ -70,7 +68,6 @@ impl DownloadLimiter {
         self.change(|queue, now| queue.set_limit(now, info_hash, rate));
     }
 
-    /// Forgets the limit of a download that is over.
     pub(crate) fn forget(&self, info_hash: InfoHash) {
         if self.is_active() {
             self.set_limit(info_hash, None);
@@ -87,7 +84,6 @@ impl DownloadLimiter {
         self.is_active() && self.queue.lock().is_limited(info_hash)
     }
 
-    /// Tells whether the download may choose something more to ask for.
     pub(crate) fn has_room(&self, info_hash: InfoHash) -> bool {
         !self.is_active() || self.queue.lock().has_room(info_hash, Request::is_live)
     }

@@ -22,7 +22,6 @@ use crate::types::{DeviceId, Rate};
 /// How often a writer that waits looks whether its link is closed, and sends other messages.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The limit of all links together.
 pub(crate) struct UploadLimiter {
     limited: AtomicBool,
     epoch: Instant,
@@ -56,7 +55,6 @@ impl UploadLimiter {
         }
     }
 
-    /// Tells whether anything is limited.
     pub(crate) fn is_limited(&self) -> bool {
         self.limited.load(Ordering::Relaxed)
     }
@@ -94,7 +92,6 @@ impl UploadLimiter {
         waited.map(|()| SendLease { granted: Some(grant) })
     }
 
-    /// Waits until the sender is next.
     fn wait(
         &self,
         state: &mut MutexGuard<'_, WaitingSenders>,
@@ -132,7 +129,6 @@ impl UploadLimiter {
 }
 
 impl WaitingSenders {
-    /// Wakes the sender that is next.
     fn wake_next(&self, now: Duration) {
         if let Some((next, _)) = self.queue.next(now) {
             self.sleepers.get(&next).inspect(|sleeper| _ = sleeper.notify_one());

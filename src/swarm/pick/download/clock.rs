@@ -45,7 +45,6 @@ impl Download {
     }
 }
 
-/// The link's chunks that are overdue.
 fn late_chunks(now: Duration, link: &Link) -> Vec<PieceIndex> {
     let block = link.window.delay().unwrap_or_default() * 4;
     let silent = now.saturating_sub(link.alive);

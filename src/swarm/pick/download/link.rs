@@ -87,7 +87,6 @@ impl Link {
         }
     }
 
-    /// Part of a block came.
     pub(super) fn data_came(&mut self, now: Duration) {
         self.alive = self.alive.max(now);
         self.came = self.came.max(Some(now));
@@ -121,7 +120,6 @@ impl Link {
         self.window.target(min, options.window_max.max(min))
     }
 
-    /// Bytes in the blocks to ask for.
     pub(super) fn block_len(&self, options: &Options) -> u32 {
         block_len(&self.window, self.traits.block_len_max.min(options.block_len_max))
     }
@@ -196,7 +194,6 @@ impl Link {
         spans
     }
 
-    /// Counts a block that was wanted.
     pub(super) fn delivered(&mut self, now: Duration, bytes: u32) {
         self.in_flight -= u64::from(bytes);
         self.received += u64::from(bytes);
@@ -214,7 +211,6 @@ impl Link {
         self.rejects += 1;
     }
 
-    /// Remembers a suggestion.
     pub(super) fn suggest(&mut self, piece: PieceIndex) {
         if self.suggestions.len() == SUGGESTIONS_MAX {
             self.suggestions.pop_front();

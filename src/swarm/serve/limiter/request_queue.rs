@@ -68,7 +68,6 @@ impl<T> RequestQueue<T> {
         self.bucket.rate().is_some() || !self.flows.is_empty()
     }
 
-    /// Tells whether the download's requests have to wait.
     pub(crate) fn is_limited(&self, flow: InfoHash) -> bool {
         self.bucket.rate().is_some() || self.flows.contains_key(&flow)
     }
@@ -86,7 +85,6 @@ impl<T> RequestQueue<T> {
         self.tidy(flow);
     }
 
-    /// The least limit that applies to the download.
     pub(crate) fn rate_of(&self, flow: InfoHash) -> Option<Rate> {
         let own = self.flows.get(&flow).and_then(|flow| flow.bucket.rate());
         own.into_iter().chain(self.bucket.rate()).min()
@@ -140,7 +138,6 @@ impl<T> RequestQueue<T> {
         NextRequest::Send(key, item)
     }
 
-    /// Forgets a download without a limit of its own of which no request waits.
     fn tidy(&mut self, flow: InfoHash) {
         if self
             .flows

@@ -202,7 +202,6 @@ impl SendQueue {
         of_rate(&self.bucket, seconds)
     }
 
-    /// Tells whether a message of so many bytes may be begun.
     fn may_begin(&self, now: Duration) -> impl Fn(u64) -> bool {
         let moves =
             |sender: &&Sender| sender.writes.is_none_or(|since| now.saturating_sub(since) < STUCK);
