@@ -61,13 +61,15 @@ fn a_partial_peer_serves_what_it_has_when_the_seeder_is_gone() {
 #[test]
 fn a_stranger_is_refused_before_anything_is_said() {
     let (seeder, leecher) = (Station::start(1), Station::start(2));
-    let facts = seeder.share("secret", b"secret");
+    // Of several pieces: the metainfo of one piece follows from the facts.
+    let data = noise(1 << 20, 7);
+    let facts = seeder.share("secret", &data);
     seeder.host.membership.lock().groups.clear();
     let transfer = leecher.fetch(&facts, &[&seeder]);
     eventually("the refusal is noticed", || !transfer.why().unreachable.is_empty());
     assert_eq!(transfer.status().state, TransferState::Metainfo);
     seeder.host.membership.lock().groups.insert(COMMON);
-    leecher.assert_complete(&transfer, b"secret");
+    leecher.assert_complete(&transfer, &data);
 }
 
 #[test]
