@@ -326,6 +326,8 @@ pub struct Why {
     pub metainfo_known: bool,
     /// Whether the list of chaining values is still being collected.
     pub awaits_chain: bool,
+    /// Whether its disk does not answer.
+    pub disk_hangs: bool,
     /// Pieces in the file.
     pub pieces: u32,
     /// Pieces verified.
@@ -349,6 +351,15 @@ pub struct Why {
     pub unreachable: Vec<UnreachablePeer>,
     /// Devices that sent bad data twice: not linked again this session.
     pub banned: Vec<DeviceId>,
+}
+
+/// Why an offered file cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadTrouble {
+    /// Its disk does not answer.
+    DiskHangs,
+    /// The system's error at the last attempt.
+    Error(String),
 }
 
 /// A device that was linked earlier.

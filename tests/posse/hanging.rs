@@ -208,6 +208,62 @@ fn others_downloads_go_on_while_a_mount_hangs() {
 }
 
 #[test]
+fn why_names_the_mount_that_hangs_and_others_journals_are_written() {
+    let mut world = World::new(1);
+    let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };
+    let (_nik, gate, mut bob, contents) = fetching(&disk, &mut world);
+    let hanging = disk.hang();
+    gate.allow(4 << 20);
+    eventually("part of the other one is there", || {
+        (bob.bytes_done("plain.bin") >= 1 << 20).then_some(())
+    });
+    eventually("why names the mount", || says_that_it_hangs(&mut bob, "why lab slow.bin", &disk));
+    // By now the journal of the other one has been written, though a sync of the first hangs.
+    let before = bob.bytes_done("plain.bin");
+    bob.process().kill9();
+    drop(hanging);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    eventually("it goes on where it was", || (bob.bytes_done("plain.bin") >= before).then_some(()));
+    gate.lift();
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&disk.path().join("slow.bin")), contents[0].sha1());
+}
+
+fn says_that_it_hangs(client: &mut ClientProcess, command: &str, disk: &FuseDisk) -> Option<()> {
+    let said = ask(client, command).to_string();
+    let mount = disk.path().to_str().unwrap();
+    (said.contains("does not answer") && said.contains(mount)).then_some(())
+}
+
+#[test]
+fn a_share_on_a_mount_that_hangs_rejects_requests_and_is_served_again_later() {
+    let world = World::new(1);
+    let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };
+    world.group("lab", &["nik", "bob", "eve"]);
+    let content = Content::new("slow.bin", 8 << 20, 997);
+    content.write(&disk.path().join("slow.bin"));
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    nik.ok(&format!("upload_file {}/slow.bin lab", disk.path().display()), &[]);
+    let hanging = disk.hang();
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.ok("download_file lab slow.bin", &[]);
+    eventually("why names the mount", || says_that_it_hangs(&mut nik, "why lab slow.bin", &disk));
+    assert_eq!(uploads(&mut nik), ["slow.bin"], "it is offered nevertheless");
+    drop(hanging);
+    bob.wait_downloads();
+    // It was not taken for changed meanwhile.
+    let mut eve = world.client("eve");
+    eve.login("eve");
+    bob.process().kill9();
+    eve.ok("download_file lab slow.bin", &[]);
+    eve.wait_downloads();
+    assert_eq!(sha1_of(&eve.home.join("slow.bin")), content.sha1());
+}
+
+#[test]
 fn a_session_ends_while_a_mount_hangs() {
     let mut world = World::new(1);
     let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };

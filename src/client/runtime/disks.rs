@@ -57,7 +57,7 @@ impl Disks {
     }
 
     /// The mount point of a path, according to the system's table.
-    pub(super) fn mount_of(&self, path: &Path) -> PathBuf {
+    pub(crate) fn mount_of(&self, path: &Path) -> PathBuf {
         let known = self.table.lock().clone();
         let known = known.filter(|(read, _)| read.elapsed() < TABLE_AGE_MAX);
         let table = known.map_or_else(

@@ -22,6 +22,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, S
 use rustix::io::Errno;
 
 use crate::swarm::api::EngineError;
+use crate::swarm::disk::file_systems::FileSystems;
 use crate::types::{FileStamp, InfoHash, InodeId, limits};
 
 /// How a download's data is written; a trait so that tests can make disks fail.
@@ -39,6 +40,19 @@ pub(crate) trait Disk: Send + Sync {
 pub(crate) struct SystemDisk;
 
 impl Disk for SystemDisk {}
+
+/// The disk, and the file systems in use on it.
+#[derive(Clone)]
+pub(crate) struct Disks {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) file_systems: Arc<FileSystems>,
+}
+
+impl Disks {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
+        Self { disk, file_systems: Arc::default() }
+    }
+}
 
 /// Says why a download's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +86,7 @@ pub(crate) struct PartFile {
     part: PathBuf,
     target: PathBuf,
     len: u64,
-    disk: Arc<dyn Disk>,
+    disks: Disks,
     /// One thread at a time syncs: the system reports a lost write once, and the thread that sees
     /// it tells the others by `lost`.
     syncing: Mutex<()>,
@@ -90,7 +104,7 @@ impl PartFile {
         info_hash: InfoHash,
         len: u64,
         (ours, known): (bool, Option<InodeId>),
-        disk: Arc<dyn Disk>,
+        disks: Disks,
     ) -> Result<Self, StorageError> {
         let part = part_path(target, info_hash);
         let failed = |source| StorageError::Io { path: part.clone(), source };
@@ -123,7 +137,7 @@ impl PartFile {
             part,
             target: target.to_owned(),
             len,
-            disk,
+            disks,
             syncing,
             lost,
         })
@@ -153,21 +167,24 @@ impl PartFile {
     /// Writes a verified piece. Zeros are not written where there is a hole, so that a sparse file
     /// stays one.
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let _operation = self.disks.file_systems.begin(self.id.dev);
         let end = offset.saturating_add(bytes.len() as u64);
         let is_hole = || self.next_data(offset).is_none_or(|data| data >= end);
         if is_zeros(bytes) && is_hole() {
             Ok(())
         } else {
-            self.disk.write(&self.file, bytes, offset)
+            self.disks.disk.write(&self.file, bytes, offset)
         }
     }
 
     /// Writes a piece that may have been lost on its way to the disk, though it can still be read.
     pub(crate) fn write_again(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.disk.write(&self.file, bytes, offset)
+        let _operation = self.disks.file_systems.begin(self.id.dev);
+        self.disks.disk.write(&self.file, bytes, offset)
     }
 
     pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let _operation = self.disks.file_systems.begin(self.id.dev);
         self.file.read_exact_at(bytes, offset)
     }
 
@@ -194,7 +211,7 @@ impl PartFile {
         if self.has_lost() {
             return Err(io::Error::other("what was written earlier did not reach the disk"));
         }
-        self.disk.sync(&self.file).inspect_err(|_| self.lost.store(true, Ordering::Release))
+        self.disks.disk.sync(&self.file).inspect_err(|_| self.lost.store(true, Ordering::Release))
     }
 
     pub(crate) fn has_lost(&self) -> bool {

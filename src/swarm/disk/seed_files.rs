@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 use crate::swarm::api::SeedSpec;
+use crate::swarm::disk::file_systems::FileSystems;
 use crate::types::{FileStamp, InfoHash};
 
 /// Says why a shared file cannot be read.
@@ -29,6 +30,7 @@ pub(crate) enum SeedError {
 
 pub(crate) struct SeedFiles {
     open_max: usize,
+    file_systems: Arc<FileSystems>,
     state: Mutex<OpenFiles>,
 }
 
@@ -39,8 +41,9 @@ struct OpenFiles {
 }
 
 impl SeedFiles {
-    pub(crate) fn new(open_max: usize) -> Self {
-        Self { open_max: open_max.max(1), state: Mutex::default() }
+    pub(crate) fn new(open_max: usize, file_systems: &Arc<FileSystems>) -> Self {
+        let (open_max, file_systems) = (open_max.max(1), file_systems.clone());
+        Self { open_max, file_systems, state: Mutex::default() }
     }
 
     /// Reads from a shared file, after looking whether it is still the one that was hashed.
@@ -51,6 +54,7 @@ impl SeedFiles {
         bytes: &mut [u8],
         offset: u64,
     ) -> Result<(), SeedError> {
+        let _operation = self.file_systems.begin(spec.stamp.dev);
         let file = self.get(info_hash, spec)?;
         check(&file, spec)?;
         match file.read_exact_at(bytes, offset) {

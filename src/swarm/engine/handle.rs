@@ -90,6 +90,7 @@ impl Transfer {
                 state: record.phase.clone(),
                 metainfo_known: torrent.metainfo.get().is_some(),
                 awaits_chain: record.chain_fetch.is_some(),
+                disk_hangs: state.disk_hangs(&torrent.services.disks),
                 pieces: torrent.geometry.piece_count(),
                 have: record.have().ones(),
                 unoffered,
@@ -180,12 +181,12 @@ impl Transfer {
             (part, target, ours, known)
         };
         self.torrents.forget_unused(torrent.info_hash);
-        let (length, disk) = (torrent.geometry.len(), torrent.services.disk.clone());
+        let (length, disks) = (torrent.geometry.len(), torrent.services.disks.clone());
         // A download that was not running has its `.part` closed: open it again, to be sure whose
         // it is.
         let part = part.or_else(|| {
             let open =
-                || PartFile::open(&target, torrent.info_hash, length, (true, known), disk.clone());
+                || PartFile::open(&target, torrent.info_hash, length, (true, known), disks.clone());
             let wait = || -> Result<(), StorageError> {
                 torrent.services.stop.wait(LOCKED_RETRY);
                 Ok(())

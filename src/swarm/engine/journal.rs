@@ -1,23 +1,33 @@
-//! The journal thread: makes verified pieces durable, tells the host of them, and carries out
-//! [`Notice`]s.
+//! The journal thread, which carries out [`Notice`]s, and the sync threads, one for each file
+//! system, which make verified pieces durable and tell the host of them.
 //!
-//! **Invariant:** the host hears of a piece only after a sync that came after its write.
+//! **Invariant:** the host hears of a piece only after a sync that came after its write. A file
+//! system that hangs holds up its own sync thread alone.
 //!
-//! Blocks on the disk and on the host, without a torrent's lock.
+//! Sync threads block on the disk and on the host, the journal thread on the host alone; neither
+//! with a torrent's lock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::select;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::services::{Inbox, Notice};
 use super::torrent::Torrent;
 use super::torrents::Torrents;
+use crate::net::Stop;
 use crate::swarm::api::TransferState;
 use crate::swarm::disk::part_file::PartFile;
 
+/// Downloads that wait for a sync thread; one that finds no room is tried at the next interval.
+const SYNCS_MAX: usize = 256;
+/// Sync threads. If there are more file systems, all end when they are done, and start again.
+const SYNC_THREADS_MAX: usize = 64;
+
 pub(super) fn run(torrents: &Torrents, inbox: &Inbox) {
     let services = &torrents.services;
+    let mut syncs = SyncThreads::default();
     let interval = services.config.journal_interval;
     let mut due = Instant::now() + interval;
     loop {
@@ -31,17 +41,59 @@ pub(super) fn run(torrents: &Torrents, inbox: &Inbox) {
                 Err(_) => return,
             },
             recv(services.stop.channel()) -> _ => return,
-            recv(inbox.journal_due) -> _ => write_all(torrents),
+            recv(inbox.journal_due) -> _ => syncs.write_all(torrents),
             default(due.saturating_duration_since(Instant::now())) => {
-                write_all(torrents);
+                syncs.write_all(torrents);
                 due = Instant::now() + interval;
             }
         }
     }
 }
 
-fn write_all(torrents: &Torrents) {
-    torrents.active().iter().for_each(|torrent| write(torrent));
+/// The sync threads' queues, by `st_dev`.
+#[derive(Default)]
+struct SyncThreads(HashMap<u64, Sender<Arc<Torrent>>>);
+
+impl SyncThreads {
+    fn write_all(&mut self, torrents: &Torrents) {
+        for torrent in torrents.active() {
+            let device = torrent.state.lock().unwritten_on();
+            if let Some(device) = device {
+                self.queue(device, torrent);
+            }
+        }
+    }
+
+    fn queue(&mut self, device: u64, torrent: Arc<Torrent>) {
+        if self.0.len() >= SYNC_THREADS_MAX && !self.0.contains_key(&device) {
+            self.0.clear();
+        }
+        let start = || {
+            let (sender, queue) = bounded(SYNCS_MAX);
+            let stop = torrent.services.stop.clone();
+            let work = move || sync_queued(&queue, &stop);
+            if let Err(error) = torrent.services.threads.spawn("posse-sync", work) {
+                log::warn!("no thread makes downloads durable: {error}");
+            }
+            sender
+        };
+        let sender = self.0.entry(device).or_insert_with(start);
+        if sender.try_send(torrent).is_err_and(|error| error.is_disconnected()) {
+            self.0.remove(&device);
+        }
+    }
+}
+
+fn sync_queued(queue: &Receiver<Arc<Torrent>>, stop: &Stop) {
+    loop {
+        select! {
+            recv(queue) -> torrent => match torrent {
+                Ok(torrent) => write(&torrent),
+                Err(_) => return,
+            },
+            recv(stop.channel()) -> _ => return,
+        }
+    }
 }
 
 /// Makes the pieces verified so far durable, then tells the host.

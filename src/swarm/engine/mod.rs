@@ -36,7 +36,8 @@ use self::handle::Transfer;
 use self::services::Services;
 use self::torrents::Torrents;
 use super::api::{
-    DownloadSpec, EngineConfig, EngineError, Host, Limits, LinkFacts, SeedSpec, UploadStats,
+    DownloadSpec, EngineConfig, EngineError, Host, Limits, LinkFacts, ReadTrouble, SeedSpec,
+    UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
 use crate::net::Incoming;
@@ -219,6 +220,16 @@ impl Engine {
             })
         };
         self.torrents.all().iter().filter_map(stats).collect()
+    }
+
+    /// Why an offered file cannot be read, if that is so.
+    pub fn read_trouble(&self, info_hash: InfoHash) -> Option<ReadTrouble> {
+        let torrent = self.torrents.get(info_hash)?;
+        let state = torrent.state.lock();
+        match state.disk_hangs(&self.services().disks) {
+            true => Some(ReadTrouble::DiskHangs),
+            false => state.read_error.clone().map(ReadTrouble::Error),
+        }
     }
 
     /// Limits what is sent and received from now on; blocks that were asked for already still come.

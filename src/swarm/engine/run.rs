@@ -177,7 +177,8 @@ impl Run<'_> {
             (transfer.id, transfer.target.clone(), transfer.is_ours, transfer.part_id)
         })?;
         let (len, whose) = (torrent.geometry.len(), (is_ours, part_id));
-        let open = || PartFile::open(&target, torrent.info_hash, len, whose, services.disk.clone());
+        let open =
+            || PartFile::open(&target, torrent.info_hash, len, whose, services.disks.clone());
         let part = open_unlocked(open, || {
             services.stop.wait(LOCKED_RETRY);
             self.check_running()

@@ -18,7 +18,7 @@ use crate::net::{Bounds, Registry, Stop, Threads};
 use crate::swarm::LinkKey;
 use crate::swarm::api::{EngineConfig, EngineEvent, Host, TransferId};
 use crate::swarm::disk::buffers::Buffers;
-use crate::swarm::disk::part_file::Disk;
+use crate::swarm::disk::part_file::{Disk, Disks};
 use crate::swarm::disk::seed_files::SeedFiles;
 use crate::swarm::link::limiter::RateLimiter;
 use crate::swarm::link::quota::LinkQuota;
@@ -50,7 +50,7 @@ pub(super) struct Inbox {
 pub(crate) struct Services {
     pub(super) config: EngineConfig,
     pub(super) host: Arc<dyn Host>,
-    pub(super) disk: Arc<dyn Disk>,
+    pub(super) disks: Disks,
     pub(super) threads: Threads,
     pub(super) stop: Stop,
     pub(super) registry: Registry,
@@ -82,16 +82,17 @@ impl Services {
         let stop = Stop::new();
         let (notices, notices_inbox) = bounded(NOTICES_MAX);
         let (journal_due, journal_inbox) = bounded(1);
+        let disks = Disks::new(disk);
         let services = Self {
             host,
-            disk,
             threads: Threads::new(),
             registry: Registry::new(registry_bounds(&config)),
             quota: LinkQuota::new(config.links_max),
             pool: Pool::start(config.threads.max(1), &stop),
             stop,
             buffers: Arc::default(),
-            seed_files: SeedFiles::new(config.open_files_max),
+            seed_files: SeedFiles::new(config.open_files_max, &disks.file_systems),
+            disks,
             limiter: RateLimiter::new(config.limits),
             next_key: AtomicU64::new(1),
             dials: AtomicUsize::new(0),

@@ -22,6 +22,7 @@ use super::peers::Peers;
 use super::record::{Checked, DownloadRecord};
 use super::services::{Notice, Services};
 use crate::swarm::api::{EngineEvent, SeedSpec, TransferState};
+use crate::swarm::disk::part_file::Disks;
 use crate::swarm::link::Link;
 use crate::swarm::pick::check::Checker;
 use crate::swarm::serve::uploads::{Leecher, UploadAction, Uploads};
@@ -54,6 +55,8 @@ pub(super) struct TorrentState {
     pub(super) uploads: Uploads,
     /// The encoded metainfo, while there are links.
     pub(super) dictionary: Option<Arc<Vec<u8>>>,
+    /// Why the last block that was asked for could not be read.
+    pub(super) read_error: Option<String>,
 }
 
 impl Torrent {
@@ -72,6 +75,7 @@ impl Torrent {
                 peers: Peers::default(),
                 uploads,
                 dictionary: None,
+                read_error: None,
             }),
             changed: Condvar::new(),
         }
@@ -219,6 +223,7 @@ impl Torrent {
         }
         let (now, clock) = (self.now(), Instant::now());
         state.links.close_if(|link| link.proof().expires <= clock);
+        self.hold_uploads(&mut state);
         state.uploads.tick(now);
         if let Some(download) = state.download() {
             self.services.limiter.download.note_held(self.info_hash, now, download);
@@ -227,6 +232,16 @@ impl Torrent {
         self.ask_parts(&mut state);
         self.give_chain_up(&mut state);
         self.drive(&mut state);
+    }
+
+    /// Serves nobody while the disk hangs. Links whose writer waits for it end: they can send no
+    /// rejection.
+    fn hold_uploads(&self, state: &mut TorrentState) {
+        let hangs = state.disk_hangs(&self.services.disks);
+        state.uploads.set_held(self.now(), hangs);
+        if hangs {
+            state.links.close_if(|link| link.is_reading.load(Ordering::Relaxed));
+        }
     }
 
     /// Returns what pieces are checked by, and where they go then.
@@ -292,6 +307,19 @@ impl Torrent {
 impl TorrentState {
     pub(super) fn download(&mut self) -> Option<&mut Download> {
         self.transfer.as_mut()?.download.as_mut()
+    }
+
+    /// Returns the `st_dev` of the `.part` if it has verified pieces that are not in the journal.
+    pub(super) fn unwritten_on(&self) -> Option<u64> {
+        let transfer = self.transfer.as_ref().filter(|transfer| transfer.is_dirty)?;
+        Some(transfer.part.as_ref()?.id().dev)
+    }
+
+    /// Tells whether the file system of the shared file, or of the download, hangs.
+    pub(super) fn disk_hangs(&self, disks: &Disks) -> bool {
+        let part_id = self.transfer.as_ref().and_then(|transfer| transfer.part_id);
+        let device = self.seed.as_ref().map(|seed| seed.stamp.dev).or(part_id.map(|id| id.dev));
+        device.is_some_and(|device| disks.file_systems.hangs(device))
     }
 
     pub(super) fn wants_links(&self) -> bool {

@@ -62,6 +62,7 @@ impl<'a> Upload<'a> {
         let len: usize = spans.iter().map(|span| PIECE_HEADER_LEN + span.len as usize).sum();
         let mut batch = torrent.services.buffers.take(len);
         let mut rest = &mut batch[..];
+        link.is_reading.store(true, Ordering::Relaxed);
         for span in &spans {
             let (head, tail) = rest.split_at_mut(PIECE_HEADER_LEN);
             head.copy_from_slice(&piece_header(span.piece.get(), span.begin, span.len));
@@ -69,6 +70,7 @@ impl<'a> Upload<'a> {
             self.read(*span, data)?;
             rest = tail;
         }
+        link.is_reading.store(false, Ordering::Relaxed);
         lease.write(link, &batch, &mut |portion| self.stream.write_all(portion))?;
         self.sent(spans.iter().map(|span| u64::from(span.len)).sum());
         Ok(true)
@@ -119,6 +121,7 @@ impl<'a> Upload<'a> {
         self.link.sent.fetch_add(len, Ordering::Relaxed);
         let mut state = self.torrent.state.lock();
         state.uploads.sent(self.torrent.now(), self.link.key, self.link.device, len);
+        state.read_error = None;
         self.torrent.drive(&mut state);
     }
 
@@ -136,6 +139,7 @@ impl<'a> Upload<'a> {
             Ok(()) => Ok(()),
             Err(SeedError::Io(e)) => {
                 log::warn!("cannot read {}: {e}", seed.path.display());
+                torrent.state.lock().read_error = Some(e.to_string());
                 Err(e)
             }
             Err(SeedError::Changed) => {

@@ -58,6 +58,8 @@ pub(crate) struct Link {
     closed: AtomicBool,
     /// Whether the system was told to keep little of what waits to be sent.
     ordered: AtomicBool,
+    /// Whether the writer reads from the disk.
+    pub(crate) is_reading: AtomicBool,
     /// Bytes of blocks sent.
     pub(crate) sent: AtomicU64,
     /// The extension ids under which the peer takes messages about the info dictionary and the
@@ -119,6 +121,7 @@ impl Link {
             has_all: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ordered: AtomicBool::new(false),
+            is_reading: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             metadata_id: Mutex::default(),
             chain_id: Mutex::default(),

@@ -77,6 +77,8 @@ pub(crate) struct Choker {
     options: ChokerOptions,
     peers: BTreeMap<LinkKey, Peer>,
     seeding: bool,
+    /// Nothing can be read to serve anybody.
+    held: bool,
     turned: Duration,
     changes: VecDeque<Choke>,
     rng: SmallRng,
@@ -111,6 +113,7 @@ impl Choker {
             options: ChokerOptions { slots: options.slots.max(1), ..options },
             peers: BTreeMap::new(),
             seeding: false,
+            held: false,
             turned: Duration::ZERO,
             changes: VecDeque::new(),
             rng: SmallRng::seed_from_u64(seed),
@@ -181,8 +184,25 @@ impl Choker {
         self.seeding = on;
     }
 
+    /// Serves no peer until it is called again with `false`.
+    pub(crate) fn set_held(&mut self, now: Duration, held: bool) {
+        self.held = held;
+        if held {
+            let served: Vec<LinkKey> = self.unchoked().map(|(link, _)| link).collect();
+            served.into_iter().for_each(|link| self.set(now, link, false));
+        }
+        self.fill(now);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Lets slots change hands. Call about once a second, or more often.
     pub(crate) fn tick(&mut self, now: Duration) {
+        if self.held {
+            return;
+        }
         self.fill(now);
         if self.seeding {
             self.pass_on(now);
@@ -210,6 +230,9 @@ impl Choker {
     /// Gives free slots, those of peers that want nothing, and those beyond a user's first that
     /// others want, to whose turn it is.
     fn fill(&mut self, now: Duration) {
+        if self.held {
+            return;
+        }
         while let Some(next) = self.next_in_turn() {
             if self.unchoked().count() >= self.options.slots {
                 let idle = self
@@ -351,6 +374,10 @@ impl Choker {
     pub(crate) fn check_invariants(&self) {
         let unchoked = self.unchoked().count();
         assert!(unchoked <= self.options.slots, "{unchoked} peers are served");
+        if self.held {
+            assert_eq!(unchoked, 0, "a peer is served from a disk that hangs");
+            return;
+        }
         let Some(next) = self.next_in_turn() else { return };
         assert_eq!(unchoked, self.options.slots, "a slot is free and a peer waits");
         assert!(

@@ -91,6 +91,13 @@ impl Uploads {
         }
     }
 
+    /// Notes whether nothing can be read from the disk: requests are rejected until it can.
+    pub(crate) fn set_held(&mut self, now: Duration, held: bool) {
+        if held != self.choker.is_held() {
+            self.choker.set_held(now, held);
+        }
+    }
+
     /// Notes whether we have the whole file: peers are not ranked by what they give then.
     pub(crate) fn set_seeding(&mut self, is_seeding: bool) {
         self.choker.set_seeding(is_seeding);
@@ -152,8 +159,8 @@ impl Uploads {
         has_piece: bool,
     ) -> bool {
         self.choker.requested(link);
-        let is_allowed =
-            self.choker.is_unchoked(link) || self.order.may_finish(now, link, span, piece_len);
+        let is_allowed = self.choker.is_unchoked(link)
+            || !self.choker.is_held() && self.order.may_finish(now, link, span, piece_len);
         if !is_allowed || !has_piece || !self.order.push(link, span) {
             return false;
         }

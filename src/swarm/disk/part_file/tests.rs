@@ -9,7 +9,7 @@ use crate::wire::metainfo::Metainfo;
 const HASH: InfoHash = InfoHash::from_bytes([0xab; 20]);
 
 fn open(target: &Path, ours: bool) -> Result<PartFile, StorageError> {
-    let part = PartFile::open(target, HASH, 1000, (ours, None), Arc::new(SystemDisk))?;
+    let part = PartFile::open(target, HASH, 1000, (ours, None), Disks::new(Arc::new(SystemDisk)))?;
     part.allot().map(|()| part)
 }
 
@@ -50,7 +50,9 @@ fn a_part_that_is_not_the_one_that_was_made_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("file");
     let (path, known) = (part_path(&target, HASH), open(&target, false).unwrap().id());
-    let again = || PartFile::open(&target, HASH, 1000, (true, Some(known)), Arc::new(SystemDisk));
+    let again = || {
+        PartFile::open(&target, HASH, 1000, (true, Some(known)), Disks::new(Arc::new(SystemDisk)))
+    };
     assert!(again().is_ok_and(|part| !part.is_new() && part.id() == known));
     fs::rename(&path, directory.path().join("kept")).unwrap();
     fs::write(&path, "somebody's").unwrap();
@@ -65,7 +67,8 @@ fn a_part_that_is_not_the_one_that_was_made_is_not_touched() {
 fn an_empty_part_is_taken_and_one_that_is_in_use_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("file");
-    let unnoted = || PartFile::open(&target, HASH, 1000, (false, None), Arc::new(SystemDisk));
+    let unnoted =
+        || PartFile::open(&target, HASH, 1000, (false, None), Disks::new(Arc::new(SystemDisk)));
     let made = unnoted().unwrap();
     assert!(matches!(unnoted(), Err(StorageError::Locked(_))), "whoever made it is still there");
     let id = made.id();
@@ -73,7 +76,8 @@ fn an_empty_part_is_taken_and_one_that_is_in_use_is_not() {
     // What is noted from then on is this file, even if another was before.
     let other = InodeId { inode: id.inode + 1, ..id };
     let again =
-        PartFile::open(&target, HASH, 1000, (true, Some(other)), Arc::new(SystemDisk)).unwrap();
+        PartFile::open(&target, HASH, 1000, (true, Some(other)), Disks::new(Arc::new(SystemDisk)))
+            .unwrap();
     assert!(again.is_new() && again.id() == id);
     again.allot().unwrap();
     drop(again);
@@ -168,7 +172,7 @@ fn another_file_in_the_place_of_a_shared_one_is_never_read() {
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     }
     let seed = crate::swarm::hash_file(&path, &mut |_| true).unwrap().seed;
-    let files = SeedFiles::new(3);
+    let files = SeedFiles::new(3, &Arc::default());
     let read = || {
         let mut bytes = [0; 10];
         files.read(HASH, &seed, &mut bytes, 0).map(|()| bytes[0])
@@ -198,7 +202,7 @@ fn another_file_in_the_place_of_a_shared_one_is_never_read() {
 #[test]
 fn few_shared_files_are_open_and_a_changed_one_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
-    let files = SeedFiles::new(3);
+    let files = SeedFiles::new(3, &Arc::default());
     let spec = |number: u8| {
         let path = directory.path().join(number.to_string());
         fs::write(&path, [number; 100]).unwrap();
