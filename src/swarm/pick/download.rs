@@ -80,7 +80,7 @@ struct Active {
 impl Download {
     /// Makes the download of a file of which `have` is verified already.
     ///
-    /// A file that is complete already says so with [`Action::Complete`].
+    /// A file that is complete already says so with an action.
     ///
     /// # Panics
     /// If `have` belongs to another geometry.
@@ -292,7 +292,7 @@ impl Download {
         })
     }
 
-    /// The pieces that a link's peer has: a [`crate::swarm::SuperSeeder`] that is made at
+    /// The pieces that a link's peer has: a super-seeder that is made at
     /// completion needs them.
     pub fn peer_pieces(&self, link: LinkKey) -> Bitfield {
         let mut field = Bitfield::empty(self.geometry.piece_count());
