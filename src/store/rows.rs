@@ -4,13 +4,19 @@
 //! indexes, the last update sequence, checkpoints and the version vector. An update sequence is
 //! used under one store id only, since each start takes a new id.
 //!
-//! A commit writes one record into the journal, a table of the same database. Rows and entries wait
-//! in a memtable, and go to their tables many at a time: written at each commit they were a tenth
-//! as fast with 64 writers. A start moves what the journal holds.
+//! A commit appends one record to the journal, a file beside the database. Rows and entries wait in
+//! a memtable, and go to their tables many at a time: written at each commit they were a tenth as
+//! fast with 64 writers.
 //!
-//! One thread owns the [`RowStore`]. Other threads read through a [`RowReader`] of their own, which
-//! sees what is committed. A row's body is its wire encoding; what the entries mean is the
-//! directory's business.
+//! A memtable that is to go to the tables is frozen. The writer's thread writes it while commits go
+//! on with a fresh one, and every look sees the fresh one, then the frozen one, then the tables as
+//! they were when the turn began. No more than one is frozen: a commit that finds the next one full,
+//! too, waits for the disk. A start moves what the journal holds.
+//!
+//! One thread owns the [`RowStore`]; the writer's thread owns the writing connection and shares
+//! frozen memtables, which do not change. Other threads read through a [`RowReader`] of their own,
+//! which sees what is in the tables. A row's body is its wire encoding; what the entries mean is
+//! the directory's business.
 //!
 //! Reading and writing rows and entries cannot fail for the caller: the first error is kept, from
 //! then on nothing is read or written, and [`RowStore::check`] and [`RowStore::commit`] return it.
@@ -19,35 +25,45 @@
 //! a table without row ids takes 1.7 times as long to fill and 4 times as long to read by sequence.
 
 mod copy;
+mod journal;
 mod making;
 mod memtable;
 pub(super) mod meta;
+mod moving;
 mod peers;
 mod reader;
+mod record;
 mod table;
+mod writer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{Connection, Statement, params};
+use crossbeam_channel::Receiver;
+use rusqlite::{Connection, params};
 
 pub use self::copy::restore;
+use self::journal::Journal;
 pub use self::making::Entries;
-use self::memtable::{Memtable, Taken};
+use self::memtable::{Memtable, prefixed};
 use self::meta::{
-    check_encoding, lineage_from_bytes, put_number, read_meta, read_number, start, succeed,
+    check_encoding, lineage_from_bytes, put_start, read_meta, read_number, succeed,
 };
+use self::moving::Move;
+pub(super) use self::moving::put_row;
 use self::peers::Peers;
 pub(super) use self::peers::{PEERS_MAX, Peer, put_peer};
 pub use self::reader::RowReader;
+use self::record::Progress;
 pub use self::table::Tables;
-use super::database::{DatabaseKind, StoreError, open_database};
+use self::writer::Writer;
+use super::database::{DatabaseKind, StoreError, open_database, open_read_only};
 use crate::directory::{Entry, Rows, RowsMut, stored_key};
-use crate::types::{Content, Lineage, Row, RowKey, StoreId, StoreState, Transaction};
+use crate::types::{Lineage, Row, RowKey, StoreId, StoreState, Transaction};
 use crate::wire::Wire;
 
 /// Name of the database in a tracker's data directory.
@@ -78,6 +94,8 @@ pub(super) const KIND: DatabaseKind = DatabaseKind {
          ) STRICT, WITHOUT ROWID;",
         "CREATE TABLE entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;",
         "CREATE TABLE journal (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;",
+        // The journal is in files from then on. A start moves what this one holds.
+        "ALTER TABLE journal RENAME TO journal_of_version_3;",
     ],
 };
 
@@ -88,52 +106,49 @@ const CLASS_TOMBSTONE: u8 = 1;
 /// `class` of a request.
 const CLASS_REQUEST: u8 = 2;
 
-/// A transaction of the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    Nothing,
-    Reading,
-    Writing,
-}
-
 /// A tracker's rows, open for writing.
 #[derive(Debug)]
 pub struct RowStore {
+    /// The tables, which this thread reads.
     tables: Tables,
+    /// A transaction has begun: one for all reads until the next check, since each begin and end
+    /// takes locks of the file.
+    is_reading: Cell<bool>,
+    writer: Writer,
+    journal: Journal,
     lineage: Lineage,
     sequence: u64,
     swept: u64,
     peers: Peers,
-    /// The transaction that has begun: one for all reads until the next check, since each begin and
-    /// end takes locks of the file.
-    transaction: Cell<Begun>,
-    /// Written, and not in the tables yet.
+    /// What the tables lack of the peers that are committed.
+    unmoved_peers: BTreeMap<StoreId, Option<Peer>>,
+    /// What was written last.
     memtable: Memtable,
-    /// What is in the memtable is, as far as it is committed, in the journal.
-    is_journaled: bool,
-    /// The next commit moves what waits to the tables: a row has been deleted, or the caller wants
-    /// it.
-    is_flush_due: bool,
-    /// Bytes of the journal's records.
-    journal_len: usize,
+    /// What the writer moves to the tables, and the record of the journal up to which that goes.
+    frozen: Option<(Arc<Memtable>, u64)>,
+    /// The record up to which the tables have everything.
+    moved: u64,
+    /// What is committed up to this record is to be moved as soon as may be.
+    wanted: u64,
     /// Set while something committed is not in the tables yet, where readers look.
     unflushed: Arc<AtomicBool>,
     /// Rows that were looked for lately, there or not: a change looks at some of them again and
     /// again.
     lately: RefCell<HashMap<RowKey, Option<Row>>>,
-    /// The same of entries that are not in the memtable.
+    /// The same of entries that no memtable has.
     lately_entries: RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>,
 }
 
-/// Memory for pages of the database, in KiB.
-const CACHE_KIB: i64 = 64 << 10;
+/// Memory for pages of the database, in KiB: of the thread that reads, and of the one that writes.
+const CACHE_KIB: i64 = 24 << 10;
+const WRITER_CACHE_KIB: i64 = 64 << 10;
 /// Rows, and entries, kept as they were read or written.
 const LATELY_MAX: usize = 4096;
-/// Rows and entries that may wait. The more wait, the fewer pages each change writes; but what moves
-/// at once holds up everything else.
-const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
-/// Bytes that may wait.
-const JOURNAL_LEN_MAX: usize = 8 << 20;
+/// Rows and entries that wait until they are frozen. The more wait, the fewer pages each change
+/// writes. As many again may wait while the writer is at work.
+const MEMTABLE_MAX: usize = if cfg!(test) { 64 } else { 65_536 };
+/// Bytes of the journal that wait until they are frozen.
+const JOURNAL_LEN_MAX: usize = 16 << 20;
 
 impl RowStore {
     /// Opens the store in `directory`, or makes one, and takes the id `fresh` for this start.
@@ -148,46 +163,76 @@ impl RowStore {
         begin: impl FnOnce(bool) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
-        let mut connection = open_database(&path, KIND)?;
+        let connection = open_database(&path, KIND)?;
         check_encoding(&path, &connection)?;
         begin(read_meta(&path, &connection, meta::TAKEOVER)?.is_some())?;
-        let sequence = read_number(&path, &connection, meta::SEQUENCE)?;
-        let swept = read_number(&path, &connection, meta::SWEPT)?;
+        let mut memtable = Memtable::default();
+        replay_version_3(&path, &connection, &mut memtable)?;
         let mut peers = Peers::read(&path, &connection)?;
+        let mut sequence = read_number(&path, &connection, meta::SEQUENCE)?;
+        let mut swept = read_number(&path, &connection, meta::SWEPT)?;
+        let mut journaled = read_number(&path, &connection, meta::JOURNALED)?;
         let lineage = match read_meta(&path, &connection, meta::LINEAGE)? {
             None => Lineage::new(fresh),
             Some(bytes) => {
                 let before =
                     lineage_from_bytes(&bytes).ok_or_else(|| damaged(&path, "bad lineage"))?;
+                for body in journal::read(directory, before.store, journaled)? {
+                    let said = record::replay(&body, &mut memtable)
+                        .ok_or_else(|| damaged(&path, "a record of its journal cannot be read"))?;
+                    (sequence, swept) = (said.sequence, said.swept);
+                    said.peers.into_iter().for_each(|(store, peer)| peers.replay(store, peer));
+                    journaled += 1;
+                }
                 succeed(before, fresh, sequence, &mut peers)
             }
         };
-        let mut memtable = Memtable::default();
-        let is_journaled = replay(&path, &connection, &mut memtable)?;
-        start(&mut connection, &lineage, &mut peers).map_err(|e| StoreError::of(&path, e))?;
         let mut store = Self {
-            tables: Tables::new(path, connection, CACHE_KIB)?,
+            journal: Journal::begin(directory, fresh, journaled)?,
+            tables: Tables::new(path.clone(), open_read_only(&path)?, CACHE_KIB)?,
+            writer: Writer::start(path.clone(), connection, WRITER_CACHE_KIB)?,
+            is_reading: Cell::new(false),
             lineage,
             sequence,
             swept,
+            unmoved_peers: peers.take_changed().into_iter().collect(),
             peers,
-            transaction: Cell::new(Begun::Nothing),
             memtable,
-            is_journaled,
-            is_flush_due: false,
-            journal_len: 0,
+            frozen: None,
+            moved: journaled,
+            wanted: 0,
             unflushed: Arc::default(),
             lately: RefCell::default(),
             lately_entries: RefCell::default(),
         };
-        store.flush()?;
+        let lineage = store.lineage.clone();
+        store.write_now(move |connection| {
+            put_start(connection, &lineage)?;
+            connection.execute("DELETE FROM journal_of_version_3", []).map(drop)
+        })?;
         Ok(store)
     }
 
     /// Is true while something committed is not in the tables yet: a [`RowReader`] sees all that
-    /// was committed once [`RowStore::flush`] has been called.
+    /// was committed once [`RowStore::moved`] has reached what [`RowStore::committed`] was then.
     pub fn unflushed(&self) -> Arc<AtomicBool> {
         self.unflushed.clone()
+    }
+
+    /// Counts commits.
+    pub fn committed(&self) -> u64 {
+        self.journal.number()
+    }
+
+    /// The commit up to which everything is in the tables, as far as [`RowStore::check`] has seen.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Is ready to be received from when [`RowStore::check`] may see more in the tables. Only that
+    /// receives.
+    pub fn moves(&self) -> Receiver<Result<(), StoreError>> {
+        self.writer.done().clone()
     }
 
     /// Returns what the store knows besides its rows.
@@ -199,14 +244,39 @@ impl RowStore {
         StoreState { lineage, sequence, swept, checkpoints, vector }
     }
 
+    /// Has everything that is committed moved to the tables, without waiting for it.
+    pub fn begin_flush(&mut self) {
+        self.wanted = self.committed();
+        self.freeze_if_due();
+    }
+
     /// Moves what waits into the tables, and commits that with all else that has been written so
     /// far.
     ///
     /// # Errors
     /// [`StoreError::Database`] if the disk is full or fails.
+    ///
+    /// # Blocking
+    /// Until the writer has done that.
     pub fn flush(&mut self) -> Result<(), StoreError> {
-        self.write_memtable();
-        self.end_transaction()
+        if self.moved < self.committed() || self.memtable.len() > 0 {
+            self.write_now(|_| Ok(()))
+        } else {
+            self.check()
+        }
+    }
+
+    /// Flushes, and removes the journal: the database alone is all there is then. Nothing may be
+    /// written after that.
+    ///
+    /// # Errors
+    /// Those of [`RowStore::flush`]; [`StoreError::Io`] if the journal cannot be removed.
+    ///
+    /// # Blocking
+    /// As [`RowStore::flush`].
+    pub fn close(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        journal::remove_files(self.tables.path.parent().unwrap_or(Path::new(".")))
     }
 
     /// Says what has failed, if anything has, and ends the reading transaction. Nothing may leave
@@ -215,10 +285,11 @@ impl RowStore {
     /// # Errors
     /// What failed first: [`StoreError::Damaged`] or [`StoreError::Database`].
     pub fn check(&mut self) -> Result<(), StoreError> {
-        if self.transaction.get() == Begun::Reading {
-            self.transaction.set(Begun::Nothing);
-            self.execute("COMMIT");
+        self.end_reading();
+        if let Some(done) = self.writer.poll() {
+            self.note_moved(done);
         }
+        self.freeze_if_due();
         // The store stays failed: later calls get an error, too.
         let Some(failure) = self.tables.take_failure() else { return Ok(()) };
         self.tables.fail(damaged(&self.tables.path, "it has failed before"));
@@ -242,7 +313,10 @@ impl RowStore {
     /// update sequences, checkpoints and vectors. When this returns, they are on the disk.
     ///
     /// # Errors
-    /// [`StoreError::Database`] if the disk is full or fails: nothing is stored then.
+    /// [`StoreError::Io`] if the disk is full or fails: nothing is stored then.
+    ///
+    /// # Blocking
+    /// On the disk; while as much waits as may, for the writer.
     pub fn commit(&mut self, transactions: &[Transaction]) -> Result<(), StoreError> {
         self.check()?;
         let (mut peers, mut sequence) = (self.peers.clone(), self.sequence);
@@ -262,22 +336,28 @@ impl RowStore {
                 peers.raise(store, checkpoint, 0);
             }
         }
-        if self.is_flush_due || self.is_full() {
-            self.write_memtable();
-        } else {
-            self.write_record();
+        let progress = Progress { sequence, swept: self.swept, peers: peers.take_changed() };
+        if sequence > self.sequence || !progress.peers.is_empty() || !self.memtable.is_journaled() {
+            let mut record = record::make(&progress, &mut self.memtable);
+            self.unflushed.store(true, Ordering::Release);
+            if let Err(error) = self.journal.append(&mut record) {
+                self.tables.fail(error);
+                return self.check();
+            }
+            (self.peers, self.sequence) = (peers, sequence);
+            self.unmoved_peers.extend(progress.peers);
         }
-        self.write(|connection| {
-            put_number(connection, meta::SEQUENCE, sequence).and_then(|()| peers.write(connection))
-        });
-        self.end_transaction()?;
-        (self.peers, self.sequence) = (peers, sequence);
-        Ok(())
+        self.freeze_if_due();
+        if self.is_full() {
+            self.wait();
+            self.freeze_if_due();
+        }
+        self.check()
     }
 
     /// Returns at most `limit` tombstones and requests with a stamp before `before_ms`, and the
     /// largest update sequence of a tombstone among these and those of earlier calls. The caller
-    /// deletes them.
+    /// deletes them, and flushes.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if one cannot be read, [`StoreError::Database`] if the disk is full
@@ -289,127 +369,111 @@ impl RowStore {
     ) -> Result<(Vec<Row>, u64), StoreError> {
         self.flush()?;
         let (mut rows, mut swept) = (Vec::new(), self.swept);
-        {
-            let wrap = |source| StoreError::of(&self.tables.path, source);
-            let mut statement = self.tables.connection.prepare_cached(OLD).map_err(wrap)?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut found = statement.query(params![bound(before_ms), limit]).map_err(wrap)?;
-            while let Some(columns) = found.next().map_err(wrap)? {
-                rows.push(read_body(&self.tables.path, columns)?);
-                // A peer that never hears of a request that old has missed nothing.
-                if columns.get::<_, u8>(1).map_err(wrap)? == CLASS_TOMBSTONE {
-                    swept = swept.max(columns.get::<_, i64>(2).map_err(wrap)? as u64);
-                }
+        let wrap = |source| StoreError::of(&self.tables.path, source);
+        let mut statement = self.tables.connection.prepare_cached(OLD).map_err(wrap)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut found = statement.query(params![bound(before_ms), limit]).map_err(wrap)?;
+        while let Some(columns) = found.next().map_err(wrap)? {
+            rows.push(read_body(&self.tables.path, columns)?);
+            // A peer that never hears of a request that old has missed nothing.
+            if columns.get::<_, u8>(1).map_err(wrap)? == CLASS_TOMBSTONE {
+                swept = swept.max(columns.get::<_, i64>(2).map_err(wrap)? as u64);
             }
         }
-        if swept > self.swept {
-            self.write(|connection| put_number(connection, meta::SWEPT, swept));
-            self.swept = swept;
-        }
+        self.swept = swept;
         Ok((rows, swept))
-    }
-
-    /// Writes in the transaction that has begun, or begins one.
-    fn write(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<()>) {
-        match self.transaction.get() {
-            Begun::Writing => {}
-            Begun::Reading => {
-                self.run("COMMIT");
-                self.run("BEGIN IMMEDIATE");
-            }
-            Begun::Nothing => self.run("BEGIN IMMEDIATE"),
-        }
-        self.transaction.set(Begun::Writing);
-        if !self.tables.has_failed() {
-            write(&self.tables.connection)
-                .unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
-        }
     }
 
     /// The tables, for reading.
     fn read(&self) -> &Tables {
-        if self.transaction.get() == Begun::Nothing {
-            self.transaction.set(Begun::Reading);
-            self.run("BEGIN");
+        if !self.is_reading.get() && !self.tables.has_failed() {
+            self.is_reading.set(true);
+            self.execute("BEGIN");
         }
         &self.tables
     }
 
-    /// Runs a statement, unless something has failed.
-    fn run(&self, sql: &str) {
-        if !self.tables.has_failed() {
-            self.execute(sql);
+    fn end_reading(&self) {
+        if self.is_reading.replace(false) {
+            self.execute("COMMIT");
         }
     }
 
     fn execute(&self, sql: &str) {
-        let run = self
-            .tables
-            .connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute([]).map(drop));
+        let statement = self.tables.connection.prepare_cached(sql);
+        let run = statement.and_then(|mut statement| statement.execute([]).map(drop));
         run.unwrap_or_else(|source| self.tables.fail(self.tables.wrap(source)));
     }
 
-    /// Has the next commit move what waits to the tables, instead of writing to the journal and
-    /// flushing later.
-    pub fn flush_at_commit(&mut self) {
-        self.is_flush_due = true;
-    }
-
-    /// Tells whether so much waits, or is new, that the journal saves nothing.
+    /// Tells whether so much waits that it is to be frozen.
     fn is_full(&self) -> bool {
-        self.memtable.len() >= MEMTABLE_MAX
-            || self.memtable.fresh_len() >= MEMTABLE_MAX / 4
-            || self.journal_len >= JOURNAL_LEN_MAX
+        self.memtable.len() >= MEMTABLE_MAX || self.journal.len() >= JOURNAL_LEN_MAX
     }
 
-    /// Writes what is new in the memtable into the journal.
-    fn write_record(&mut self) {
-        let Some(record) = self.memtable.take_record() else { return };
-        self.is_journaled = true;
-        self.journal_len += record.len();
-        self.unflushed.store(true, Ordering::Release);
-        self.write(|connection| {
-            connection
-                .prepare_cached("INSERT INTO journal (body) VALUES (?1)")?
-                .execute([record])
-                .map(drop)
-        });
-    }
-
-    /// Moves what waits into the tables.
-    fn write_memtable(&mut self) {
-        if self.memtable.len() > 0 {
-            let taken = self.memtable.take();
-            self.write(|connection| put_taken(connection, taken));
-        }
-        if self.is_journaled {
-            self.write(|connection| {
-                connection.prepare_cached("DELETE FROM journal")?.execute([]).map(drop)
-            });
+    /// Freezes the memtable and has the writer move it, if that is due and the writer has done the
+    /// one before. What is not committed stays where it is, and with it the rest.
+    fn freeze_if_due(&mut self) {
+        let is_due = self.is_full() || self.moved < self.wanted;
+        if is_due
+            && !self.writer.is_busy()
+            && self.memtable.is_journaled()
+            && self.moved < self.committed()
+            && !self.tables.has_failed()
+        {
+            self.begin_move(|_| Ok(()));
         }
     }
 
-    /// Ends the transaction. If that fails, or anything in it has failed, nothing of it stays.
-    fn end_transaction(&mut self) -> Result<(), StoreError> {
-        if self.transaction.get() != Begun::Nothing {
-            self.run("COMMIT");
+    /// Freezes the memtable, and has the writer move it and write what `more` writes. The writer has
+    /// done what it had to do before.
+    fn begin_move(
+        &mut self,
+        more: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) {
+        let memtable = Arc::new(std::mem::take(&mut self.memtable));
+        let through = self.committed();
+        let peers = std::mem::take(&mut self.unmoved_peers).into_iter().collect();
+        let progress = Progress { sequence: self.sequence, swept: self.swept, peers };
+        self.frozen = Some((memtable.clone(), through));
+        self.journal.switch().unwrap_or_else(|error| self.tables.fail(error));
+        let all = Move { memtable, progress, through };
+        self.writer.begin(move |connection| all.write(connection).and_then(|()| more(connection)));
+    }
+
+    /// Moves all that has been written, committed or not, and writes what `more` writes, in one
+    /// transaction.
+    fn write_now(
+        &mut self,
+        more: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.wait();
+        self.check()?;
+        self.begin_move(more);
+        self.wait();
+        self.check()
+    }
+
+    /// Waits for the writer.
+    fn wait(&mut self) {
+        if self.writer.is_busy() {
+            self.end_reading();
+            let done = self.writer.wait(self.memtable.len());
+            self.note_moved(done);
         }
-        if self.tables.has_failed() {
-            self.lately.get_mut().clear();
-            self.lately_entries.get_mut().clear();
-            // The error that is known already is the one to tell.
-            let _ = self.tables.connection.execute_batch("ROLLBACK");
+    }
+
+    /// The writer has done its job. No reading transaction is older than that.
+    fn note_moved(&mut self, done: Result<(), StoreError>) {
+        if let Err(error) = done {
+            // What is committed stays in the journal.
+            return self.tables.fail(error);
         }
-        self.transaction.set(Begun::Nothing);
-        self.is_flush_due = false;
-        // After a failure the journal has what the memtable had.
-        if self.memtable.len() == 0 && !self.tables.has_failed() {
-            (self.is_journaled, self.journal_len) = (false, 0);
+        let Some((memtable, through)) = self.frozen.take() else { return };
+        self.writer.free(memtable);
+        self.moved = through;
+        if self.moved == self.committed() {
             self.unflushed.store(false, Ordering::Release);
         }
-        self.check()
     }
 
     fn note(&self, key: RowKey, row: Option<Row>) {
@@ -428,12 +492,13 @@ impl RowStore {
         RowReader::open(directory.join(FILE))
     }
 
-    /// As [`RowReader::backup`]. A thread that must not wait for the whole file uses a reader.
+    /// As [`RowReader::backup`], with all that has been written. A thread that must not wait for
+    /// the whole file uses a reader.
     ///
     /// # Errors
-    /// Those of [`RowReader::backup`].
+    /// Those of [`RowReader::backup`], and of [`RowStore::flush`].
     pub fn backup(&mut self, to: &Path) -> Result<(), StoreError> {
-        self.check()?;
+        self.flush()?;
         copy::copy(&self.tables.connection, &self.tables.path, to)
     }
 }
@@ -447,18 +512,28 @@ impl Rows for RowStore {
         if let Some(row) = self.lately.borrow().get(key) {
             return row.clone();
         }
-        let row = self.memtable.row(&stored_key(key)).cloned().or_else(|| self.read().get(key));
+        let stored = stored_key(key);
+        let written = self.memtable.row(&stored).or_else(|| self.frozen()?.row(&stored));
+        let row = written.map_or_else(|| self.read().get(key), |row| row.cloned());
         self.note(key.clone(), row.clone());
         row
     }
 
     fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
-        self.memtable.rows(prefix, after, limit, self.read().rows(prefix, after, limit))
+        let (from, to) = prefixed(prefix, after);
+        let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+        let rows = self.memtable.rows(range, limit, |range, limit| match self.frozen() {
+            Some(frozen) => frozen.rows(range, limit, |range, limit| {
+                self.read().keyed_rows(range, limit)
+            }),
+            None => self.read().keyed_rows(range, limit),
+        });
+        rows.into_iter().map(|(_, row)| row).collect()
     }
 
     fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {
-        if let Some(waiting) = self.memtable.entry(key) {
-            return waiting.clone();
+        if let Some(written) = self.memtable.entry(key).or_else(|| self.frozen()?.entry(key)) {
+            return written.cloned();
         }
         let mut lately = self.lately_entries.borrow_mut();
         if let Some(value) = lately.get(key) {
@@ -478,9 +553,18 @@ impl Rows for RowStore {
         backwards: bool,
         limit: usize,
     ) -> Vec<Entry> {
-        self.memtable.page(range, backwards, limit, |range, limit| {
-            self.read().entries(range, backwards, limit)
+        self.memtable.page(range, backwards, limit, |range, limit| match self.frozen() {
+            Some(frozen) => frozen.page(range, backwards, limit, |range, limit| {
+                self.read().entries(range, backwards, limit)
+            }),
+            None => self.read().entries(range, backwards, limit),
         })
+    }
+}
+
+impl RowStore {
+    fn frozen(&self) -> Option<&Memtable> {
+        self.frozen.as_ref().map(|(memtable, _)| &**memtable)
     }
 }
 
@@ -491,16 +575,8 @@ impl RowsMut for RowStore {
     }
 
     fn delete(&mut self, key: &RowKey) {
-        let stored = stored_key(key);
         self.lately.get_mut().remove(key);
-        self.memtable.remove_row(&stored);
-        self.is_flush_due = true;
-        self.write(|connection| {
-            connection
-                .prepare_cached("DELETE FROM rows WHERE key = ?1")?
-                .execute([stored])
-                .map(drop)
-        });
+        self.memtable.delete_row(&stored_key(key));
     }
 
     fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
@@ -509,71 +585,22 @@ impl RowsMut for RowStore {
     }
 }
 
-/// Writes rows and entries into their tables.
-fn put_taken(connection: &Connection, taken: Taken) -> rusqlite::Result<()> {
-    let mut put = connection.prepare_cached(PUT_ROW)?;
-    for (sequence, row) in &taken.rows {
-        execute_put_row(&mut put, *sequence, row)?;
-    }
-    let mut put =
-        connection.prepare_cached("INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)")?;
-    let mut delete = connection.prepare_cached("DELETE FROM entries WHERE key = ?1")?;
-    for (key, value) in &taken.entries {
-        match value {
-            Some(value) => put.execute(params![key, value])?,
-            None => delete.execute([key])?,
-        };
-    }
-    Ok(())
-}
-
-/// Writes one row, in place of another of the same key.
-pub(super) fn put_row(connection: &Connection, sequence: u64, row: &Row) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(PUT_ROW)?;
-    execute_put_row(&mut statement, sequence, row)
-}
-
-/// Writes a row.
-const PUT_ROW: &str =
-    "INSERT INTO rows (key, sequence, stamp_ms, class, body) VALUES (?1, ?2, ?3, ?4, ?5)
-        ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, stamp_ms = excluded.stamp_ms,
-            class = excluded.class, body = excluded.body";
-
-/// Runs [`PUT_ROW`], prepared.
-fn execute_put_row(
-    statement: &mut Statement<'_>,
-    sequence: u64,
-    row: &Row,
-) -> rusqlite::Result<()> {
-    let class = match &row.content {
-        Content::Request(..) => CLASS_REQUEST,
-        content if content.is_tombstone() => CLASS_TOMBSTONE,
-        _ => CLASS_KEPT,
-    };
-    let key = stored_key(&row.content.key());
-    let values =
-        params![key, sequence as i64, bound(row.version.stamp.ms()), class, row.to_bytes()];
-    statement.execute(values).map(drop)
-}
-
-/// Reads the records that are not in the tables yet; false if there are none.
-fn replay(
+/// Reads the records of a journal of version 3, which was a table.
+fn replay_version_3(
     path: &Path,
     connection: &Connection,
     memtable: &mut Memtable,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let wrap = |source| StoreError::of(path, source);
-    let mut statement = connection.prepare("SELECT body FROM journal ORDER BY id").map_err(wrap)?;
+    let sql = "SELECT body FROM journal_of_version_3 ORDER BY id";
+    let mut statement = connection.prepare(sql).map_err(wrap)?;
     let mut found = statement.query([]).map_err(wrap)?;
-    let mut is_some = false;
     while let Some(columns) = found.next().map_err(wrap)? {
         let body = columns.get_ref(0).map_err(wrap)?.as_blob().map_err(|e| damaged(path, e))?;
-        memtable
-            .replay(body)
+        record::replay_version_3(body, memtable)
             .ok_or_else(|| damaged(path, "a record of the journal cannot be read"))?;
-        is_some = true;
     }
-    Ok(is_some)
+    Ok(())
 }
 
 /// Decodes the first column of a result.

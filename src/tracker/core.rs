@@ -5,9 +5,10 @@
 //! message to another tracker, that rests on rows which are not on the disk.
 //!
 //! A turn: wait for an input; take what else is there, up to a bound; apply it in order; one
-//! transaction of the disk for all changes of the turn; [`Replica::persisted`]; then the answers
-//! and messages. So the more there is to do, the more changes share one wait for the disk. The core
-//! blocks on nothing but the disk: answers go into channels with room for them, events into
+//! record of the journal for all changes of the turn; [`Replica::persisted`]; then the answers and
+//! messages. So the more there is to do, the more changes share one wait for the disk. The store's
+//! writer moves what is in the journal to the tables meanwhile. The core blocks on nothing but the
+//! disk: answers go into channels with room for them, events into
 //! [`Outbox`](super::outbox::Outbox)es.
 //!
 //! **A disk that fails** or is full ends the tracker. What has been applied and is not on the disk
@@ -17,11 +18,11 @@
 
 mod queue;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Select, Sender};
 use log::{error, info, warn};
 
 pub(crate) use self::queue::{Changed, CoreHandle, Input, Owed, StoredDirectory, View};
@@ -35,7 +36,7 @@ use super::replicator;
 use super::shared::{Others, Shared};
 use super::sink::LinkSink;
 use crate::directory::{Asked, LinkId, Notice, Output, Replica, Ticket};
-use crate::store::RowStore;
+use crate::store::{RowStore, StoreError};
 use crate::types::{
     Change, Content, Order, Refusal, RequestId, RequestStamp, RotationStage, Stamp, Transaction,
     UserId,
@@ -81,10 +82,14 @@ pub(crate) struct Core {
     stop_by: Option<Instant>,
     /// The last to go: who waits hears of the end when nothing more can come.
     inputs: Inputs,
-    /// What waits in the store's memtable is to go to the tables at the end of the turn.
+    /// What is committed is to go to the tables.
     is_flush_due: bool,
-    /// Those who wait for that.
-    waiting_for_flush: Vec<Sender<()>>,
+    /// Who has asked for that in this turn.
+    asking_for_flush: Vec<Sender<()>>,
+    /// Who waits until what was committed then is in the tables: the earliest first.
+    waiting_for_flush: VecDeque<(u64, Sender<()>)>,
+    /// Is ready when that may be.
+    moves: Receiver<Result<(), StoreError>>,
     /// Something was made durable since the last tick.
     has_written: bool,
     /// Why the tracker cannot go on, found out in this turn.
@@ -93,9 +98,10 @@ pub(crate) struct Core {
 
 impl Core {
     /// Puts the core together around what the store holds.
-    pub(crate) fn new(shared: Arc<Shared>, inputs: Inputs, replica: Replica<RowStore>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, inputs: Inputs, mut replica: Replica<RowStore>) -> Self {
         Self {
             inputs,
+            moves: replica.store_mut().moves(),
             replica,
             presence: Presence::default(),
             clock: Clock::new(shared.limits.clock_offset_ms),
@@ -110,7 +116,8 @@ impl Core {
             ticked: Instant::now(),
             stop_by: None,
             is_flush_due: false,
-            waiting_for_flush: Vec::new(),
+            asking_for_flush: Vec::new(),
+            waiting_for_flush: VecDeque::new(),
             has_written: false,
             failure: None,
         }
@@ -127,9 +134,7 @@ impl Core {
         self.follow_settings();
         self.failure.take().map_or(Ok(()), Err)?;
         loop {
-            if let Ok(input) =
-                self.inputs.queue.recv_timeout(TICK.saturating_sub(self.ticked.elapsed()))
-            {
+            if let Some(input) = self.next() {
                 self.take(input);
                 self.take_more();
             }
@@ -151,7 +156,7 @@ impl Core {
         info!("telling {} sessions that this tracker ends", self.presence.session_count());
         self.presence.broadcast(Event::Closing);
         self.presence.let_out();
-        Ok(self.replica.store_mut().flush()?)
+        Ok(self.replica.store_mut().close()?)
     }
 
     /// Does what this version does not know: now and then a row of another kind, an event, a frame.
@@ -162,6 +167,19 @@ impl Core {
             self.replica.write_later_row(now_ms, TAG);
             self.presence.broadcast(Event::Unknown { tag: TAG });
         }
+    }
+
+    /// Waits for an input, for the next tick, or until the store has moved something.
+    fn next(&self) -> Option<Input> {
+        if let Ok(input) = self.inputs.queue.try_recv() {
+            return Some(input);
+        }
+        let mut either = Select::new();
+        either.recv(&self.inputs.queue);
+        either.recv(&self.moves);
+        // Then it is time for the tick.
+        let _ = either.ready_timeout(TICK.saturating_sub(self.ticked.elapsed()));
+        self.inputs.queue.try_recv().ok()
     }
 
     fn take_more(&mut self) {
@@ -229,7 +247,7 @@ impl Core {
             Input::LookAtKeys => self.follow_keys(now_ms),
             Input::Flush(answer) => {
                 self.is_flush_due = true;
-                self.waiting_for_flush.push(answer);
+                self.asking_for_flush.push(answer);
             }
             Input::Damaged(error) => self.failure = Some(error.into()),
             Input::Stop => self.stop_by = Some(Instant::now() + DRAIN_TIMEOUT),
@@ -253,9 +271,6 @@ impl Core {
     /// Ends the turn: makes everything durable, then lets everything out.
     fn commit(&mut self) -> Result<(), TrackerError> {
         self.failure.take().map_or(Ok(()), Err)?;
-        if self.is_flush_due {
-            self.replica.store_mut().flush_at_commit();
-        }
         while !self.unsaved.is_empty() {
             let transactions = std::mem::take(&mut self.unsaved);
             self.has_written = true;
@@ -296,11 +311,23 @@ impl Core {
             }
         }
         self.deferred.drain(..).for_each(|answer| answer());
+        self.flush()
+    }
+
+    /// Has what is committed moved to the tables, if that is due, and tells those who wait for it.
+    fn flush(&mut self) -> Result<(), TrackerError> {
+        let store = self.replica.store_mut();
         if std::mem::take(&mut self.is_flush_due) {
-            // Nothing is left to do if the turn has committed something.
-            self.replica.store_mut().flush()?;
+            store.begin_flush();
+            let asking = self.asking_for_flush.drain(..);
+            self.waiting_for_flush.extend(asking.map(|answer| (store.committed(), answer)));
+            store.check()?;
+        }
+        while let Some((_, answer)) =
+            self.waiting_for_flush.pop_front_if(|(committed, _)| *committed <= store.moved())
+        {
             // Fails only if the thread that asked has ended.
-            self.waiting_for_flush.drain(..).for_each(|answer| _ = answer.send(()));
+            let _ = answer.send(());
         }
         Ok(())
     }

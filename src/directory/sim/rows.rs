@@ -19,7 +19,8 @@ pub(super) enum Backend {
 #[derive(Debug)]
 pub(super) enum SimRows {
     Memory(MemoryRows),
-    Sqlite(Box<(RowStore, TempDir)>),
+    /// There is a store but for the moment in which it is opened again.
+    Sqlite(Box<(Option<RowStore>, TempDir)>),
 }
 
 impl SimRows {
@@ -28,21 +29,25 @@ impl SimRows {
             Backend::Memory => Self::Memory(MemoryRows::default()),
             Backend::Sqlite => {
                 let dir = tempfile::tempdir().unwrap();
-                Self::Sqlite(Box::new((RowStore::open(dir.path(), id).unwrap(), dir)))
+                Self::Sqlite(Box::new((Some(RowStore::open(dir.path(), id).unwrap()), dir)))
             }
         }
     }
 
     /// Ends the transaction, as the driver does when what was handed out is to be durable. Now and
-    /// then what waits goes to the tables, or the store is opened again as after `kill -9`.
+    /// then what waits goes to the tables, at once or meanwhile, or the store is opened again as
+    /// after `kill -9`.
     pub(super) fn commit(&mut self, transactions: &[Transaction]) {
         let Self::Sqlite(store) = self else { return };
-        store.0.commit(transactions).unwrap();
+        let open = store.0.as_mut().unwrap();
+        open.commit(transactions).unwrap();
         match transactions.last().map_or(0, |last| last.sequence) % 8 {
-            3 => store.0.flush().unwrap(),
+            1 | 5 => open.begin_flush(),
+            3 => open.flush().unwrap(),
             6 => {
-                store.0 =
-                    RowStore::open(store.1.path(), StoreId::from_bytes(rand::random())).unwrap()
+                store.0 = None;
+                let id = StoreId::from_bytes(rand::random());
+                store.0 = Some(RowStore::open(store.1.path(), id).unwrap());
             }
             _ => {}
         }
@@ -51,14 +56,14 @@ impl SimRows {
     fn reading(&self) -> &dyn Rows {
         match self {
             Self::Memory(rows) => rows,
-            Self::Sqlite(store) => &store.0,
+            Self::Sqlite(store) => store.0.as_ref().unwrap(),
         }
     }
 
     fn writing(&mut self) -> &mut dyn RowsMut {
         match self {
             Self::Memory(rows) => rows,
-            Self::Sqlite(store) => &mut store.0,
+            Self::Sqlite(store) => store.0.as_mut().unwrap(),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::super::files::{
     failed, put_in_place, refuse_existing, remove, remove_sidecars, with_suffix,
 };
 use super::meta::check_encoding;
-use super::{FILE, KIND, OLD_FILE, damaged};
+use super::{FILE, KIND, OLD_FILE, damaged, journal};
 
 /// Puts a copy made by [`super::RowReader::backup`] into the data directory `directory`, which the
 /// caller has locked and which has no store.
@@ -41,6 +41,8 @@ pub fn restore(file: &Path, directory: &Path) -> Result<(), StoreError> {
         return Err(damaged(file, found));
     }
     remove_sidecars(&to)?;
+    // What a store that was here before had in its journal is not of this one.
+    journal::remove_files(directory)?;
     copy(&connection, file, &to)
 }
 

@@ -38,12 +38,12 @@ impl RowStore {
             return Ok(Entries::Behind(through.to_vec()));
         }
         self.check_room_for_entries()?;
-        self.write(|connection| {
+        self.flush()?;
+        self.write_now(|connection| {
             connection.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES])?;
             connection.execute("DELETE FROM entries", []).map(drop)
-        });
+        })?;
         self.lately_entries.get_mut().clear();
-        self.flush()?;
         Ok(Entries::Behind(Vec::new()))
     }
 
@@ -65,8 +65,7 @@ impl RowStore {
     /// As [`RowStore::flush`].
     pub fn pause_entries(&mut self, version: u32, through: &[u8]) -> Result<(), StoreError> {
         let begun = [&version.to_be_bytes(), through].concat();
-        self.write(|connection| put_meta(connection, meta::ENTRIES_BEGUN, &begun));
-        self.flush()
+        self.write_now(move |connection| put_meta(connection, meta::ENTRIES_BEGUN, &begun))
     }
 
     /// The entries are complete.
@@ -74,10 +73,9 @@ impl RowStore {
     /// # Errors
     /// As [`RowStore::flush`].
     pub fn end_entries(&mut self, version: u32) -> Result<(), StoreError> {
-        self.write(|connection| {
+        self.write_now(move |connection| {
             connection.execute("DELETE FROM meta WHERE key = ?1", [meta::ENTRIES_BEGUN])?;
             put_meta(connection, meta::ENTRIES, &version.to_be_bytes())
-        });
-        self.flush()
+        })
     }
 }

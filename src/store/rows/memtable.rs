@@ -3,164 +3,114 @@
 //! **Invariant:** after each commit the journal's records, one after the other, make up what is
 //! here. So a commit writes a few pages in a row, and many commits share the pages of the tables,
 //! which they would write at random.
-//!
-//! | record | |
-//! |---|---|
-//! | u32 | number of rows; each: u64 update sequence, u32 length, the row |
-//! | u32 | number of entries; each: u32 length, key, u32 length, value; `u32::MAX` for one that is deleted |
-//!
-//! The version of the record is that of the database's schema.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::directory::{Entry, end_of, stored_key};
 use crate::types::Row;
-use crate::wire::Wire;
-
-/// In place of a value's length: there is none.
-const DELETED: u32 = u32::MAX;
 
 /// Rows and entries by key.
 #[derive(Debug, Default)]
 pub(super) struct Memtable {
-    rows: BTreeMap<Vec<u8>, Waiting<(u64, Row)>>,
+    rows: Layer<(u64, Row)>,
+    entries: Layer<Vec<u8>>,
+}
+
+/// Values by key, over those of the tables.
+#[derive(Debug)]
+struct Layer<T> {
     /// Without a value, one that is to be deleted.
-    entries: BTreeMap<Vec<u8>, Waiting<Option<Vec<u8>>>>,
+    items: BTreeMap<Vec<u8>, Item<T>>,
     /// Keys written since the last record of the journal.
-    fresh_rows: Vec<Vec<u8>>,
-    fresh_entries: Vec<Vec<u8>>,
-    /// Number of the next record.
-    record: u64,
+    fresh: Vec<Vec<u8>>,
     /// Counts what is written, so that rows keep their order.
     written: u64,
 }
 
-/// All that has waited.
-pub(super) struct Taken {
-    /// Rows with their update sequences, in the order in which they were written.
-    pub(super) rows: Vec<(u64, Row)>,
-    /// Entries in the order of their keys, which the database's trees take best.
-    pub(super) entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
-
 /// Something written.
 #[derive(Debug)]
-struct Waiting<T> {
-    value: T,
-    /// The record that it goes into.
-    record: u64,
+struct Item<T> {
+    value: Option<T>,
+    /// No record has it yet.
+    is_fresh: bool,
     /// Its place among all that was written.
     order: u64,
 }
 
-impl Memtable {
-    /// Number of rows and entries.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len() + self.entries.len()
+/// A range of keys.
+type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+impl<T> Default for Layer<T> {
+    fn default() -> Self {
+        Self { items: BTreeMap::new(), fresh: Vec::new(), written: 0 }
+    }
+}
+
+impl<T> Layer<T> {
+    fn get(&self, key: &[u8]) -> Option<Option<&T>> {
+        self.items.get(key).map(|item| item.value.as_ref())
     }
 
-    /// Number of those that no record has yet.
-    pub(super) fn fresh_len(&self) -> usize {
-        self.fresh_rows.len() + self.fresh_entries.len()
-    }
-
-    /// The row with that stored key, if it has been written.
-    pub(super) fn row(&self, key: &[u8]) -> Option<&Row> {
-        self.rows.get(key).map(|waiting| &waiting.value.1)
-    }
-
-    /// Writes a row.
-    pub(super) fn put_row(&mut self, sequence: u64, row: &Row) {
-        let key = stored_key(&row.content.key());
+    fn set(&mut self, key: &[u8], value: Option<T>) {
         self.written += 1;
-        let waiting =
-            Waiting { value: (sequence, row.clone()), record: self.record, order: self.written };
-        let before = self.rows.insert(key.clone(), waiting);
-        if before.is_none_or(|before| before.record < self.record) {
-            self.fresh_rows.push(key);
+        let order = self.written;
+        if let Some(item) = self.items.get_mut(key) {
+            if !std::mem::replace(&mut item.is_fresh, true) {
+                self.fresh.push(key.to_vec());
+            }
+            (item.value, item.order) = (value, order);
+        } else {
+            self.fresh.push(key.to_vec());
+            self.items.insert(key.to_vec(), Item { value, is_fresh: true, order });
         }
     }
 
-    /// Takes a row out.
-    pub(super) fn remove_row(&mut self, key: &[u8]) {
-        self.rows.remove(key);
+    /// Takes the keys of what no record has yet, in the order in which these were written.
+    fn take_fresh(&mut self) -> Vec<Vec<u8>> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let mut order_of = |key: &Vec<u8>| {
+            self.items.get_mut(key).map_or(0, |item| {
+                item.is_fresh = false;
+                item.order
+            })
+        };
+        let mut ordered: Vec<(u64, Vec<u8>)> =
+            fresh.drain(..).map(|key| (order_of(&key), key)).collect();
+        ordered.sort_unstable_by_key(|(order, _)| *order);
+        ordered.into_iter().map(|(_, key)| key).collect()
     }
 
-    /// Returns the first `limit` rows whose key begins with `prefix` and lies behind `after`:
-    /// `stored` are the first `limit` of those in the tables.
-    pub(super) fn rows(
+    /// Returns the first `limit` items of a range, or the last ones in reverse order: those of the
+    /// tables, which `read` reads some at a time, as they are seen through those that wait.
+    fn page<V>(
         &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        stored: Vec<Row>,
-    ) -> Vec<Row> {
-        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let end = end_of(prefix);
-        let range = (from, end.as_ref().map(Vec::as_slice));
-        if self.rows.range::<[u8], _>(range).next().is_none() {
-            return stored;
-        }
-        let last = stored
-            .last()
-            .filter(|_| stored.len() == limit)
-            .map(|row| stored_key(&row.content.key()));
-        let mut seen: BTreeMap<Vec<u8>, Row> =
-            stored.into_iter().map(|row| (stored_key(&row.content.key()), row)).collect();
-        let waiting = self.rows.range::<[u8], _>(range);
-        let near = waiting
-            .take_while(|(key, _)| last.as_ref().is_none_or(|last| *key <= last))
-            .take(limit);
-        seen.extend(near.map(|(key, waiting)| (key.clone(), waiting.value.1.clone())));
-        seen.into_values().take(limit).collect()
-    }
-
-    /// The entry as it has been written; `None` if it has not been.
-    pub(super) fn entry(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
-        self.entries.get(key).map(|waiting| &waiting.value)
-    }
-
-    /// Writes an entry.
-    pub(super) fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
-        self.written += 1;
-        let waiting =
-            Waiting { value: value.map(<[u8]>::to_vec), record: self.record, order: self.written };
-        let before = self.entries.insert(key.to_vec(), waiting);
-        if before.is_none_or(|before| before.record < self.record) {
-            self.fresh_entries.push(key.to_vec());
-        }
-    }
-
-    /// Returns the first `limit` entries of a range, or the last ones in reverse order: those of
-    /// the database, which `read` reads some at a time, as they are seen through those that wait.
-    pub(super) fn page(
-        &self,
-        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+        (from, to): Range<'_>,
         backwards: bool,
         limit: usize,
-        mut read: impl FnMut((Bound<&[u8]>, Bound<&[u8]>), usize) -> Vec<Entry>,
-    ) -> Vec<Entry> {
-        if self.entries.range::<[u8], _>((from, to)).next().is_none() {
+        mut read: impl FnMut(Range<'_>, usize) -> Vec<(Vec<u8>, V)>,
+        value_of: impl Fn(&T) -> V,
+    ) -> Vec<(Vec<u8>, V)> {
+        if self.items.range::<[u8], _>((from, to)).next().is_none() {
             return read((from, to), limit);
         }
         let (mut from, mut to) = (from.map(<[u8]>::to_vec), to.map(<[u8]>::to_vec));
-        let mut page: Vec<Entry> = Vec::new();
+        let mut page = Vec::new();
         loop {
             let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
             let stored = read(range, limit);
-            // Up to there, the database has no more than these.
+            // Up to there, the tables have no more than these.
             let end = stored.last().filter(|_| stored.len() == limit).map(|(key, _)| key.clone());
             let within = match &end {
                 Some(end) if backwards => (Bound::Included(end.as_slice()), range.1),
                 Some(end) => (range.0, Bound::Included(end.as_slice())),
                 None => range,
             };
-            let waiting = self.entries.range::<[u8], _>(within);
+            let waiting = self.items.range::<[u8], _>(within);
             if backwards {
-                merge(&mut page, limit, stored, waiting.rev(), |one, other| one > other);
+                merge(&mut page, limit, stored, waiting.rev(), |one, other| one > other, &value_of);
             } else {
-                merge(&mut page, limit, stored, waiting, |one, other| one < other);
+                merge(&mut page, limit, stored, waiting, |one, other| one < other, &value_of);
             }
             let Some(end) = end.filter(|_| page.len() < limit) else { return page };
             if backwards {
@@ -170,106 +120,114 @@ impl Memtable {
             }
         }
     }
+}
 
-    /// Makes the record of what was written since the last one; `None` if that is nothing.
-    pub(super) fn take_record(&mut self) -> Option<Vec<u8>> {
-        self.record += 1;
-        let (rows, entries) =
-            (std::mem::take(&mut self.fresh_rows), std::mem::take(&mut self.fresh_entries));
-        if rows.is_empty() && entries.is_empty() {
-            return None;
-        }
-        let mut rows: Vec<&Waiting<(u64, Row)>> =
-            rows.iter().filter_map(|key| self.rows.get(key)).collect();
-        rows.sort_unstable_by_key(|waiting| waiting.order);
-        let mut record = Vec::new();
-        put_len(&mut record, rows.len());
-        for Waiting { value: (sequence, row), .. } in rows {
-            record.extend_from_slice(&sequence.to_be_bytes());
-            let start = record.len();
-            put_len(&mut record, 0);
-            row.encode(&mut record);
-            let len = u32::try_from(record.len() - start - 4).expect("a row is far shorter");
-            record[start..start + 4].copy_from_slice(&len.to_be_bytes());
-        }
-        let entries: Vec<_> =
-            entries.iter().filter_map(|key| Some((key, &self.entries.get(key)?.value))).collect();
-        put_len(&mut record, entries.len());
-        for (key, value) in entries {
-            put_bytes(&mut record, key);
-            match value {
-                Some(value) => put_bytes(&mut record, value),
-                None => record.extend_from_slice(&DELETED.to_be_bytes()),
-            }
-        }
-        Some(record)
+impl Memtable {
+    /// Number of rows and entries.
+    pub(super) fn len(&self) -> usize {
+        self.rows.items.len() + self.entries.items.len()
     }
 
-    /// Takes over what a record says; `None` if it cannot be read.
-    pub(super) fn replay(&mut self, mut record: &[u8]) -> Option<()> {
-        for _ in 0..take_len(&mut record)? {
-            let (sequence, rest) = record.split_first_chunk()?;
-            record = rest;
-            let row = Row::from_bytes(take_bytes(&mut record)?).ok()?;
-            self.put_row(u64::from_be_bytes(*sequence), &row);
-        }
-        for _ in 0..take_len(&mut record)? {
-            let key = take_bytes(&mut record)?;
-            let is_deleted = record.first_chunk() == Some(&DELETED.to_be_bytes());
-            let value = if is_deleted {
-                take_len(&mut record).map(|_| None)?
-            } else {
-                Some(take_bytes(&mut record)?)
-            };
-            self.set_entry(key, value);
-        }
-        record.is_empty().then_some(())
+    /// Tells whether the journal has all of it.
+    pub(super) fn is_journaled(&self) -> bool {
+        self.rows.fresh.is_empty() && self.entries.fresh.is_empty()
     }
 
-    /// Takes everything out.
-    pub(super) fn take(&mut self) -> Taken {
-        self.fresh_rows.clear();
-        self.fresh_entries.clear();
-        let mut rows: Vec<Waiting<(u64, Row)>> =
-            std::mem::take(&mut self.rows).into_values().collect();
-        rows.sort_unstable_by_key(|waiting| waiting.order);
-        let entries = std::mem::take(&mut self.entries).into_iter();
-        let entries = entries.map(|(key, waiting)| (key, waiting.value)).collect();
-        Taken { rows: rows.into_iter().map(|waiting| waiting.value).collect(), entries }
+    /// The row with that stored key: `None` if nothing has been written there, and no row if it has
+    /// been deleted.
+    pub(super) fn row(&self, key: &[u8]) -> Option<Option<&Row>> {
+        self.rows.get(key).map(|row| row.map(|(_, row)| row))
+    }
+
+    /// Writes a row.
+    pub(super) fn put_row(&mut self, sequence: u64, row: &Row) {
+        self.rows.set(&stored_key(&row.content.key()), Some((sequence, row.clone())));
+    }
+
+    /// Deletes a row.
+    pub(super) fn delete_row(&mut self, key: &[u8]) {
+        self.rows.set(key, None);
+    }
+
+    /// Returns the first `limit` rows whose key begins with `prefix` and lies behind `after`, as
+    /// [`Memtable::page`] does entries.
+    pub(super) fn rows(
+        &self,
+        range: Range<'_>,
+        limit: usize,
+        read: impl FnMut(Range<'_>, usize) -> Vec<(Vec<u8>, Row)>,
+    ) -> Vec<(Vec<u8>, Row)> {
+        self.rows.page(range, false, limit, read, |(_, row)| row.clone())
+    }
+
+    /// The entry as it has been written: `None` if it has not been, and no value if it has been
+    /// deleted.
+    pub(super) fn entry(&self, key: &[u8]) -> Option<Option<&Vec<u8>>> {
+        self.entries.get(key)
+    }
+
+    /// Writes an entry.
+    pub(super) fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.entries.set(key, value.map(<[u8]>::to_vec));
+    }
+
+    /// Returns the first `limit` entries of a range, or the last ones in reverse order: those of
+    /// the tables, which `read` reads some at a time, as they are seen through those that wait.
+    pub(super) fn page(
+        &self,
+        range: Range<'_>,
+        backwards: bool,
+        limit: usize,
+        read: impl FnMut(Range<'_>, usize) -> Vec<Entry>,
+    ) -> Vec<Entry> {
+        self.entries.page(range, backwards, limit, read, Vec::clone)
+    }
+
+    /// Hands out the rows, and the keys of those to be deleted, that no record has yet, in the order
+    /// in which they were written; then the entries. From then on a record has them.
+    pub(super) fn take_fresh(
+        &mut self,
+        mut row: impl FnMut(&[u8], Option<&(u64, Row)>),
+        mut entry: impl FnMut(&[u8], Option<&[u8]>),
+    ) {
+        for key in self.rows.take_fresh() {
+            row(&key, self.rows.get(&key).flatten());
+        }
+        for key in self.entries.take_fresh() {
+            entry(&key, self.entries.get(&key).flatten().map(Vec::as_slice));
+        }
+    }
+
+    /// All rows with their keys, in the order in which they were written. Those without a row are
+    /// to be deleted.
+    pub(super) fn all_rows(&self) -> impl Iterator<Item = (&[u8], Option<&(u64, Row)>)> {
+        let mut rows: Vec<_> = self.rows.items.iter().collect();
+        rows.sort_unstable_by_key(|(_, item)| item.order);
+        rows.into_iter().map(|(key, item)| (key.as_slice(), item.value.as_ref()))
+    }
+
+    /// All entries in the order of their keys, which the database's trees take best. Those without
+    /// a value are to be deleted.
+    pub(super) fn all_entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.entries.items.iter().map(|(key, item)| (key.as_slice(), item.value.as_deref()))
     }
 }
 
-fn put_len(record: &mut Vec<u8>, len: usize) {
-    let len = u32::try_from(len).expect("a record is far shorter");
-    record.extend_from_slice(&len.to_be_bytes());
+/// The range of the keys that begin with `prefix` and lie behind `after`, as its ends.
+pub(super) fn prefixed(prefix: &[u8], after: Option<&[u8]>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+    (from.map(<[u8]>::to_vec), end_of(prefix))
 }
 
-fn put_bytes(record: &mut Vec<u8>, bytes: &[u8]) {
-    put_len(record, bytes.len());
-    record.extend_from_slice(bytes);
-}
-
-fn take_len(record: &mut &[u8]) -> Option<u32> {
-    let (len, rest) = record.split_first_chunk()?;
-    *record = rest;
-    Some(u32::from_be_bytes(*len))
-}
-
-fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = take_len(record)?;
-    let (bytes, rest) = record.split_at_checked(len as usize)?;
-    *record = rest;
-    Some(bytes)
-}
-
-/// Fills a page from two lists, each in the order that `is_before` tells; of two entries with one
+/// Fills a page from two lists, each in the order that `is_before` tells; of two items with one
 /// key, the waiting one counts.
-fn merge<'a>(
-    page: &mut Vec<Entry>,
+fn merge<'a, T: 'a, V>(
+    page: &mut Vec<(Vec<u8>, V)>,
     limit: usize,
-    stored: Vec<Entry>,
-    waiting: impl Iterator<Item = (&'a Vec<u8>, &'a Waiting<Option<Vec<u8>>>)>,
+    stored: Vec<(Vec<u8>, V)>,
+    waiting: impl Iterator<Item = (&'a Vec<u8>, &'a Item<T>)>,
     is_before: impl Fn(&[u8], &[u8]) -> bool,
+    value_of: impl Fn(&T) -> V,
 ) {
     let (mut stored, mut waiting) = (stored.into_iter().peekable(), waiting.peekable());
     while page.len() < limit {
@@ -281,9 +239,9 @@ fn merge<'a>(
         };
         if is_stored {
             page.extend(stored.next());
-        } else if let Some((key, value)) = waiting.next() {
+        } else if let Some((key, item)) = waiting.next() {
             drop(stored.next_if(|(other, _)| other == key));
-            page.extend(value.value.clone().map(|value| (key.clone(), value)));
+            page.extend(item.value.as_ref().map(|value| (key.clone(), value_of(value))));
         }
     }
 }
@@ -293,51 +251,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{
-        Content, GroupId, Place, RequestId, RowKey, Stamp, StoreId, UserId, Version,
-    };
 
     proptest! {
-        /// Rows that wait are seen as if they were in the table.
+        /// What is seen through what waits is what would be there once it had been written; rows
+        /// and entries are looked at alike.
         #[test]
-        fn waiting_rows_are_seen_as_if_they_were_stored(
-            stored in proptest::collection::btree_map(0u8..20, 1u64..3, 0..15),
-            waiting in proptest::collection::btree_map(0u8..20, 3u64..6, 0..15),
-            (after, limit) in (proptest::option::of(0u8..20), 1usize..8),
-        ) {
-            let row = |(group, ms): (&u8, &u64)| {
-                let content = Content::Owner(GroupId::from_bytes([*group; 16]), UserId::NOBODY);
-                let version = Version { stamp: Stamp::new(*ms, 0), request: RequestId::from_bytes([0; 16]) };
-                let place = Place { store: StoreId::from_bytes([1; 16]), sequence: 1 };
-                Row { content, version, place, extra: Box::default() }
-            };
-            let key = |group: u8| stored_key(&RowKey::Owner(GroupId::from_bytes([group; 16])));
-            let mut memtable = Memtable::default();
-            waiting.iter().for_each(|waiting| memtable.put_row(1, &row(waiting)));
-            let page = |of: &BTreeMap<u8, u64>| -> Vec<Row> {
-                of.iter().filter(|(group, _)| after.is_none_or(|after| **group > after)).map(row).take(limit).collect()
-            };
-            let all: BTreeMap<u8, u64> = stored.clone().into_iter().chain(waiting.clone()).collect();
-            let after = after.map(key);
-            let seen = memtable.rows(&key(0)[..1], after.as_deref(), limit, page(&stored));
-            prop_assert_eq!(seen, page(&all));
-            // A record says all of it again.
-            let mut again = Memtable::default();
-            prop_assert_eq!(memtable.take_record().map(|record| again.replay(&record).unwrap()).is_some(), !waiting.is_empty());
-            prop_assert_eq!(again.rows(&key(0)[..1], None, 99, Vec::new()), waiting.iter().map(row).collect::<Vec<_>>());
-        }
-
-        /// What is seen through what waits is what would be there once it had been written.
-        #[test]
-        fn waiting_entries_are_seen_as_if_they_were_stored(
+        fn what_waits_is_seen_as_if_it_were_stored(
             stored in proptest::collection::btree_map(0u8..30, 0u8..3, 0..20),
-            waiting in proptest::collection::btree_map(0u8..30, proptest::option::of(3u8..6), 0..20),
+            frozen in proptest::collection::btree_map(0u8..30, proptest::option::of(3u8..6), 0..20),
+            waiting in proptest::collection::btree_map(0u8..30, proptest::option::of(6u8..9), 0..20),
             (from, to, backwards, limit) in (0u8..30, 0u8..30, any::<bool>(), 1usize..8),
         ) {
-            let mut memtable = Memtable::default();
-            waiting.iter().for_each(|(&key, value)| memtable.set_entry(&[key], value.as_ref().map(std::slice::from_ref)));
+            let memtable = |of: &BTreeMap<u8, Option<u8>>| {
+                let mut memtable = Memtable::default();
+                of.iter().for_each(|(&key, value)| memtable.set_entry(&[key], value.as_ref().map(std::slice::from_ref)));
+                memtable
+            };
             let mut after = stored.clone();
-            for (&key, &value) in &waiting {
+            for (&key, &value) in frozen.iter().chain(&waiting) {
                 match value {
                     Some(value) => drop(after.insert(key, value)),
                     None => drop(after.remove(&key)),
@@ -350,13 +281,36 @@ mod tests {
             };
             let (low, high) = ([from], [to]);
             let range = (Bound::Included(&low[..]), Bound::Excluded(&high[..]));
-            let read = |range: (Bound<&[u8]>, Bound<&[u8]>), limit: usize| -> Vec<Entry> {
+            let read = |range: Range<'_>, limit: usize| -> Vec<Entry> {
                 let entries: BTreeMap<Vec<u8>, Vec<u8>> = stored.iter().map(|(&key, &value)| (vec![key], vec![value])).collect();
                 let found = entries.range::<[u8], _>(range).map(|(key, value)| (key.clone(), value.clone()));
                 if backwards { found.rev().take(limit).collect() } else { found.take(limit).collect() }
             };
-            let seen = memtable.page(range, backwards, limit, read);
+            let (frozen, waiting) = (memtable(&frozen), memtable(&waiting));
+            let seen = waiting.page(range, backwards, limit, |range, limit| {
+                frozen.page(range, backwards, limit, read)
+            });
             prop_assert_eq!(seen, page(&after, limit));
         }
+    }
+
+    #[test]
+    fn a_record_has_the_last_write_of_each_key_once() {
+        let mut memtable = Memtable::default();
+        let taken = |memtable: &mut Memtable| {
+            let mut fresh = Vec::new();
+            memtable.take_fresh(|_, _| (), |key, value| fresh.push((key[0], value.map(|v| v[0]))));
+            fresh
+        };
+        memtable.set_entry(&[1], Some(&[1]));
+        memtable.set_entry(&[2], Some(&[1]));
+        memtable.set_entry(&[1], None);
+        assert!(!memtable.is_journaled());
+        assert_eq!(taken(&mut memtable), [(2, Some(1)), (1, None)]);
+        assert!(memtable.is_journaled());
+        assert_eq!(taken(&mut memtable), []);
+        memtable.set_entry(&[2], Some(&[3]));
+        assert_eq!(taken(&mut memtable), [(2, Some(3))]);
+        assert_eq!((memtable.len(), memtable.entry(&[1]), memtable.entry(&[3])), (2, Some(None), None));
     }
 }

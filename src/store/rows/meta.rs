@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::database::StoreError;
 use super::damaged;
@@ -18,6 +18,8 @@ pub(in crate::store) const LINEAGE: &str = "lineage";
 pub(in crate::store) const SEQUENCE: &str = "sequence";
 /// The largest sequence of a tombstone that was deleted.
 pub(in crate::store) const SWEPT: &str = "swept";
+/// Number of the last record of the journal whose rows and entries are in the tables.
+pub(in crate::store) const JOURNALED: &str = "journaled";
 /// Version of the encoding of rows.
 pub(in crate::store) const ENCODING: &str = "encoding";
 /// Version of the entries of the indexes; absent until all of them are there.
@@ -27,18 +29,11 @@ pub(in crate::store) const ENTRIES_BEGUN: &str = "entries_begun";
 /// The old store that these rows were made from still has its name.
 pub(in crate::store) const TAKEOVER: &str = "takeover";
 
-/// Writes down under which id this start writes, before anything else is written.
-pub(super) fn start(
-    connection: &mut Connection,
-    lineage: &Lineage,
-    peers: &mut Peers,
-) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    put_meta(&transaction, LINEAGE, &lineage_to_bytes(lineage))?;
-    put_meta(&transaction, ENCODING, &ENCODING_VERSION.to_be_bytes())?;
-    transaction.execute("DELETE FROM meta WHERE key = ?1", [TAKEOVER])?;
-    peers.write(&transaction)?;
-    transaction.commit()
+/// Writes down under which id this start writes.
+pub(super) fn put_start(connection: &Connection, lineage: &Lineage) -> rusqlite::Result<()> {
+    put_meta(connection, LINEAGE, &lineage_to_bytes(lineage))?;
+    put_meta(connection, ENCODING, &ENCODING_VERSION.to_be_bytes())?;
+    connection.execute("DELETE FROM meta WHERE key = ?1", [TAKEOVER]).map(drop)
 }
 
 /// Returns the lineage of the next start. An id under which nothing was written is left out, so

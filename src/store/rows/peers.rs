@@ -25,7 +25,7 @@ pub(in crate::store) struct Peer {
     pub(in crate::store) touched: u64,
 }
 
-/// The table `peers`, and what is to be written of it.
+/// The table `peers` as it is to be, and which of it has changed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peers {
     entries: BTreeMap<StoreId, Peer>,
@@ -66,8 +66,19 @@ impl Peers {
         self.changed.insert(store);
     }
 
-    /// Writes what has changed, and forgets those that there is no room for.
-    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Takes over what a record of the journal says of a store; `None` if it is forgotten.
+    pub(super) fn replay(&mut self, store: StoreId, peer: Option<Peer>) {
+        match peer {
+            Some(peer) => drop(self.entries.insert(store, peer)),
+            None => drop(self.entries.remove(&store)),
+        }
+        self.touched = self.touched.max(peer.map_or(0, |peer| peer.touched));
+        self.changed.insert(store);
+    }
+
+    /// Forgets those that there is no room for, and takes what has changed; `None` for one that is
+    /// forgotten.
+    pub(super) fn take_changed(&mut self) -> Vec<(StoreId, Option<Peer>)> {
         while self.entries.len() > PEERS_MAX {
             let oldest =
                 self.entries.iter().min_by_key(|(_, peer)| peer.touched).map(|(&store, _)| store);
@@ -75,16 +86,8 @@ impl Peers {
             self.entries.remove(&store);
             self.changed.insert(store);
         }
-        for store in std::mem::take(&mut self.changed) {
-            match self.entries.get(&store) {
-                Some(peer) => put_peer(connection, store, peer)?,
-                None => {
-                    let sql = "DELETE FROM peers WHERE store = ?1";
-                    connection.prepare_cached(sql)?.execute([store.as_bytes()])?;
-                }
-            }
-        }
-        Ok(())
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        changed.map(|store| (store, self.entries.get(&store).copied())).collect()
     }
 
     /// How far each stream is merged.
@@ -96,6 +99,23 @@ impl Peers {
     pub(super) fn vector(&self) -> VersionVector {
         self.entries.iter().map(|(&store, peer)| (store, peer.complete)).collect()
     }
+}
+
+/// Writes what has changed into the table.
+pub(super) fn put_peers(
+    connection: &Connection,
+    changed: &[(StoreId, Option<Peer>)],
+) -> rusqlite::Result<()> {
+    for (store, peer) in changed {
+        match peer {
+            Some(peer) => put_peer(connection, *store, peer)?,
+            None => {
+                let sql = "DELETE FROM peers WHERE store = ?1";
+                connection.prepare_cached(sql)?.execute([store.as_bytes()])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes one row of the table.

@@ -10,8 +10,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::super::database::StoreError;
+use super::memtable::prefixed;
 use super::{damaged, read_body};
-use crate::directory::{Entry, Rows, end_of, stored_key};
+use crate::directory::{Entry, Rows, stored_key};
 use crate::types::{Row, RowKey};
 
 /// Statements kept prepared.
@@ -75,19 +76,33 @@ impl Tables {
         })
     }
 
+    /// Returns the first `limit` rows in a range of stored keys, with these.
+    pub(super) fn keyed_rows(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        limit: usize,
+    ) -> Vec<(Vec<u8>, Row)> {
+        let (sql, from, to) = ranged("SELECT body, key FROM rows", range, false);
+        self.read(|| self.read_rows(&sql, params![from, to, limit_of(limit)]))
+    }
+
     /// Runs a statement whose first two columns are a row's body and its stored key.
-    fn read_rows(&self, sql: &str, values: impl Params) -> Result<Vec<Row>, StoreError> {
+    fn read_rows(
+        &self,
+        sql: &str,
+        values: impl Params,
+    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
         let wrap = |source| self.wrap(source);
         let mut statement = self.connection.prepare_cached(sql).map_err(wrap)?;
         let mut found = statement.query(values).map_err(wrap)?;
         let mut rows = Vec::new();
         while let Some(columns) = found.next().map_err(wrap)? {
             let row = read_body(&self.path, columns)?;
-            let key = columns.get_ref(1).map_err(wrap)?.as_blob();
-            if key.ok() != Some(&stored_key(&row.content.key())) {
+            let (stored, key) = (columns.get_ref(1).map_err(wrap)?, stored_key(&row.content.key()));
+            if stored.as_blob().ok() != Some(&key) {
                 return Err(damaged(&self.path, "a row is stored in another's place"));
             }
-            rows.push(row);
+            rows.push((key, row));
         }
         Ok(rows)
     }
@@ -96,15 +111,13 @@ impl Tables {
 impl Rows for Tables {
     fn get(&self, key: &RowKey) -> Option<Row> {
         let sql = "SELECT body, key FROM rows WHERE key = ?1";
-        self.read(|| self.read_rows(sql, [stored_key(key)])).pop()
+        self.read(|| self.read_rows(sql, [stored_key(key)])).pop().map(|(_, row)| row)
     }
 
     fn rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Row> {
-        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let end = end_of(prefix);
-        let (sql, from, to) =
-            ranged("SELECT body, key FROM rows", (from, end.as_ref().map(Vec::as_slice)), false);
-        self.read(|| self.read_rows(&sql, params![from, to, limit_of(limit)]))
+        let (from, to) = prefixed(prefix, after);
+        let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+        self.keyed_rows(range, limit).into_iter().map(|(_, row)| row).collect()
     }
 
     fn entry(&self, key: &[u8]) -> Option<Vec<u8>> {

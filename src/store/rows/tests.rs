@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::types::{
-    Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId,
+    Content, Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId,
     Version, limits,
 };
 
@@ -66,6 +66,11 @@ fn read(reader: &RowReader, after: u64, through: u64) -> Vec<(u64, Row)> {
     rows
 }
 
+/// Another connection, which writes what no store does.
+fn saboteur(dir: &tempfile::TempDir) -> Connection {
+    Connection::open(dir.path().join(FILE)).unwrap()
+}
+
 #[test]
 fn what_was_appended_is_there_after_another_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -103,15 +108,13 @@ fn a_transaction_is_stored_whole_or_not_at_all() {
     let mut store = open(&dir, 1);
     store.append(&[transaction(1, vec![owner(1, 1, 1)])]).unwrap();
     let before = store.state();
-    // Stands for a disk that is full.
-    let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.journal
-        BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
-    store.tables.connection.execute_batch(stop).unwrap();
+    store.journal.fill_disk();
     let second =
         Transaction { checkpoints: vec![(store_id(5), 9)], ..transaction(2, vec![owner(2, 2, 2)]) };
     let both = [second, transaction(3, vec![owner(3, 3, 3)])];
-    assert!(matches!(store.append(&both), Err(StoreError::Database { .. })));
+    assert!(matches!(store.append(&both), Err(StoreError::Io { .. })));
     assert_eq!(store.state(), before);
+    assert!(store.commit(&[]).is_err(), "it stays failed");
     drop(store);
     let mut store = open(&dir, 2);
     assert_eq!(store.state().sequence, before.sequence);
@@ -141,20 +144,214 @@ fn what_is_committed_stays_if_it_cannot_be_moved_to_the_tables() {
     }
     assert_eq!(seen, [(expected, vec![(vec![3], b"x".to_vec())], None, 3)]);
     // Stands for a disk that is full at the last row.
-    let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON main.rows WHEN new.sequence = 3
+    let connection = saboteur(&dir);
+    let stop = "CREATE TRIGGER stop BEFORE INSERT ON rows WHEN new.sequence = 3
         BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
-    store.tables.connection.execute_batch(stop).unwrap();
+    connection.execute_batch(stop).unwrap();
     assert!(matches!(store.flush(), Err(StoreError::Database { .. })));
+    assert!(store.flush().is_err(), "it stays failed");
     drop(store);
+    connection.execute_batch("DROP TRIGGER stop").unwrap();
     let store = open(&dir, 2);
     assert_eq!(vec![all(&store)], seen);
     assert!(!store.unflushed().load(Ordering::Relaxed), "a start moves what the journal holds");
     let reader = RowStore::reader(dir.path()).unwrap();
     assert_eq!(read(&reader, 0, u64::MAX).len(), 3);
+}
+
+/// All that a store holds, as far as it is seen.
+fn all(store: &RowStore) -> (Vec<Row>, Vec<Entry>, StoreState) {
+    let entries = store.entries((Bound::Unbounded, Bound::Unbounded), false, 1000);
+    (store.rows(&[], None, 1000), entries, store.state())
+}
+
+/// What is on the disk now, as a power cut leaves it.
+fn image_of(dir: &tempfile::TempDir) -> tempfile::TempDir {
+    let image = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+        if !file.file_name().to_string_lossy().ends_with("-shm") {
+            fs::copy(file.path(), image.path().join(file.file_name())).unwrap();
+        }
+    }
+    image
+}
+
+/// Opens what a power cut left, and tells what is there: as the dead store saw it.
+fn after_power_cut(dir: &tempfile::TempDir) -> (Vec<Row>, Vec<Entry>, u64) {
+    let image = image_of(dir);
+    let (rows, entries, state) = all(&open(&image, 77));
+    (rows, entries, state.sequence)
+}
+
+/// Commits go on while the writer waits for the disk, everything is seen meanwhile, and a power cut
+/// at any time leaves what was committed. Then as much waits as may, and commits wait, too.
+#[test]
+fn commits_go_on_beside_a_disk_that_hangs_until_as_much_waits_as_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let (release, hung) = crossbeam_channel::bounded::<()>(0);
+    let mut rows: BTreeMap<u8, Row> = BTreeMap::new();
+    let mut entries: BTreeMap<u8, u8> = BTreeMap::new();
+    let mut step = |store: &mut RowStore, sequence: u64| {
+        let group = sequence as u8 % 50;
+        let row = owner(group, 1, sequence);
+        store.put(sequence, &row);
+        rows.insert(group, row.clone());
+        for key in [group, group / 2] {
+            store.set_entry(&[key], Some(&[sequence as u8]));
+            entries.insert(key, sequence as u8);
+        }
+        store.set_entry(&[group ^ 5], None);
+        entries.remove(&(group ^ 5));
+        if sequence % 7 == 0 {
+            store.delete(&owner(group ^ 3, 1, 0).content.key());
+            rows.remove(&(group ^ 3));
+        }
+        store.commit(&[transaction(sequence, vec![row])]).unwrap();
+        let (seen, listed, state) = all(store);
+        assert_eq!(seen, rows.values().cloned().collect::<Vec<_>>());
+        let expected = entries.iter().map(|(&key, &value)| (vec![key], vec![value]));
+        assert_eq!(listed, expected.collect::<Vec<_>>());
+        store.check().unwrap();
+        (seen, listed, state.sequence)
+    };
+    let mut sequence = 0;
+    // A change writes no more than five.
+    while store.memtable.len() < MEMTABLE_MAX - 5 {
+        sequence += 1;
+        let seen = step(&mut store, sequence);
+        if sequence % 4 == 0 {
+            assert_eq!(after_power_cut(&dir), seen, "after change {sequence}");
+        }
+        assert!(store.unflushed().load(Ordering::Relaxed) && sequence < 200);
+        if sequence == 10 {
+            let hung = hung.clone();
+            // Stands for a disk that hangs while the writer commits.
+            store.begin_move(move |_| {
+                let _ = hung.recv();
+                Ok(())
+            });
+        }
+    }
+    // A question does not hold up the core.
+    store.begin_flush();
+    assert_eq!(store.moved(), 0);
+    // The next one waits until the disk answers.
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        drop(release);
+    });
+    assert!(store.frozen.is_some());
+    let since = std::time::Instant::now();
+    let mut seen = None;
+    while store.moved() == 0 {
+        sequence += 1;
+        seen = Some(step(&mut store, sequence));
+        assert!(store.memtable.len() < MEMTABLE_MAX);
+    }
+    assert!(since.elapsed() >= std::time::Duration::from_millis(100));
+    let seen = seen.unwrap();
+    // The writer is done and the store has not heard of it: it has all of one file, none of the
+    // other.
+    while store.writer.is_busy() && store.moves().is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(after_power_cut(&dir), seen);
+    store.check().unwrap();
+    let seen = step(&mut store, sequence + 1);
+    store.wait();
+    assert_eq!(after_power_cut(&dir), seen);
+    store.flush().unwrap();
+    assert!(!store.unflushed().load(Ordering::Relaxed));
+    assert_eq!((store.committed(), after_power_cut(&dir)), (sequence + 1, seen.clone()));
+    journal::remove_files(dir.path()).unwrap();
+    assert_eq!(after_power_cut(&dir), seen, "the tables have everything");
+}
+
+#[test]
+fn a_question_waits_for_what_was_committed_before_it_and_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let reader = RowStore::reader(dir.path()).unwrap();
+    let mut commit = |store: &mut RowStore, sequence| {
+        store.put(sequence, &owner(sequence as u8, 1, sequence));
+        store.commit(&[transaction(sequence, vec![owner(1, 1, sequence)])]).unwrap();
+    };
+    let before = store.committed();
+    commit(&mut store, 1);
+    store.begin_flush();
+    commit(&mut store, 2);
+    let until = |store: &mut RowStore, commit| {
+        while store.moved() < commit {
+            store.wait();
+            store.check().unwrap();
+        }
+    };
+    until(&mut store, before + 1);
+    assert_eq!(read(&reader, 0, u64::MAX).len(), 1);
+    assert!(store.unflushed().load(Ordering::Relaxed));
+    // Another one, while the writer is at work.
+    store.begin_flush();
+    commit(&mut store, 3);
+    store.begin_flush();
+    until(&mut store, before + 3);
+    assert_eq!(read(&reader, 0, u64::MAX).len(), 3);
+    assert!(!store.unflushed().load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_store_whose_journal_is_a_table_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let version_3 = DatabaseKind { migrations: &KIND.migrations[..3], ..KIND };
+    let before = open_database(&dir.path().join(FILE), version_3).unwrap();
+    // One row, an entry, and one that is deleted.
+    let row = owner(1, 1, 5);
+    let mut record = 1u32.to_be_bytes().to_vec();
+    record.extend(3u64.to_be_bytes());
+    record.extend((row.to_bytes().len() as u32).to_be_bytes());
+    record.extend(row.to_bytes());
+    record.extend([0, 0, 0, 2, 0, 0, 0, 1, b'a', 0, 0, 0, 1, b'x']);
+    record.extend([0, 0, 0, 1, b'b', 255, 255, 255, 255]);
+    before.execute("INSERT INTO journal (body) VALUES (?1)", [record]).unwrap();
+    before.execute("INSERT INTO entries VALUES (x'62', x'00')", []).unwrap();
+    meta::put_number(&before, meta::SEQUENCE, 3).unwrap();
+    drop(before);
+    let (rows, entries, state) = all(&open(&dir, 1));
+    assert_eq!((rows, entries, state.sequence), (vec![row], vec![(vec![b'a'], vec![b'x'])], 3));
+    let store = open(&dir, 2);
+    assert_eq!(read(&RowStore::reader(dir.path()).unwrap(), 0, 9).len(), 1);
     drop(store);
-    let connection = Connection::open(dir.path().join(FILE)).unwrap();
-    connection.execute("INSERT INTO journal (body) VALUES (x'00000001')", []).unwrap();
+    let error = open_database(&dir.path().join(FILE), version_3).unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 4, known: 3, .. }));
+    let connection = saboteur(&dir);
+    let sql = "INSERT INTO journal_of_version_3 (body) VALUES (x'00000001')";
+    connection.execute(sql, []).unwrap();
     assert!(matches!(RowStore::open(dir.path(), store_id(3)), Err(StoreError::Damaged { .. })));
+}
+
+/// A database that was put back by hand beside the journal of a later time is not opened as if
+/// nothing were missing.
+#[test]
+fn a_journal_that_does_not_follow_the_tables_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let mut commit = |store: &mut RowStore, n: u64| {
+        store.put(n, &owner(n as u8, 1, n));
+        store.commit(&[transaction(n, vec![owner(n as u8, 1, n)])]).unwrap();
+    };
+    let early = image_of(&dir);
+    commit(&mut store, 1);
+    store.flush().unwrap();
+    commit(&mut store, 2);
+    store.flush().unwrap();
+    commit(&mut store, 3);
+    let late = image_of(&dir);
+    assert_eq!(open(&image_of(&late), 9).state().sequence, 3);
+    for name in [FILE, "directory.sqlite-wal"] {
+        fs::copy(early.path().join(name), late.path().join(name)).unwrap();
+    }
+    let error = RowStore::open(late.path(), store_id(2)).unwrap_err().to_string();
+    assert!(error.contains("directory.journal") && error.contains("missing"), "{error}");
 }
 
 #[test]
@@ -363,7 +560,7 @@ fn what_is_no_backup_is_not_put_back() {
     assert!(matches!(restore(&file, &to), Err(StoreError::Foreign { .. })));
     let mut store = open(&dir, 1);
     fs::remove_file(&file).unwrap();
-    meta::put_meta(&store.tables.connection, meta::ENCODING, &2u32.to_be_bytes()).unwrap();
+    meta::put_meta(&saboteur(&dir), meta::ENCODING, &2u32.to_be_bytes()).unwrap();
     store.backup(&file).unwrap();
     assert!(matches!(restore(&file, &to), Err(StoreError::Newer { found: 2, known: 1, .. })));
     assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
@@ -379,8 +576,10 @@ fn a_backup_holds_what_waits_in_the_journal() {
     store.set_entry(b"a", Some(b"b"));
     store.commit(&[transaction(1, vec![owner(1, 1, 1)])]).unwrap();
     assert!(store.unflushed().load(Ordering::Relaxed));
-    RowStore::reader(dir.path()).unwrap().backup(&file).unwrap();
+    store.backup(&file).unwrap();
+    fs::write(to.join("directory.journal-1"), "of a store that was here before").unwrap();
     restore(&file, &to).unwrap();
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
     let restored = RowStore::open(&to, store_id(2)).unwrap();
     assert_eq!(
         (load(&restored, 0), restored.entry(b"a")),
@@ -397,39 +596,33 @@ fn newer_and_damaged_stores_are_told_apart() {
     store.append(&[transaction(1, vec![unknown.clone()])]).unwrap();
     assert_eq!(load(&store, 0), [unknown], "a row of an unknown kind is no damage");
     store.check().unwrap();
+    let saboteur = saboteur(&dir);
     let again = || RowStore::open(dir.path(), store_id(2));
     for (version, is_newer) in [(2u32, true), (0, false)] {
-        meta::put_meta(&store.tables.connection, meta::ENCODING, &version.to_be_bytes()).unwrap();
+        meta::put_meta(&saboteur, meta::ENCODING, &version.to_be_bytes()).unwrap();
         assert_eq!(matches!(again(), Err(StoreError::Newer { .. })), is_newer);
         assert_eq!(matches!(again(), Err(StoreError::Damaged { .. })), !is_newer);
     }
-    meta::put_meta(&store.tables.connection, meta::ENCODING, &1u32.to_be_bytes()).unwrap();
-    store
-        .tables
-        .connection
-        .pragma_update(None, "user_version", KIND.migrations.len() as u32 + 1)
-        .unwrap();
+    meta::put_meta(&saboteur, meta::ENCODING, &1u32.to_be_bytes()).unwrap();
+    let version = KIND.migrations.len() as u32;
+    saboteur.pragma_update(None, "user_version", version + 1).unwrap();
     assert!(matches!(again(), Err(StoreError::Newer { .. })));
-    store
-        .tables
-        .connection
-        .pragma_update(None, "user_version", KIND.migrations.len() as u32)
-        .unwrap();
-    store.tables.connection.execute("UPDATE rows SET key = x'00'", []).unwrap();
+    saboteur.pragma_update(None, "user_version", version).unwrap();
+    saboteur.execute("UPDATE rows SET key = x'00'", []).unwrap();
     assert_eq!(store.rows(&[], None, 10), []);
     assert!(matches!(store.check(), Err(StoreError::Damaged { .. })), "in another's place");
     assert!(
         matches!(store.commit(&[]), Err(StoreError::Damaged { .. })),
         "once failed, always failed"
     );
-    store.tables.connection.execute("UPDATE rows SET body = x'00'", []).unwrap();
+    saboteur.execute("UPDATE rows SET body = x'00'", []).unwrap();
     drop(store.tables.take_failure());
     store.lately.get_mut().clear();
     assert_eq!(store.rows(&[], None, 10), []);
     assert!(matches!(store.check(), Err(StoreError::Damaged { .. })));
     let reader = RowStore::reader(dir.path()).unwrap();
     assert!(matches!(reader.read_after(0, 9, |_, _| true), Err(StoreError::Damaged { .. })));
-    meta::put_meta(&store.tables.connection, meta::SEQUENCE, b"odd").unwrap();
+    meta::put_meta(&saboteur, meta::SEQUENCE, b"odd").unwrap();
     assert!(matches!(again(), Err(StoreError::Damaged { .. })));
 }
 

@@ -185,7 +185,10 @@ fn names_in(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
-    names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
+    let is_beside = |name: &str| {
+        name.ends_with("-wal") || name.ends_with("-shm") || name.starts_with("directory.journal-")
+    };
+    names.retain(|name| !is_beside(name));
     names.sort();
     names
 }

@@ -112,6 +112,8 @@ pub(crate) fn carry_out(
             if !file.is_absolute() {
                 return Err(AdminError::Usage(format!("{} does not begin with /", file.display())));
             }
+            // What the journal has is to be in the copy, too.
+            shared.core.flush().ok_or(AdminError::Ended)?;
             RowStore::reader(&shared.data_dir).and_then(|reader| reader.backup(&file)).map_err(failed)?;
             let file = file.display().to_string();
             done(out, format!("backup is in {file}"), json!({ "file": file }))
