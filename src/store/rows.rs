@@ -50,9 +50,7 @@ pub use self::copy::restore;
 use self::journal::Journal;
 pub use self::making::Entries;
 use self::memtable::{Memtable, prefixed};
-use self::meta::{
-    check_encoding, lineage_from_bytes, put_start, read_meta, read_number, succeed,
-};
+use self::meta::{check_encoding, lineage_from_bytes, put_start, read_meta, read_number, succeed};
 use self::moving::Move;
 pub(super) use self::moving::put_row;
 use self::peers::Peers;
@@ -523,9 +521,9 @@ impl Rows for RowStore {
         let (from, to) = prefixed(prefix, after);
         let range = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
         let rows = self.memtable.rows(range, limit, |range, limit| match self.frozen() {
-            Some(frozen) => frozen.rows(range, limit, |range, limit| {
-                self.read().keyed_rows(range, limit)
-            }),
+            Some(frozen) => {
+                frozen.rows(range, limit, |range, limit| self.read().keyed_rows(range, limit))
+            }
             None => self.read().keyed_rows(range, limit),
         });
         rows.into_iter().map(|(_, row)| row).collect()

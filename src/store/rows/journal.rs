@@ -183,8 +183,10 @@ fn read_file(path: &Path, store: StoreId) -> io::Result<(u64, Vec<Vec<u8>>)> {
 
 fn header_of(store: StoreId, number: u64, body: &[u8]) -> [u8; HEADER_LEN] {
     let len = u32::try_from(body.len()).expect("a record is far shorter");
-    let digest =
-        Sha1::new().chain_update(store.as_bytes()).chain_update(number.to_be_bytes()).chain_update(body);
+    let digest = Sha1::new()
+        .chain_update(store.as_bytes())
+        .chain_update(number.to_be_bytes())
+        .chain_update(body);
     let mut header = [0; HEADER_LEN];
     header[..8].copy_from_slice(&number.to_be_bytes());
     header[8..12].copy_from_slice(&len.to_be_bytes());

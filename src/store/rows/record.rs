@@ -108,11 +108,8 @@ fn replay_rows(record: &mut &[u8], memtable: &mut Memtable) -> Option<()> {
     for _ in 0..take_len(record)? {
         let key = take_bytes(record)?;
         let is_deleted = record.first_chunk() == Some(&DELETED.to_be_bytes());
-        let value = if is_deleted {
-            take_len(record).map(|_| None)?
-        } else {
-            Some(take_bytes(record)?)
-        };
+        let value =
+            if is_deleted { take_len(record).map(|_| None)? } else { Some(take_bytes(record)?) };
         memtable.set_entry(key, value);
     }
     Some(())
@@ -176,8 +173,7 @@ mod tests {
 
     fn row(group: u8) -> Row {
         let content = Content::Owner(GroupId::from_bytes([group; 16]), UserId::NOBODY);
-        let version =
-            Version { stamp: Stamp::new(5, 0), request: RequestId::from_bytes([0; 16]) };
+        let version = Version { stamp: Stamp::new(5, 0), request: RequestId::from_bytes([0; 16]) };
         let place = Place { store: StoreId::from_bytes([1; 16]), sequence: 1 };
         Row { content, version, place, extra: Box::default() }
     }
@@ -187,8 +183,11 @@ mod tests {
     fn what_a_record_says_is_what_was_written() {
         let store = |id| StoreId::from_bytes([id; 16]);
         let peer = Peer { checkpoint: 1, complete: 2, touched: 3 };
-        let progress =
-            Progress { sequence: 9, swept: 4, peers: vec![(store(2), Some(peer)), (store(3), None)] };
+        let progress = Progress {
+            sequence: 9,
+            swept: 4,
+            peers: vec![(store(2), Some(peer)), (store(3), None)],
+        };
         let mut memtable = Memtable::default();
         let gone = stored_key(&RowKey::Owner(GroupId::from_bytes([3; 16])));
         memtable.put_row(9, &row(2));
@@ -202,8 +201,9 @@ mod tests {
         assert_eq!(replay(&record, &mut again), Some(progress));
         let all = |memtable: &Memtable| {
             let rows = memtable.all_rows().map(|(key, row)| (key.to_vec(), row.cloned()));
-            let entries =
-                memtable.all_entries().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
+            let entries = memtable
+                .all_entries()
+                .map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
             (rows.collect::<Vec<_>>(), entries.collect::<Vec<_>>())
         };
         let (rows, entries) = all(&again);

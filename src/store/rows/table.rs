@@ -87,11 +87,7 @@ impl Tables {
     }
 
     /// Runs a statement whose first two columns are a row's body and its stored key.
-    fn read_rows(
-        &self,
-        sql: &str,
-        values: impl Params,
-    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+    fn read_rows(&self, sql: &str, values: impl Params) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
         let wrap = |source| self.wrap(source);
         let mut statement = self.connection.prepare_cached(sql).map_err(wrap)?;
         let mut found = statement.query(values).map_err(wrap)?;

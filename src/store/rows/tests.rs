@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::types::{
-    Content, Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId,
-    Version, limits,
+    Content, Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp,
+    UserId, Version, limits,
 };
 
 fn store_id(number: u16) -> StoreId {
@@ -273,7 +273,7 @@ fn a_question_waits_for_what_was_committed_before_it_and_no_longer() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir, 1);
     let reader = RowStore::reader(dir.path()).unwrap();
-    let mut commit = |store: &mut RowStore, sequence| {
+    let commit = |store: &mut RowStore, sequence| {
         store.put(sequence, &owner(sequence as u8, 1, sequence));
         store.commit(&[transaction(sequence, vec![owner(1, 1, sequence)])]).unwrap();
     };
@@ -335,7 +335,7 @@ fn a_store_whose_journal_is_a_table_is_taken_over() {
 fn a_journal_that_does_not_follow_the_tables_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir, 1);
-    let mut commit = |store: &mut RowStore, n: u64| {
+    let commit = |store: &mut RowStore, n: u64| {
         store.put(n, &owner(n as u8, 1, n));
         store.commit(&[transaction(n, vec![owner(n as u8, 1, n)])]).unwrap();
     };
