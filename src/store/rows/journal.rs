@@ -244,7 +244,7 @@ mod tests {
         let mut journal = Journal::begin(dir.path(), STORE, 0).unwrap();
         for number in 1..=9u8 {
             append(&mut journal, &[number; 3]);
-            if number % 4 == 0 {
+            if number.is_multiple_of(4) {
                 journal.switch().unwrap();
             }
         }

@@ -203,7 +203,7 @@ fn commits_go_on_beside_a_disk_that_hangs_until_as_much_waits_as_may() {
         }
         store.set_entry(&[group ^ 5], None);
         entries.remove(&(group ^ 5));
-        if sequence % 7 == 0 {
+        if sequence.is_multiple_of(7) {
             store.delete(&owner(group ^ 3, 1, 0).content.key());
             rows.remove(&(group ^ 3));
         }
@@ -220,7 +220,7 @@ fn commits_go_on_beside_a_disk_that_hangs_until_as_much_waits_as_may() {
     while store.memtable.len() < MEMTABLE_MAX - 5 {
         sequence += 1;
         let seen = step(&mut store, sequence);
-        if sequence % 4 == 0 {
+        if sequence.is_multiple_of(4) {
             assert_eq!(after_power_cut(&dir), seen, "after change {sequence}");
         }
         assert!(store.unflushed().load(Ordering::Relaxed) && sequence < 200);
