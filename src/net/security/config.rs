@@ -22,10 +22,6 @@ pub(super) const ALPN_TRACKER: &[u8] = b"posse-tracker";
 /// The application protocol at a client's port.
 pub(super) const ALPN_LINK: &[u8] = b"posse-link";
 
-/// Bytes of a record that rustls writes, at most: below the 16 KiB from which glibc copies with `rep
-/// movsb`, which is slower than vector instructions where a record's copies happen.
-const RECORD_LEN_MAX: usize = 15 << 10;
-
 /// Keeps the machine's clock out of handshakes: dates in certificates mean nothing here, and
 /// the library's own source of time panics where the clock is set before 1970.
 #[derive(Debug)]
@@ -59,7 +55,6 @@ pub(super) fn server_config(
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     config.alpn_protocols = vec![alpn.to_vec()];
     config.send_tls13_tickets = 0;
-    config.max_fragment_size = Some(RECORD_LEN_MAX);
     config.max_early_data_size = 0;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(config)
@@ -78,7 +73,6 @@ pub(super) fn client_config(
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     config.alpn_protocols = vec![alpn.to_vec()];
     config.enable_sni = false;
-    config.max_fragment_size = Some(RECORD_LEN_MAX);
     config.resumption = Resumption::disabled();
     Ok(config)
 }
