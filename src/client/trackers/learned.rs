@@ -216,7 +216,7 @@ mod tests {
             news.try_iter().for_each(drop);
             wait_for("it is told", || {
                 fake.tell(event);
-                let news = news.recv_timeout(Duration::from_secs(1));
+                let news = news.recv_timeout(std::time::Duration::from_secs(1));
                 news.is_ok_and(|item| matches!(item, super::News::Trackers(_)))
             });
         };
