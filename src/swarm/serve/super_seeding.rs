@@ -10,8 +10,7 @@
 //! the leechers know better than the seeder which is rare. Pieces come back to level 0 when the
 //! only leecher that had them goes away.
 //!
-//! They are suggested in the order of the file: which goes first makes no difference to the swarm,
-//! but disks then read and write in one direction.
+//! They are suggested in random order.
 //!
 //! Pure; made when the first leecher links to a file we have whole.
 
@@ -32,9 +31,6 @@ const SUGGESTIONS_MAX: usize = 4;
 /// to take more.
 const ASKED_MAX: usize = 256;
 
-/// Pieces looked at from where the last suggestion was, before any is taken: bounds the cost.
-const PROBES_MAX: u32 = 256;
-
 /// Proposes different pieces to different leechers.
 #[derive(Debug)]
 pub(crate) struct SuperSeeder {
@@ -45,8 +41,6 @@ pub(crate) struct SuperSeeder {
     served: BTreeSet<LinkKey>,
     /// How many leechers have each piece.
     holders: Vec<u16>,
-    /// Where to look for the next suggestion.
-    next: u32,
     rng: SmallRng,
 }
 
@@ -76,7 +70,6 @@ impl SuperSeeder {
             takers: BTreeMap::new(),
             served: BTreeSet::new(),
             holders: vec![0; geometry.piece_count() as usize],
-            next: 0,
             rng: SmallRng::seed_from_u64(seed),
         }
     }
@@ -194,12 +187,7 @@ impl SuperSeeder {
         };
         let (_, link) = self.served.iter().filter_map(suggested).min()?;
         let taker = self.takers.get_mut(&link)?;
-        let count = self.geometry.piece_count();
-        let in_order = (0..count.min(PROBES_MAX))
-            .map(|ahead| (u64::from(self.next) + u64::from(ahead)) % u64::from(count));
-        let piece = in_order.map(|piece| piece as u32).find(|&piece| self.spread.level(piece) == 0);
-        let piece = piece.unwrap_or_else(|| fresh[self.rng.random_range(0..fresh.len())]);
-        self.next = piece;
+        let piece = fresh[self.rng.random_range(0..fresh.len())];
         let piece = self.geometry.index(u64::from(piece))?;
         taker.suggested.push_back(piece);
         self.spread.raise(piece.get());
