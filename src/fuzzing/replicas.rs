@@ -35,6 +35,8 @@ struct Run {
     asked: BTreeMap<Ticket, RequestId>,
     /// Requests handed out to be stored, and not stored yet.
     unsaved: BTreeSet<RequestId>,
+    /// Requests that were stored; the row of one may be replaced by a later one.
+    saved: BTreeSet<RequestId>,
     /// What the store holds: each row as it was handed out last.
     rows: BTreeMap<RowKey, Row>,
     /// The last update sequence handed out, and stored.
@@ -51,6 +53,7 @@ pub fn replica(bytes: &[u8]) {
         tickets: 0,
         asked: BTreeMap::new(),
         unsaved: BTreeSet::new(),
+        saved: BTreeSet::new(),
         rows: BTreeMap::new(),
         sequence: 0,
         stored: 0,
@@ -99,7 +102,7 @@ impl Run {
     }
 
     fn persisted(&mut self) {
-        self.unsaved.clear();
+        self.saved.append(&mut self.unsaved);
         self.stored = self.sequence;
         self.replica.persisted(self.now_ms);
         self.drain();
@@ -205,7 +208,9 @@ impl Run {
         );
         self.sequence = transaction.sequence;
         for row in transaction.rows {
-            if let Content::Request(request, _) = &row.content {
+            if let Content::Request(request, _) = &row.content
+                && !self.saved.contains(request)
+            {
                 self.unsaved.insert(*request);
             }
             self.rows.insert(row.content.key(), row);
