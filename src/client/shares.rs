@@ -98,8 +98,9 @@ impl Client {
     ///
     /// With `trusts_stamp` a file with the size and times of an earlier share is not read again. A
     /// file that the group already has gets one more seeder. A symbolic link is shared under its
-    /// own name, with its current target. Another version in the group is replaced, if the user shared it first or owns the
-    /// group. `progress` is called with the bytes hashed, and returns false to cancel.
+    /// own name, with its current target. Another version in the group is replaced, if the user
+    /// shared it first or owns the group. `progress` is called with the bytes hashed, and returns
+    /// false to cancel.
     ///
     /// # Errors
     /// [`Refusal::NotMember`], [`ClientError::FileNameTaken`]; [`ClientError::Path`] if it is no

@@ -1,6 +1,5 @@
 //! Explains why a download is not moving: facts, one a line.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::error::ClientError;
@@ -77,19 +76,13 @@ impl Client {
 }
 
 impl Runtime {
-    /// Says that the disk with that file does not answer.
-    fn hanging_text(&self, path: &Path) -> String {
-        let mount = self.disks.mount_of(path);
-        format!("its disk does not answer; look at what is mounted at {}", mount.display())
-    }
-
     /// Adds why others may get nothing from here: of a file, and at all.
     fn explain_reports(&self, share: Option<&ShareRow>, lines: &mut Vec<String>) {
         let reports = &self.view().reports;
         if let Some(row) = share {
             let trouble = self.engine().and_then(|engine| engine.read_trouble(row.facts.info_hash));
             lines.extend(trouble.map(|trouble| match trouble {
-                ReadTrouble::DiskHangs => self.hanging_text(&row.path),
+                ReadTrouble::DiskHangs => self.disks.hanging_text(&row.path),
                 ReadTrouble::Error(error) => format!("it cannot be read: {error}"),
             }));
             let members = reports.bad_data((row.group, row.facts.info_hash));
@@ -110,7 +103,7 @@ impl Runtime {
             _ if why.disk_hangs => {
                 let download =
                     self.view().library.download(info_hash).map(|d| d.row.target.clone());
-                lines.extend(download.map(|target| self.hanging_text(&target)));
+                lines.extend(download.map(|target| self.disks.hanging_text(&target)));
             }
             TransferState::Checking => lines.push(
                 "the pieces on disk are being checked, or copied from a file that is here".into(),

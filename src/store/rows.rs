@@ -409,7 +409,7 @@ impl RowStore {
     }
 
     /// Freezes the memtable and has the writer move it, if that is due and the writer has done the
-    /// one before. What is not committed stays where it is, and with it the rest.
+    /// one before. A memtable with uncommitted rows is not frozen.
     fn freeze_if_due(&mut self) {
         let is_due = self.is_full() || self.moved < self.wanted;
         if is_due

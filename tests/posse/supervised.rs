@@ -107,12 +107,14 @@ fn a_service_that_is_killed_goes_on_where_it_was_with_nobody_at_a_prompt() {
         service.signal(Signal::KILL);
         service.wait_serving(killed + 1);
         service.wait_event(killed + 1, "logged_in");
-        // The last pieces may not have been synced to the disk.
-        let after = download(&world);
-        let kept = after["bytes_done"].as_u64().unwrap();
+        // The gate lets nothing more through: these bytes are from the disk. Pieces that are not in
+        // the journal are hashed first, and the last ones may not have been synced.
+        let kept = eventually("it has what it had", || {
+            let after = download(&world);
+            assert_eq!(after["state"], "running", "{after}");
+            after["bytes_done"].as_u64().filter(|kept| *kept + 2 * MIB >= before)
+        });
         println!("killed with {before} bytes, went on from {kept}");
-        assert_eq!(after["state"], "running", "{after}");
-        assert!(kept + 2 * MIB >= before, "of {before} bytes {after} is left");
         gate.allow(gate.passed() + 4 * MIB);
     }
     // Killed while it starts, again and again.

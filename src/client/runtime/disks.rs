@@ -57,7 +57,7 @@ impl Disks {
     }
 
     /// The mount point of a path, according to the system's table.
-    pub(crate) fn mount_of(&self, path: &Path) -> PathBuf {
+    pub(super) fn mount_of(&self, path: &Path) -> PathBuf {
         let known = self.table.lock().clone();
         let known = known.filter(|(read, _)| read.elapsed() < TABLE_AGE_MAX);
         let table = known.map_or_else(
@@ -106,12 +106,15 @@ impl Disks {
                 undo(late.0);
             }
         });
-        result.recv_timeout(DISK_TIMEOUT).map_err(|_| {
-            let mount = self.mount_of(path);
-            let why =
-                format!("its disk does not answer; look at what is mounted at {}", mount.display());
-            ClientError::path(path, why)
-        })
+        result
+            .recv_timeout(DISK_TIMEOUT)
+            .map_err(|_| ClientError::path(path, self.hanging_text(path)))
+    }
+
+    /// Says that the mount of that path does not answer.
+    pub(crate) fn hanging_text(&self, path: &Path) -> String {
+        let mount = self.mount_of(path);
+        format!("its disk does not answer; look at what is mounted at {}", mount.display())
     }
 
     /// Starts no more work; does not wait for a mount that hangs.

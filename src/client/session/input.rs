@@ -73,7 +73,7 @@ pub(crate) enum EngineNews {
     Opened(ReplyTo, InodeId),
     /// These pieces are durable on the disk.
     Journal(Bitfield),
-    /// The metainfo has arrived. The reply, if one is wanted, leaves when the store has answered.
+    /// The metainfo has arrived. The reply leaves when the store has answered.
     Metainfo(ReplyTo, Arc<Metainfo>),
     /// The chaining values have arrived.
     Chain(Arc<ChainingValues>),

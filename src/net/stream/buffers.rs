@@ -172,7 +172,7 @@ impl Unread {
         self.bytes.is_empty()
     }
 
-    /// Keeps `data`, behind what is there.
+    /// Appends `data`.
     pub(super) fn put(&mut self, data: &[u8]) {
         self.bytes.extend_from_slice(data);
     }

@@ -176,7 +176,7 @@ fn image_of(dir: &tempfile::TempDir) -> tempfile::TempDir {
     image
 }
 
-/// Opens what a power cut left, and tells what is there: as the dead store saw it.
+/// Opens the files as a power cut leaves them; returns all rows and entries of that store.
 fn after_power_cut(dir: &tempfile::TempDir) -> (Vec<Row>, Vec<Entry>, u64) {
     let image = image_of(dir);
     let (rows, entries, state) = all(&open(&image, 77));

@@ -106,7 +106,7 @@ impl Transfer {
         })
     }
 
-    /// Stops fetching and serving until [`Transfer::resume`]; keeps what is there. False if it has
+    /// Stops fetching and serving until [`Transfer::resume`]; keeps the pieces. False if it has
     /// ended or is paused.
     pub fn pause(&self) -> bool {
         let mut state = self.torrent.state.lock();

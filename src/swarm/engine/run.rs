@@ -1,5 +1,5 @@
-//! The thread of a download: opens its `.part`, checks what is there, fetches, proves what was not
-//! proven as it came, and gives the file its name.
+//! The thread of a download: opens its `.part`, checks the pieces in it, fetches the others, proves
+//! pieces that were not proven as they came, and gives the file its name.
 //!
 //! **Invariant:** a file gets its final name only after every piece and the whole were verified and
 //! made durable. If anything goes wrong, the verified pieces stay in the `.part`, and
@@ -82,7 +82,7 @@ pub(super) fn start(torrent: &Arc<Torrent>, state: &mut TorrentState) -> bool {
     true
 }
 
-/// Walks a download from its start to its end, whichever it is.
+/// Runs a download until it is complete, paused, failed or cancelled.
 fn walk(torrent: &Arc<Torrent>, number: u64) {
     let services = &torrent.services;
     services.downloads.fetch_add(1, Ordering::Relaxed);

@@ -234,8 +234,8 @@ impl Torrent {
         self.drive(&mut state);
     }
 
-    /// Serves nobody while the disk hangs. Links whose writer waits for it end: they can send no
-    /// rejection.
+    /// Chokes every peer while the disk hangs. Closes links whose writer thread waits for the disk,
+    /// as they can send no rejection.
     fn hold_uploads(&self, state: &mut TorrentState) {
         let hangs = state.disk_hangs(&self.services.disks);
         state.uploads.set_held(self.now(), hangs);

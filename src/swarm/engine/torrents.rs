@@ -110,8 +110,8 @@ impl Torrents {
         if known.as_ref().is_some_and(|torrent| torrent.state.lock().seed.is_some()) {
             return known;
         }
-        // A download of it may be paused, while the file is offered in another group. What is not
-        // offered any more when the link is registered is refused then.
+        // A download of it may be paused, while the file is offered in another group. If the file
+        // is withdrawn before the link is registered, the registration is refused.
         let spec = self.services.host.seed(info_hash);
         spec.and_then(|spec| self.seed(spec).ok()).or(known)
     }

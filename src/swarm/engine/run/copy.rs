@@ -13,7 +13,7 @@
 //! then its own pieces make an info dictionary under our file's name, which is the right one if it
 //! has our info hash. So no peer is needed for that either.
 //!
-//! Called on the download's thread, between the look at what is there ([`super::scan`]) and the
+//! Called on the download's thread, between the check of the `.part` ([`super::scan`]) and the
 //! first request; blocks on the disk. Nothing is fetched meanwhile, since links come only
 //! afterwards.
 
