@@ -1,0 +1,27 @@
+// The screen that is shown is named by the URL's fragment, as `#/groups/<id>/members`.
+import { useEffect, useState } from "./html.js";
+
+const read = () => {
+  const parts = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
+  try {
+    return parts.map(decodeURIComponent);
+  } catch {
+    return [];
+  }
+};
+
+export const link = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
+
+export function go(...parts) {
+  location.hash = link(...parts);
+}
+
+export function useRoute() {
+  const [route, setRoute] = useState(read);
+  useEffect(() => {
+    const onChange = () => setRoute(read());
+    addEventListener("hashchange", onChange);
+    return () => removeEventListener("hashchange", onChange);
+  }, []);
+  return route;
+}
