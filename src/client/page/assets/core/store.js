@@ -1,4 +1,4 @@
-// The state that all screens share: what the last snapshot said, and what events have changed since.
+// The state that all screens share: the last snapshot, and what events have changed since.
 //
 // Movement of downloads is shown a few times a second, everything else at once.
 import { useEffect, useReducer } from "./html.js";

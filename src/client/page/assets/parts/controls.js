@@ -1,6 +1,6 @@
 // Buttons, fields and other small controls.
 import { mayManage } from "../core/api.js";
-import { html, useId } from "../core/html.js";
+import { html, useEffect, useId, useRef } from "../core/html.js";
 import { t } from "../core/texts.js";
 import { Icon } from "./icons.js";
 
@@ -16,7 +16,8 @@ export function Button({
   const title = isForbidden ? t.readOnly : label;
   return html`<button type=${type} class=${`button ${kind} ${children ? "" : "bare"}`}
     aria-label=${children ? undefined : label} title=${title}
-    disabled=${disabled || isForbidden} aria-busy=${busy || undefined} onClick=${onClick} ...${rest}>
+    disabled=${disabled || isForbidden} aria-busy=${busy || undefined} onClick=${onClick}
+    ...${rest}>
     ${icon && html`<${Icon} name=${icon} />`}${children}</button>`;
 }
 
@@ -37,7 +38,8 @@ export function Field({ label, hint, error, value, onInput, inputRef, ...rest })
 export function Check({ label, hint, checked, onChange, ...rest }) {
   const id = useId();
   return html`<div class="check">
-    <input type="checkbox" id=${id} checked=${checked} aria-describedby=${hint ? `${id}-hint` : undefined}
+    <input type="checkbox" id=${id} checked=${checked}
+      aria-describedby=${hint ? `${id}-hint` : undefined}
       onChange=${(event) => onChange(event.target.checked)} ...${rest} />
     <label for=${id}>${label}</label>
     ${hint && html`<p class="hint" id=${`${id}-hint`}>${hint}</p>`}
@@ -91,8 +93,13 @@ export function Bar({ part, label, text, kind = "" }) {
 
 /** Links to the parts of one screen. */
 export function Tabs({ label, tabs, current }) {
+  const shown = useRef(null);
+  useEffect(() => {
+    shown.current?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [current]);
   return html`<nav class="tabs" aria-label=${label}>
     ${tabs.map(([key, text, href, badge]) => html`<a key=${key} href=${href}
+      ref=${key === current ? shown : undefined}
       aria-current=${key === current ? "page" : undefined}>${text}
       ${badge ? html` <span class="badge">${badge}</span>` : null}</a>`)}
   </nav>`;

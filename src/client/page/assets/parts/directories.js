@@ -2,7 +2,7 @@
 import { useLoaded } from "../core/actions.js";
 import { directory } from "../core/api.js";
 import { size, when } from "../core/format.js";
-import { html, useState } from "../core/html.js";
+import { html, useEffect, useRef, useState } from "../core/html.js";
 import { Name } from "../core/names.js";
 import { t } from "../core/texts.js";
 import { Button, Field, Status } from "./controls.js";
@@ -14,12 +14,21 @@ import { Icon } from "./icons.js";
  */
 export function Directories({ path, onPath, files = false, label }) {
   const [at, setAt] = useState(files ? "" : path);
-  const { value, error, loading, reload } = useAt(at);
+  const isFirst = useRef(true);
+  const { value, error, loading, reload } = useLoaded(() => directory(at ?? ""), [at]);
+  // Without a choice so far, the directory that the client begins with is the choice.
+  useEffect(() => {
+    if (isFirst.current && value && !path && !files) onPath(value.path);
+    if (value) isFirst.current = false;
+  }, [value]);
   const enter = (next) => {
     setAt(next);
     onPath(files ? "" : next);
   };
-  const listed = (value?.entries ?? []).filter((entry) => files || entry.is_directory);
+  const listed = (value?.entries ?? []).filter((entry) => files || entry.is_directory)
+    .sort(inOrder);
+  const open = (entry) =>
+    (entry.is_directory ? enter(join(entry.name)) : onPath(join(entry.name)));
   const join = (name) => `${value.path.replace(/\/$/, "")}/${name}`;
   return html`<div class="directories">
     <div class="with-button">
@@ -37,12 +46,11 @@ export function Directories({ path, onPath, files = false, label }) {
       ${(value?.roots ?? []).map((root) => html`<${Button} key=${root} kind="plain small"
         icon="folder" onClick=${() => enter(root)}><${Name} of=${root} cut /><//>`)}
     </div>
-    ${value && html`<p class="hint" role="status">${t.directories.at}
+    ${value && html`<p class="hint" role="status">${t.directories.at}${" "}
       <${Name} of=${value.path} /></p>`}
     <ul class="entries" aria-label=${t.directories.entries} aria-busy=${loading}>
       ${listed.map((entry) => html`<li key=${entry.name}><${Entry} entry=${entry}
-        chosen=${files && value && path === join(entry.name)}
-        onClick=${() => (entry.is_directory ? enter(join(entry.name)) : onPath(join(entry.name)))} />
+        chosen=${files && path === join(entry.name)} onClick=${() => open(entry)} />
       </li>`)}
       ${value && listed.length === 0 && html`<li class="quiet">${files ? t.directories.empty
         : t.directories.noDirectories}</li>`}
@@ -52,15 +60,16 @@ export function Directories({ path, onPath, files = false, label }) {
   </div>`;
 }
 
-function useAt(at) {
-  return useLoaded(() => directory(at ?? ""), [at]);
-}
+/** Directories come first, then names in their order. */
+const inOrder = (one, other) => other.is_directory - one.is_directory ||
+  one.name.localeCompare(other.name, t.language, { numeric: true });
 
 function Entry({ entry, chosen, onClick }) {
   return html`<button type="button" class="entry" aria-pressed=${entry.is_directory ? undefined
     : chosen ? "true" : "false"} onClick=${onClick}>
     <${Icon} name=${entry.is_directory ? "folder" : "file"} />
-    <span class="hidden">${entry.is_directory ? t.directories.directory : t.directories.file}</span>
+    <span class="hidden">${entry.is_directory ? t.directories.directory : t.directories.file}
+    </span>
     <${Name} of=${entry.name} cut />
     ${!entry.is_directory && html`<span class="entry-facts">${size(entry.size)}
       ${entry.modified_ms ? ` · ${when(entry.modified_ms)}` : ""}</span>`}</button>`;

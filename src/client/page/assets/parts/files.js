@@ -61,7 +61,7 @@ function fileRow(file, group, withGroup, running) {
       size: size(file.size),
       sharers: html`<span title=${sharersText(file)}>${names.map((name, at) => html`
         ${at ? ", " : ""}<${Name} of=${name} />`)}${others > 0 ? ` +${others}` : ""}</span>`,
-      online: html`<span class=${file.online ? "online" : "offline"}>
+      online: html`<span class=${file.online ? "is-online" : "is-offline"}>
         ${t.files.online(count(file.online), file.online)}</span>`,
       date: html`<time datetime=${new Date(file.since_ms).toISOString()}
         title=${moment(file.since_ms)}>${when(file.since_ms)}</time>`,

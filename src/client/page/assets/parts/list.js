@@ -1,5 +1,5 @@
 // A table of which only the rows near the window exist. The page itself scrolls.
-import { Fragment, html, useEffect, useLayoutEffect, useRef, useState } from "../core/html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../core/html.js";
 
 const OVERSCAN = 8;
 /** Browsers do not show elements that are higher. */
@@ -76,13 +76,13 @@ export function List({ label, columns, className, count, total = count, row, onR
       onFocusIn=${(event) => { focused.current = indexOf(event.target); }}
       onFocusOut=${() => { focused.current = -1; }}>
       ${indices.map((index) => {
-        const { key, cells } = row(index) ?? { key: `empty ${index}`, cells: null };
+        const { key, cells } = row(index) || { key: `empty ${index}`, cells: null };
         return html`<div key=${key} role="row" class=${cells ? "list-row" : "list-row waiting"}
           aria-rowindex=${index + 2} data-index=${index}
           style=${{ transform: `translateY(${index * height}px)`, height: `${height}px` }}>
           ${cells ? columns.map((column) => html`<div key=${column.key} role="cell"
             class=${`cell ${column.key}`}>${cells[column.key]}</div>`)
-            : html`<${Fragment}><div role="cell" class="cell"><span class="blank"></span></div><//>`}
+            : html`<div role="cell" class="cell"><span class="blank"></span></div>`}
         </div>`;
       })}
     </div>

@@ -1,11 +1,10 @@
 // The rates of the last ten minutes as two lines.
 import { rate } from "../core/format.js";
 import { html, useEffect, useReducer } from "../core/html.js";
-import { history, LENGTH, readUploads } from "../core/rates.js";
+import { history, LENGTH } from "../core/rates.js";
 import { t } from "../core/texts.js";
 
 const [WIDTH, HEIGHT] = [600, 160];
-const UPLOADS_EVERY = 3000;
 
 /** The next round number above a rate: 1, 2 or 5 times a power of ten. */
 function ceiling(value) {
@@ -17,13 +16,7 @@ export function RateGraph() {
   const [, render] = useReducer((n) => n + 1, 0);
   useEffect(() => {
     const drawn = setInterval(render, 1000);
-    const read = () => document.hidden || readUploads().catch(() => {});
-    const asked = setInterval(read, UPLOADS_EVERY);
-    read();
-    return () => {
-      clearInterval(drawn);
-      clearInterval(asked);
-    };
+    return () => clearInterval(drawn);
   }, []);
   const samples = history();
   const most = (key) => samples.reduce((peak, one) => Math.max(peak, one[key]), 0);
@@ -48,7 +41,8 @@ export function RateGraph() {
       <span class="graph-top" aria-hidden="true">${rate(top)}</span>
       <span class="graph-bottom" aria-hidden="true">0</span>
     </div>
-    <p class="graph-times" aria-hidden="true"><span>${t.graph.begin}</span><span>${t.graph.end}</span></p>
+    <p class="graph-times" aria-hidden="true"><span>${t.graph.begin}</span>
+      <span>${t.graph.end}</span></p>
     <figcaption>
       ${["download", "upload"].map((key) => html`<span key=${key} class=${`key ${key}`}>
         ${t.graph[key]} <strong>${rate(now[key])}</strong>

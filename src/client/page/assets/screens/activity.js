@@ -60,7 +60,8 @@ function Completed() {
     ${value?.length > 0 && html`<div class="toolbar"><${Search} label=${t.activity.search}
       value=${search} onInput=${setSearch} /></div>`}
     ${shown.length > 0 && html`<${List} label=${t.activity.completed} className="completed"
-      columns=${columns} count=${shown.length} heights=${[60, 84]} row=${(at) => row(shown[at])} />`}`;
+      columns=${columns} count=${shown.length} heights=${[60, 84]}
+      row=${(at) => row(shown[at])} />`}`;
 }
 
 function Notifications() {
@@ -76,10 +77,11 @@ function Notifications() {
   return html`<${Status} loading=${loading} error=${error} onRetry=${reload}
       empty=${value?.length === 0 && t.activity.noNotifications} />
     <ul class="notifications" aria-label=${t.activity.notifications}>
-      ${latest.map((one, at) => html`<li key=${latest.length - at} class=${one.seen ? "" : "unseen-one"}>
+      ${latest.map((one, at) => html`<li key=${latest.length - at}>
         <time datetime=${new Date(one.at_ms).toISOString()}>${moment(one.at_ms)}</time>
-        <p>${!one.seen && html`<span class="tag">${t.activity.unseen}</span> `}
+        <p>${!one.seen && html`<span class="tag">${t.activity.unseen}</span>`}${" "}
           ${rich(t.notifications[one.event] ?? t.notifications.other, one)}
-          ${one.reason && html` <span class="quiet"><${Name} of=${one.reason} /></span>`}</p></li>`)}
+          ${" "}${one.reason && html`<span class="quiet"><${Name} of=${one.reason} /></span>`}</p>
+      </li>`)}
     </ul>`;
 }

@@ -22,11 +22,13 @@ export function Devices() {
   return html`<${Section} name="devices">
     <${Status} loading=${loading} error=${error} onRetry=${reload} />
     <ul class="plain-list devices">${value?.map((device) => html`<li key=${device.device}>
-      <div><p><${Name} of=${nameOf(device)} /> ${device.this && html`<span class="tag">
-          ${t.devices.this}</span>`} <span class=${device.online ? "online" : "offline"}>
+      <div><p><${Name} of=${nameOf(device)} />${" "}
+          ${device.this && html`<span class="tag">${t.devices.this}</span>`}${" "}
+          <span class=${device.online ? "is-online" : "is-offline"}>
           ${device.online ? t.members.online : t.members.offline}</span></p>
         <p class="quiet">${device.stays ? t.devices.stays : t.devices.staysNot}
-          ${device.seen_ms ? ` · ${t.devices.seen(moment(device.seen_ms), device.address)}` : ""}</p>
+          ${device.seen_ms
+            ? ` · ${t.devices.seen(moment(device.seen_ms), device.address)}` : ""}</p>
       </div>
       <${Button} kind="small danger-plain" changes onClick=${() => forget(device)}
         aria-label=${fill(t.devices.forgetLabel, { device: nameOf(device) })}>

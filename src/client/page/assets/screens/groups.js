@@ -23,8 +23,8 @@ const HEIGHTS = [52, 72];
 
 export function Groups({ route }) {
   const part = ["all", "find"].includes(route[1]) ? route[1] : "mine";
-  const tabs = [["mine", t.groups.mine, link("groups")], ["all", t.groups.all, link("groups", "all")],
-    ["find", t.groups.find, link("groups", "find")]];
+  const tabs = [["mine", t.groups.mine, link("groups")],
+    ["all", t.groups.all, link("groups", "all")], ["find", t.groups.find, link("groups", "find")]];
   return html`<${Heading} title=${t.groups.title}>
       <${Button} icon="plus" kind="primary" changes onClick=${createGroup}>${t.groups.create}<//>
     <//>
@@ -60,7 +60,8 @@ function All() {
   }, [changed]);
   return html`<div class="toolbar"><${Search} label=${t.groups.search} value=${search}
       onInput=${setSearch} />
-      <p class="count" role="status">${t.groups.count(count(pages.count), pages.count, pages.isWhole)}</p></div>
+      <p class="count" role="status">
+        ${t.groups.count(count(pages.count), pages.count, pages.isWhole)}</p></div>
     <${Status} loading=${pages.isLoading && pages.count === 0} error=${pages.error}
       onRetry=${() => pages.refresh()}
       empty=${pages.isWhole && pages.count === 0 && t.groups.noneLike} />
@@ -89,8 +90,8 @@ function row(group, changed) {
         <${Name} of=${group.owner} cut />`,
       actions: group.part === "stranger" ? html`<${Button} kind="small" changes onClick=${join}
           aria-label=${fill(t.groups.joinLabel, { group: group.group })}>${t.groups.join}<//>`
-        : isMine ? html`<a class="button plain small" href=${link("group", group.group_id)}
-          aria-label=${fill(t.groups.openLabel, { group: group.group })}>${t.groups.open}</a>` : null,
+        : isMine && html`<a class="button plain small" href=${link("group", group.group_id)}
+          aria-label=${fill(t.groups.openLabel, { group: group.group })}>${t.groups.open}</a>`,
     },
   };
 }

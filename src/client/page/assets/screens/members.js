@@ -10,7 +10,8 @@ import { Pages } from "../core/pages.js";
 import { useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
 import { Button, Status } from "../parts/controls.js";
-import { Confirm } from "../parts/dialog.js";
+import { Confirm, Dialog } from "../parts/dialog.js";
+import { Facts } from "../parts/facts.js";
 import { List, usePages } from "../parts/list.js";
 
 const EVERY = 10000;
@@ -49,27 +50,42 @@ export function Members({ group }) {
   const account = useStore((state) => state.account);
   const row = (member) => {
     const words = { group: group.group, user: member.user };
-    const mayAct = group.part === "owner" && member.user_id !== account.user_id;
+    const isMe = member.user_id === account.user_id;
+    const mayAct = group.part === "owner" && !isMe;
     return {
       key: member.user_id,
       cells: {
         name: html`<${Name} of=${member.user} cut />
-          ${member.user_id === account.user_id ? html` <span class="quiet">${t.members.you}</span>` : null}`,
+          ${isMe && html`<span class="quiet">${t.members.you}</span>`}`,
         part: html`<span class=${`tag ${member.part}`}>${t.groups.parts[member.part]}</span>`,
-        online: html`<span class=${member.online ? "online" : "offline"}>
+        online: html`<span class=${member.online ? "is-online" : "is-offline"}>
           ${member.online ? t.members.online : t.members.offline}</span>`,
         since: html`<span class="phone-only">${t.members.since} </span>${date(member.since_ms)}`,
-        actions: mayAct && html`
-          <${Button} kind="small" changes onClick=${() => confirmTransfer(words, pages)}
-            aria-label=${fill(t.members.transferLabel, words)}>${t.members.transfer}<//>
-          <${Button} kind="small danger-plain" changes onClick=${() => confirmRemove(words, pages)}
-            aria-label=${fill(t.members.removeLabel, words)}>${t.members.remove}<//>`,
+        actions: mayAct && html`<${Button} kind="small" changes
+          aria-label=${fill(t.members.manageLabel, words)}
+          onClick=${() => manage(words, member, pages)}>${t.members.manage}<//>`,
       },
     };
   };
-  return html`<p class="count" role="status">${t.groups.members(count(pages.count), pages.count)}</p>
+  return html`<p class="count" role="status">
+      ${t.groups.members(count(pages.count), pages.count)}</p>
     <${People} pages=${pages} label=${t.members.title} row=${row}
       columns=${["name", "part", "online", "since", "actions"]} />`;
+}
+
+function manage(words, member, pages) {
+  const facts = [
+    [t.facts.group, html`<${Name} of=${words.group} />`],
+    [t.facts.part, t.groups.parts[member.part]],
+    [t.members.columns.online, member.online ? t.members.online : t.members.offline],
+    [t.members.columns.since, moment(member.since_ms)],
+  ];
+  show((close) => html`<${Dialog} title=${html`<${Name} of=${member.user} />`} onClose=${close}>
+    <${Facts} facts=${facts} />
+    <div class="buttons">
+      <${Button} changes onClick=${() => confirmTransfer(words, pages)}>${t.members.transfer}<//>
+      <${Button} kind="danger-plain" changes onClick=${() => confirmRemove(words, pages)}>
+        ${t.members.remove}<//></div><//>`);
 }
 
 function confirmRemove(words, pages) {

@@ -5,7 +5,7 @@ import { show } from "../core/dialogs.js";
 import {
   destination, dropDirectory, setDestination, setDropDirectory,
 } from "../core/downloads.js";
-import { count, readRate, writeRate } from "../core/format.js";
+import { count, rate, readRate, writeRate } from "../core/format.js";
 import { html, useEffect, useReducer, useState } from "../core/html.js";
 import { Name } from "../core/names.js";
 import { useStore } from "../core/store.js";
@@ -75,7 +75,8 @@ function Limits() {
       <${Running} value=${value.downloads} changed=${reload} />
       ${value.limited.length > 0 && html`<h3>${t.limits.limited}</h3>
         <ul class="plain-list">${value.limited.map((one) => html`<li key=${one.info_hash}>
-          <${Name} of=${one.file} cut /> <span class="quiet">${writeRate(one.limit)}/s</span></li>`)}
+          <${Name} of=${one.file} cut />
+          <span class="quiet">${rate(one.limit)}</span></li>`)}
         </ul>`}
       <p class="hint">${t.limits.until}</p>`}<//>`;
 }
@@ -132,7 +133,8 @@ function Trackers() {
         ${one.lag > 0 ? ` · ${t.trackers.lag(count(one.lag))}` : ""}</span></p>
         ${one.error && html`<p class="error"><${Name} of=${one.error} /></p>`}</div></li>`)}</ul>
     ${value && html`<p class="quiet">${value.safe_on.length
-      ? t.trackers.safe(value.safe_on.join(", ")) : t.trackers.unknown}</p>`}<//>`;
+      ? t.trackers.safe(value.safe_on.join(", "), value.safe_on.length)
+      : t.trackers.unknown}</p>`}<//>`;
 }
 
 function About() {

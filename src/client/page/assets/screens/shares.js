@@ -1,10 +1,10 @@
 // The files that this device offers, and what it gave of them.
+import { command } from "../core/api.js";
 import { show } from "../core/dialogs.js";
 import { count, percentText, size } from "../core/format.js";
 import { html, useCallback, useEffect } from "../core/html.js";
 import { fill, Name, plain } from "../core/names.js";
 import { Pages } from "../core/pages.js";
-import { readUploads } from "../core/rates.js";
 import { link } from "../core/route.js";
 import { change, state, useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
@@ -24,7 +24,7 @@ const COLUMNS = ["name", "peers", "sent", "here", "actions"];
 export function Shares() {
   const filesChanged = useStore((now) => now.filesChanged);
   const pages = usePages((render) => new Pages((after, limit, signal) =>
-    readUploads({ after, limit }, signal), render), []);
+    command("show_uploads", { after, limit }, { signal }), render), []);
   const need = useCallback((first, last) => pages.need(first, last), [pages]);
   useEffect(() => {
     if (filesChanged) pages.refresh();
@@ -54,9 +54,9 @@ function row(share) {
     cells: {
       name: html`<div class="two-lines"><button type="button" class="row-link"
           onClick=${() => details(share)}><${Name} of=${file} cut /></button>
-        <span class="under">${problem && html`<span class="state failed"><${Icon} name="warning" />
-          ${t.shares.problem}</span> · `}<${Name} of=${group} cut /></span></div>`,
-      peers: t.transfers.peers(count(share.peers)),
+        <span class="under">${problem && html`<span class="state failed">
+          <${Icon} name="warning" />${" "}${t.shares.problem}</span> · `}<${Name} of=${group} cut /></span></div>`,
+      peers: t.transfers.peers(count(share.peers), share.peers),
       sent: t.shares.sent(size(share.bytes_sent)),
       here: share.bytes_here === null ? t.shares.whole : t.shares.part(size(share.bytes_here)),
       actions: html`<${Button} icon="close" kind="ghost" changes

@@ -68,13 +68,14 @@ function Header() {
     <a class="brand" href=${link("transfers")} aria-label=${t.product}><${Sign} />
       <span>${t.product}</span></a>
     <${Rates} /><${TrackerState} />
-    <a class="who" href=${link("settings")} title=${t.header.account}><${Name} of=${account.user} cut /></a>
+    <a class="who" href=${link("settings")} title=${t.header.account}>
+      <${Name} of=${account.user} cut /></a>
     <${ThemeButton} />
   </header>`;
 }
 
 function Rates() {
-  const [rates, setRates] = useState([0, 0]);
+  const [rates, setRates] = useState([0, null]);
   useEffect(() => {
     const timer = setInterval(() => {
       const now = [downloadRate(), uploadRate()];
@@ -87,7 +88,7 @@ function Rates() {
     <span title=${t.header.downloadRate}><span class="hidden">${t.header.downloadRate}</span>
       <${Icon} name="download" />${rate(rates[0])}</span>
     <span title=${t.header.uploadRate}><span class="hidden">${t.header.uploadRate}</span>
-      <${Icon} name="upload" />${rate(rates[1])}</span></p>`;
+      <${Icon} name="upload" />${rates[1] === null ? t.unknown : rate(rates[1])}</span></p>`;
 }
 
 function TrackerState() {
@@ -125,9 +126,9 @@ function Navigation({ current }) {
 function Connection() {
   const connection = useStore((state) => state.connection);
   const warning = useStore((state) => state.client?.warning);
-  return html`<div role="status">${connection === "lost" && html`<div class="notice bad">
-    <${Icon} name="warning" /><p>${t.lost}</p>
-    <${Button} onClick=${retryNow}>${t.retry}<//></div>`}
+  return html`<div role="status" class="connection">${connection === "lost" && html`
+    <div class="notice bad"><${Icon} name="warning" /><p>${t.lost}</p>
+      <${Button} onClick=${retryNow}>${t.retry}<//></div>`}
     ${warning && connection !== "lost" && html`<div class="notice"><${Icon} name="warning" />
       <p>${warning}</p></div>`}</div>`;
 }

@@ -70,7 +70,8 @@ export function Why({ words, title = t.why.title }) {
   const { value, error } = useLoaded(() => command("why", words), [], WHY_EVERY);
   return html`<section class="why"><h3>${title}</h3>
     ${error && html`<p class="quiet">${error}</p>`}
-    ${value && !error && html`<ul>${value.map((line) => html`<li><${Name} of=${line} /></li>`)}</ul>`}
+    ${value && !error && html`<ul>
+      ${value.map((line) => html`<li><${Name} of=${line} /></li>`)}</ul>`}
     ${value?.length === 0 && html`<p class="quiet">${t.why.nothing}</p>`}
   </section>`;
 }

@@ -55,6 +55,7 @@ const isRunning = (download) => download.state === "running";
 function row(download) {
   const { group, file, size: whole, bytes_done: done, state } = download;
   const text = percentText(done, whole);
+  const doneText = t.transfers.done(text, size(done), size(whole));
   const part = whole ? done / whole : Number(state === "complete");
   return {
     key: download.info_hash,
@@ -65,10 +66,11 @@ function row(download) {
       progress: html`<${Bar} part=${part} kind=${state} text=${text}
         label=${fill(t.transfers.progress, { file })} />
         <span class="under">${state === "complete" ? size(whole)
-          : t.transfers.done(text, size(done), size(whole))}</span>`,
+          : html`<span class="not-on-phone">${doneText}</span>
+            <span class="on-phone">${t.transfers.doneShort(text, size(whole))}</span>`}</span>`,
       rate: isRunning(download) ? rate(download.bytes_per_second) : "",
       left: isRunning(download) ? left(download) : "",
-      peers: isRunning(download) ? t.transfers.peers(count(download.peers)) : "",
+      peers: isRunning(download) ? t.transfers.peers(count(download.peers), download.peers) : "",
       actions: html`<${RowActions} download=${download} />`,
     },
   };
