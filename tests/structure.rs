@@ -309,8 +309,13 @@ fn files_do_not_import_each_other_in_a_circle() {
 
 /// Parts of the client that see the others through the interface alone: each with what it may
 /// import of the client.
-const FRONT_ENDS: [(&str, &[&str]); 3] =
-    [("api", &["api"]), ("shell", &["api", "shell"]), ("service", &["api", "service"])];
+const FRONT_ENDS: [(&str, &[&str]); 5] = [
+    ("api", &["api"]),
+    ("shell", &["api", "shell"]),
+    ("routes", &["api", "routes"]),
+    ("service", &["api", "routes", "service"]),
+    ("page", &["api", "routes", "page"]),
+];
 /// Rooms that these may import besides.
 const FRONT_END_ROOMS: [&str; 3] = ["types", "net", "http"];
 

@@ -18,12 +18,13 @@ use parking_lot::Mutex;
 
 use self::updates::Updates;
 use super::api::{
-    self, Account, Api, ApiError, Begun, Command, Download, Ends, Event, OnProgress, Progress,
-    Reply, SessionEnded, Snapshot, Update, Work,
+    self, Account, Api, ApiError, Begun, Command, Download, Ends, Event, Link, NewToken,
+    OnProgress, Progress, Reply, SessionEnded, Snapshot, Update, Work,
 };
 use super::downloads::Beginning;
 use super::trackers::with_caller;
 use super::{Client, ClientError, DownloadPhase, DownloadStatus};
+use crate::http::access::{Access, CODE_LIFETIME};
 use crate::net::Stop;
 use crate::types::{InfoHash, UserEntry};
 
@@ -42,16 +43,17 @@ pub struct Backend {
     updates: Updates,
     warning: Option<String>,
     on_shutdown: OnShutdown,
+    access: Arc<Access>,
     /// Downloads that are being begun, until [`Command::Sync`]; at most [`BEGUN_MAX`].
     begun: Mutex<Vec<(InfoHash, Beginning)>>,
 }
 
 impl Backend {
-    /// Wraps a client. `warning` is shown to front ends. [`Command::Shutdown`] calls `on_shutdown`, which must not block and makes the
-    /// program end.
+    /// Wraps a client. `warning` is shown to front ends. [`Command::Shutdown`] calls `on_shutdown`,
+    /// which must not block and makes the program end.
     ///
     /// # Errors
-    /// The system's, if it has no room for a thread.
+    /// The system's, if it has no room for a thread, and those of the file of tokens.
     pub fn new(
         client: Arc<Client>,
         warning: Option<String>,
@@ -59,8 +61,15 @@ impl Backend {
     ) -> Result<Self, ClientError> {
         let updates = Updates::start(client.clone())
             .map_err(|error| ClientError::system("cannot start a thread", error))?;
-        let begun = Mutex::default();
-        Ok(Self { client, updates, warning, on_shutdown: Box::new(on_shutdown), begun })
+        let access = Access::open(client.data_dir())?;
+        let (begun, access, on_shutdown) =
+            (Mutex::default(), Arc::new(access), Box::new(on_shutdown));
+        Ok(Self { client, updates, warning, on_shutdown, access, begun })
+    }
+
+    /// The tokens of the HTTP API, and where its page is.
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
     }
 
     /// Stops the client, sends the remaining events and disconnects the subscribers. Calling it
@@ -223,6 +232,16 @@ impl Backend {
                 }
                 Reply::Done
             }
+            Command::Page => Reply::Link(self.link_to_page()?),
+            Command::Tokens => Reply::Tokens(self.access.tokens.list()),
+            Command::CreateToken { name, rights, days } => {
+                let new = self.access.tokens.create(&name, rights, days)?;
+                Reply::Token(NewToken { token: new.secret, entry: new.entry })
+            }
+            Command::RevokeToken { token } => {
+                self.access.tokens.revoke(&token)?;
+                Reply::Done
+            }
             Command::Shutdown => {
                 (self.on_shutdown)();
                 Reply::Done
@@ -232,6 +251,12 @@ impl Backend {
 
     fn account(&self) -> Result<Account, ClientError> {
         Ok(account_of(&self.client, self.client.whoami()?))
+    }
+
+    fn link_to_page(&self) -> Result<Link, ClientError> {
+        let link = self.access.link().map_err(|e| ClientError::system("cannot make a link", e))?;
+        let valid_ms = u64::try_from(CODE_LIFETIME.as_millis()).unwrap_or(u64::MAX);
+        link.map(|url| Link { url, valid_ms }).ok_or(ClientError::NoPage)
     }
 
     fn limits(&self) -> Reply {
@@ -331,6 +356,7 @@ fn snapshot(client: &Client, revision: u64) -> Snapshot {
             .collect(),
         last_end: downloads.iter().filter_map(|status| status.ended).max().unwrap_or(0),
         limits: convert::limits(client.limits()),
+        page: None,
         warning: client.inner.config.unreachable(),
     }
 }
@@ -349,6 +375,7 @@ impl Api for Backend {
     fn snapshot(&self) -> Result<Snapshot, ApiError> {
         let mut snapshot = snapshot(&self.client, self.updates.revision());
         let warnings = snapshot.warning.take().into_iter().chain(self.warning.clone());
+        snapshot.page = self.access.url().map(str::to_owned);
         snapshot.warning = warnings.reduce(|one, other| format!("{one}; {other}"));
         Ok(snapshot)
     }

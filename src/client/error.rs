@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::http::access::TokenError;
 use crate::net::WrongNetwork;
 use crate::trust::{IdentityError, KeyError};
 use crate::types::{FileName, Label, NameError, PatternError, RateError, Refusal};
@@ -77,6 +78,12 @@ pub enum ClientError {
     /// Trackers are connected, but none gave a definite answer in time.
     #[error("no tracker answered in time; try again, `trackers` shows their state")]
     NoAnswer,
+    /// No page is served.
+    #[error("this client serves no page; start it with --page 127.0.0.1:8480, or with --service")]
+    NoPage,
+    /// The tokens of the HTTP API were not changed.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The session has ended by itself.
     #[error("the session has ended: {0}; log in again")]
     SessionEnded(SessionEnd),

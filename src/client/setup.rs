@@ -9,14 +9,18 @@
 //!
 //! Blocks on the disk.
 
+mod page;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+pub(crate) use self::page::{PageListen, PageSetup};
 use super::ClientError;
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, Rate, TrackerInfo};
@@ -39,13 +43,15 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     /// `None` for the default number.
     pub(crate) downloads_max: Option<usize>,
+    pub(crate) page: PageSetup,
 }
 
 impl Setup {
     /// A start without options.
     pub(crate) fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
         let (network, threads, downloads_max) = (None, None, None);
-        Self { listen, trackers, network, threads, limits: Limits::default(), downloads_max }
+        let (limits, page) = (Limits::default(), PageSetup::default());
+        Self { listen, trackers, network, threads, limits, downloads_max, page }
     }
 
     /// Reads the arguments of the last start; `None` if there are none.
@@ -111,6 +117,10 @@ impl Setup {
             threads: number("threads"),
             limits: Limits { upload: rate("upload_limit")?, download: rate("download_limit")? },
             downloads_max: number("max_downloads"),
+            page: match &value["page"] {
+                Value::Null => PageSetup::default(),
+                page => PageSetup::deserialize(page).map_err(|e| format!("page: {e}"))?,
+            },
         })
     }
 
@@ -134,6 +144,7 @@ impl Setup {
             "upload_limit": self.limits.upload.map(Rate::get),
             "download_limit": self.limits.download.map(Rate::get),
             "max_downloads": self.downloads_max,
+            "page": self.page,
         });
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -159,6 +170,12 @@ mod tests {
             threads: Some(3),
             limits: Limits { upload: Some(Rate::new(50_000).unwrap()), download: None },
             downloads_max: Some(0),
+            page: PageSetup {
+                listen: PageListen::At("127.0.0.1:8480".parse().unwrap()),
+                origins: vec!["https://posse.example".into()],
+                directories: vec!["/srv/files".into()],
+                ..PageSetup::default()
+            },
             ..Setup::new(
                 "[::]:6001".parse().unwrap(),
                 TrackerInfo::parse(trackers).unwrap().with_fingerprint(network),
@@ -191,7 +208,7 @@ mod tests {
         let path = dir.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
         let write = |text: String| fs::write(&path, text).unwrap();
-        write(text.replace("\"version\"", "\"page\": {\"on\": true}, \"version\""));
+        write(text.replace("\"version\"", "\"later\": {\"on\": true}, \"version\""));
         assert_eq!(Setup::load(dir.path()).unwrap(), Some(setup()));
         write(text.replace("\"version\": 1", "\"version\": 2"));
         let error = Setup::load(dir.path()).unwrap_err().to_string();

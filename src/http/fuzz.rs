@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::request::{NoRequest, Request};
+use super::request::{BodyError, NoRequest, Request};
 use super::wire::Wire;
 use super::{BODY_LEN_MAX, Socket, send};
 
@@ -49,11 +49,19 @@ fn requests(bytes: &[u8], step: usize) -> Vec<String> {
     let patience = Duration::from_secs(1);
     while !wire.buffer.is_empty() || matches!(wire.read_within(patience), Ok(1..)) {
         match Request::read(&mut wire) {
-            Ok(request) => {
-                assert!(request.body.len() <= BODY_LEN_MAX);
+            Ok(mut request) => {
+                let body = match request.body() {
+                    Ok(body) => body,
+                    Err(BodyError::Refused(status)) => {
+                        seen.push(status.to_string());
+                        break;
+                    }
+                    Err(BodyError::Lost(_)) => break,
+                };
+                assert!(body.len() <= BODY_LEN_MAX);
                 let _ = (request.parameter("a"), request.accepts("text/html"));
                 let (method, target) = (&request.method, &request.target);
-                seen.push(format!("{method} {target} {:?} {:?}", request.headers, request.body));
+                seen.push(format!("{method} {target} {:?} {body:?}", request.headers));
             }
             Err(NoRequest::Bad(status)) => {
                 seen.push(status.to_string());

@@ -1,13 +1,16 @@
 //! The HTTP/1.1 server of both programs, and the client of its control sockets.
 //!
 //! **Invariant:** input meets its limit before memory is allocated: heads [`HEAD_LEN_MAX`], bodies
-//! [`BODY_LEN_MAX`], both [`HEAD_TIMEOUT`], connections [`CONNECTIONS_MAX`]. A message whose end is
-//! ambiguous closes its connection.
+//! [`BODY_LEN_MAX`], both [`HEAD_TIMEOUT`], connections [`CONNECTIONS_MAX`]. A body that a handler
+//! streams has any length, and [`PART_TIMEOUT`] for each part. A message whose end is ambiguous
+//! closes its connection.
 //!
-//! The server knows no route. A [`Handler`] gets each request on the connection's thread and may
+//! The server knows no route. [`access`] tells who may use an API over TCP. A [`Handler`] gets each request on the connection's thread and may
 //! block it. Requests of one connection are answered in order. `httparse` parses heads and `http`
 //! has the types of names and values; this room has framing (RFC 9112), threads, limits and shutdown.
 
+pub mod access;
+mod assets;
 mod chunks;
 mod client;
 #[cfg(any(test, fuzzing))]
@@ -16,18 +19,23 @@ mod request;
 mod respond;
 mod server;
 mod socket;
+mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod wire;
 
 use std::time::Duration;
 
+pub use assets::{Asset, Assets};
 pub use client::{Response, send};
-pub use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-pub use request::Request;
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use request::{BodyError, Request};
 pub use respond::{BodyStream, Responder, server_sent_event};
 pub use server::{Acceptor, Handler, Server};
 pub use socket::Socket;
+pub use tcp::Tcp;
+pub use tls::{CertificateError, Tls};
 
 /// Maximum length of a head (request line and headers) in bytes.
 pub const HEAD_LEN_MAX: usize = 16 << 10;
@@ -41,5 +49,7 @@ pub const CONNECTIONS_MAX: usize = 64;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which an idle connection stays open.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for which a streamed body of a request may stand still.
+pub const PART_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for writing one part of a response.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,12 +2,15 @@
 //!
 //! **Invariant:** a connection is reused only after a complete response with an unambiguous end.
 
-use std::fmt::Write as _;
+use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE};
+use http::header::{TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{Socket, WRITE_TIMEOUT};
 use crate::net::Stop;
@@ -23,10 +26,21 @@ pub struct Responder<'a> {
     pub(super) is_head: bool,
     /// The client understands chunks.
     pub(super) takes_chunks: bool,
+    /// The whole body of the request was read: the connection can carry another.
+    pub(super) is_read: Rc<Cell<bool>>,
     pub(super) has_answered: &'a mut bool,
+    /// Headers of the handler.
+    pub(super) headers: HeaderMap,
 }
 
 impl<'a> Responder<'a> {
+    /// Adds a header to the response, or replaces one.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
     /// The connection, for noticing a client that is gone.
     pub fn socket(&self) -> Arc<dyn Socket> {
         self.socket.clone()
@@ -45,16 +59,18 @@ impl<'a> Responder<'a> {
     /// # Blocking
     /// For at most [`WRITE_TIMEOUT`].
     pub fn send(self, status: StatusCode, media_type: &str, body: &[u8]) -> io::Result<()> {
-        let mut head = head(status, media_type, *self.keeps_alive && !self.stop.is_set());
-        // Writing to a `String` cannot fail.
-        let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
-        let mut bytes = head.into_bytes();
+        let again = self.is_reusable();
+        let mut headers = self.headers;
+        if status != StatusCode::NOT_MODIFIED && status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, body.len().into());
+        }
+        let mut bytes = head(status, media_type, headers, again);
         if !self.is_head {
             bytes.extend_from_slice(body);
         }
         *self.has_answered = true;
         let sent = self.socket.send_all(&bytes, WRITE_TIMEOUT);
-        *self.keeps_alive &= sent.is_ok();
+        *self.keeps_alive = again && sent.is_ok();
         sent
     }
 
@@ -66,17 +82,16 @@ impl<'a> Responder<'a> {
     /// # Blocking
     /// For at most [`WRITE_TIMEOUT`].
     pub fn stream(self, status: StatusCode, media_type: &str) -> io::Result<BodyStream<'a>> {
-        let again = self.takes_chunks && *self.keeps_alive && !self.stop.is_set();
-        let mut head = head(status, media_type, again);
-        head.push_str(if self.takes_chunks {
-            "transfer-encoding: chunked\r\n\r\n"
-        } else {
-            "\r\n"
-        });
+        let again = self.takes_chunks && self.is_reusable();
+        let mut headers = self.headers;
+        if self.takes_chunks {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let head = head(status, media_type, headers, again);
         // `finish` sets it again.
         *self.keeps_alive = false;
         *self.has_answered = true;
-        self.socket.send_all(head.as_bytes(), WRITE_TIMEOUT)?;
+        self.socket.send_all(&head, WRITE_TIMEOUT)?;
         Ok(BodyStream {
             socket: self.socket,
             keeps_alive: self.keeps_alive,
@@ -85,18 +100,43 @@ impl<'a> Responder<'a> {
             takes_chunks: self.takes_chunks,
         })
     }
+
+    /// Tells whether the connection can carry another request after this response.
+    fn is_reusable(&self) -> bool {
+        *self.keeps_alive && self.is_read.get() && !self.stop.is_set()
+    }
 }
 
-/// The status line and the common headers.
-fn head(status: StatusCode, media_type: &str, keeps_alive: bool) -> String {
-    let (reason, now) = (status.canonical_reason().unwrap_or_default(), SystemTime::now());
-    let connection = if keeps_alive { "" } else { "connection: close\r\n" };
-    format!(
-        "HTTP/1.1 {} {reason}\r\ndate: {}\r\ncontent-type: {media_type}\r\ncache-control: no-store\r\n\
-         x-content-type-options: nosniff\r\n{connection}",
-        status.as_u16(),
-        httpdate::fmt_http_date(now)
-    )
+/// The status line and the headers: the handler's, and those of every response.
+fn head(
+    status: StatusCode,
+    media_type: &str,
+    mut headers: HeaderMap,
+    keeps_alive: bool,
+) -> Vec<u8> {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let common = [
+        (DATE, HeaderValue::try_from(date).ok()),
+        (CONTENT_TYPE, HeaderValue::from_str(media_type).ok()),
+        (CACHE_CONTROL, Some(HeaderValue::from_static("no-store"))),
+        (X_CONTENT_TYPE_OPTIONS, Some(HeaderValue::from_static("nosniff"))),
+        (CONNECTION, (!keeps_alive).then(|| HeaderValue::from_static("close"))),
+    ];
+    for (name, value) in common {
+        if let Some(value) = value {
+            headers.entry(name).or_insert(value);
+        }
+    }
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 /// The body of a response in parts.

@@ -1,15 +1,16 @@
 //! Accepts connections and serves each on a thread of its own.
 //!
-//! **Invariant:** the server serves at most [`CONNECTIONS_MAX`] connections; further ones get status
-//! 503. A panic in a handler ends its connection only. [`Server::stop`] answers requests under way
+//! **Invariant:** the server serves at most [`CONNECTIONS_MAX`] connections. A further one takes the
+//! place of the one that has waited longest for a request; if all are busy, it gets status 503. A panic in a handler ends its connection only. [`Server::stop`] answers requests under way
 //! within its time-out and joins all threads.
 
 use std::collections::HashMap;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use log::{debug, warn};
 use parking_lot::Mutex;
 
@@ -33,7 +34,13 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// The socket's: the connection is closed.
-    fn handle(&self, request: Request, responder: Responder<'_>) -> io::Result<()>;
+    fn handle(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()>;
+}
+
+impl<H: Handler> Handler for Arc<H> {
+    fn handle(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()> {
+        (**self).handle(request, responder)
+    }
 }
 
 /// A source of connections.
@@ -65,13 +72,15 @@ struct Shared {
 #[derive(Default)]
 struct Connections {
     next_key: u64,
+    /// Counts the times that a connection began to wait for a request.
+    waits: u64,
     open: HashMap<u64, Open>,
 }
 
 struct Open {
     socket: Arc<dyn Socket>,
-    /// It waits for the next request.
-    is_idle: bool,
+    /// When it began to wait for a request, as a number that grows; `None` while it is busy.
+    idle_since: Option<u64>,
 }
 
 impl Server {
@@ -112,7 +121,7 @@ impl Server {
             connections
                 .open
                 .values()
-                .filter(|open| open.is_idle)
+                .filter(|open| open.idle_since.is_some())
                 .for_each(|open| open.socket.end_reading());
         }
         if shared.threads.join(timeout).is_empty() {
@@ -163,20 +172,26 @@ impl Shared {
     fn register(self: &Arc<Self>, socket: Arc<dyn Socket>) -> Option<Registered> {
         let mut connections = self.connections.lock();
         if connections.open.len() >= CONNECTIONS_MAX {
-            return None;
+            let idle = connections.open.iter().filter(|(_, open)| open.idle_since.is_some());
+            let (key, _) = idle.min_by_key(|(_, open)| open.idle_since)?;
+            let key = *key;
+            // Its thread sees the end of the connection.
+            connections.open.remove(&key)?.socket.close();
         }
         connections.next_key += 1;
         let key = connections.next_key;
-        connections.open.insert(key, Open { socket: socket.clone(), is_idle: false });
+        connections.open.insert(key, Open { socket: socket.clone(), idle_since: None });
         Some(Registered { shared: self.clone(), key, socket })
     }
 
-    /// Marks a connection as idle or busy; false if the server stops.
+    /// Marks a connection as idle or busy; false if the server stops, or if the connection has given
+    /// way to another.
     fn set_idle(&self, key: u64, is_idle: bool) -> bool {
         let mut connections = self.connections.lock();
-        if let Some(open) = connections.open.get_mut(&key) {
-            open.is_idle = is_idle;
-        }
+        connections.waits += 1;
+        let since = is_idle.then_some(connections.waits);
+        let Some(open) = connections.open.get_mut(&key) else { return false };
+        open.idle_since = since;
         // Under the lock: either `stop` sees the mark, or this thread sees the stop.
         !self.stop.is_set()
     }
@@ -186,9 +201,18 @@ impl Shared {
         let mut wire = Wire::new(socket.clone());
         let mut patience = HEAD_TIMEOUT;
         loop {
-            match self.next_request(key, &mut wire, patience) {
-                Ok(request) => {
-                    if !self.answer(request, socket) {
+            let next = match self.wait_for_request(key, &mut wire, patience) {
+                Ok(()) => Request::read(&mut wire),
+                Err(error) => Err(error),
+            };
+            match next {
+                Ok(mut request) => {
+                    let (again, is_read) = (self.answer(&mut request, socket), request.is_read);
+                    if !is_read.get() {
+                        discard(&mut wire, &self.stop);
+                        return;
+                    }
+                    if !again {
                         return;
                     }
                 }
@@ -202,12 +226,13 @@ impl Shared {
         }
     }
 
-    fn next_request(
+    /// Waits for the first byte of a request.
+    fn wait_for_request(
         &self,
         key: u64,
         wire: &mut Wire,
         patience: Duration,
-    ) -> Result<Request, NoRequest> {
+    ) -> Result<(), NoRequest> {
         if wire.buffer.is_empty() {
             if !self.set_idle(key, true) {
                 return Err(NoRequest::End);
@@ -221,24 +246,26 @@ impl Shared {
         } else if self.stop.is_set() {
             return Err(NoRequest::End);
         }
-        Request::read(wire)
+        Ok(())
     }
 
     /// Answers one request; tells whether the connection is reused.
-    fn answer(&self, request: Request, socket: &Arc<dyn Socket>) -> bool {
+    fn answer(&self, request: &mut Request<'_>, socket: &Arc<dyn Socket>) -> bool {
         let mut keeps_alive = request.keeps_alive;
         let mut has_answered = false;
         let is_head = request.method == http::Method::HEAD;
-        let takes_chunks = request.takes_chunks;
+        let (takes_chunks, is_read) = (request.takes_chunks, request.is_read.clone());
         let responder = Responder {
             socket,
             stop: &self.stop,
             keeps_alive: &mut keeps_alive,
             is_head,
             takes_chunks,
+            is_read: is_read.clone(),
             has_answered: &mut has_answered,
+            headers: HeaderMap::new(),
         };
-        let handled = self.handler.handle(request, responder);
+        let mut handled = self.handler.handle(request, responder);
         if handled.is_ok() && !has_answered {
             let responder = Responder {
                 socket,
@@ -246,17 +273,18 @@ impl Shared {
                 keeps_alive: &mut keeps_alive,
                 is_head,
                 takes_chunks,
+                is_read,
                 has_answered: &mut has_answered,
+                headers: HeaderMap::new(),
             };
             let status = StatusCode::INTERNAL_SERVER_ERROR;
-            return responder.send(status, "text/plain", b"no answer\n").is_ok() && keeps_alive;
+            handled = responder.send(status, "text/plain", b"no answer\n");
         }
         handled.is_ok() && keeps_alive && !self.stop.is_set()
     }
 }
 
-/// Refuses a bad request, then discards input for a while: closing a socket with unread input would
-/// discard the response.
+/// Refuses a bad request.
 fn refuse(wire: &mut Wire, status: StatusCode, stop: &Stop) {
     let (mut keeps_alive, mut has_answered) = (false, false);
     let socket = wire.socket.clone();
@@ -266,12 +294,18 @@ fn refuse(wire: &mut Wire, status: StatusCode, stop: &Stop) {
         keeps_alive: &mut keeps_alive,
         is_head: false,
         takes_chunks: true,
+        is_read: Rc::default(),
         has_answered: &mut has_answered,
+        headers: HeaderMap::new(),
     };
     let text = format!("{status}\n");
-    if responder.send(status, "text/plain", text.as_bytes()).is_err() {
-        return;
+    if responder.send(status, "text/plain", text.as_bytes()).is_ok() {
+        discard(wire, stop);
     }
+}
+
+/// Discards input for a while: closing a socket with unread input would discard the response.
+fn discard(wire: &mut Wire, stop: &Stop) {
     let deadline = std::time::Instant::now() + LINGER;
     let mut dropped = 0;
     while dropped < LINGER_LEN_MAX && !stop.is_set() {

@@ -32,7 +32,7 @@ impl Acceptor for Pairs {
 struct Echo;
 
 impl Handler for Echo {
-    fn handle(&self, request: Request, responder: Responder<'_>) -> io::Result<()> {
+    fn handle(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()> {
         match request.path() {
             "/parts" => {
                 let mut stream = responder.stream(StatusCode::OK, "text/plain")?;
@@ -48,12 +48,28 @@ impl Handler for Echo {
             }
             "/panic" => panic!("on purpose"),
             "/nothing" => Ok(()),
-            path => {
+            "/unread" => responder.send(StatusCode::UNAUTHORIZED, "text/plain", b"no"),
+            "/count" => {
+                let (mut part, mut count) = (Vec::new(), 0);
+                while request.next_part(&mut part).is_ok_and(|more| more) {
+                    count += part.len();
+                }
+                responder.send(StatusCode::OK, "text/plain", count.to_string().as_bytes())
+            }
+            _ => {
+                let body = match request.body() {
+                    Ok(body) => body,
+                    Err(BodyError::Refused(status)) => {
+                        return responder.send(status, "text/plain", b"refused");
+                    }
+                    Err(BodyError::Lost(error)) => return Err(error),
+                };
                 let text = format!(
-                    "{} {path} {:?} {}",
+                    "{} {} {:?} {}",
                     request.method,
+                    request.path(),
                     request.parameter("a"),
-                    request.body.len()
+                    body.len()
                 );
                 responder.send(StatusCode::OK, "text/plain", text.as_bytes())
             }
@@ -230,24 +246,54 @@ fn a_body_that_waits_to_be_asked_for_is_asked_for() {
     assert!(answer.ends_with("POST /y None 5"), "{answer}");
 }
 
+/// Sends a request whose answer waits for the end of the server.
+fn keep_busy(stage: &Stage) -> UnixStream {
+    let mut stream = stage.connect();
+    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    stream
+}
+
 #[test]
-fn connections_are_bounded_and_have_room_again() {
+fn connections_are_bounded_and_idle_ones_give_way() {
     let stage = Stage::new();
-    let mut open: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| stage.connect()).collect();
+    let mut idle: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| stage.connect()).collect();
     // All are served: each has been answered.
-    for stream in &mut open {
+    for stream in &mut idle {
         stream.write_all(GET).unwrap();
         let mut start = [0; 15];
         stream.read_exact(&mut start).unwrap();
         assert_eq!(&start, b"HTTP/1.1 200 OK");
     }
-    assert_eq!(stage.status(GET), 503);
-    open.pop();
+    for _ in 0..CONNECTIONS_MAX * 3 {
+        assert_eq!(stage.status(GET), 200);
+    }
+    let _busy: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| keep_busy(&stage)).collect();
     let begun = Instant::now();
-    while stage.status(GET) != 200 {
+    while stage.status(GET) != 503 {
         assert!(begun.elapsed() < PATIENCE);
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_request_is_refused_by_its_head_alone() {
+    let stage = Stage::new();
+    let head = b"POST /unread HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n";
+    let answer = stage.exchange(head);
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
+    // What follows is a body, and no request.
+    let both =
+        [&b"POST /unread HTTP/1.1\r\nHost: h\r\nContent-Length: 200\r\n\r\n"[..], GET].concat();
+    assert!(!stage.exchange(&both).contains("200 OK"));
+}
+
+#[test]
+fn a_body_of_any_length_can_be_streamed() {
+    let stage = Stage::new();
+    let len = 5 * BODY_LEN_MAX + 1;
+    let head = format!("PUT /count HTTP/1.1\r\nHost: h\r\nContent-Length: {len}\r\n\r\n");
+    let answer = stage.exchange(&[head.as_bytes(), &vec![b'x'; len], GET].concat());
+    assert!(answer.contains(&len.to_string()) && answer.contains("GET /x"), "{answer}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::http::access::Rights;
 use crate::types::{FileOrder, InfoHash, Password, Pattern, Rate};
 
 /// Selects one page of a listing.
@@ -207,8 +208,90 @@ pub enum Command {
     /// Waits for a connection to a tracker and, after the start of a device that stays logged in,
     /// for its login; at the time-out it fails with the reason.
     WaitTrackers { timeout_ms: u64 },
+    /// Makes a link that opens the page in a browser, one time.
+    Page,
+    /// Lists the tokens by which programs and browsers may use the HTTP API.
+    Tokens,
+    /// Creates a token. Returns its secret, which is not shown again.
+    CreateToken {
+        name: String,
+        rights: Rights,
+        /// Days until it ends; none for no end.
+        #[serde(default)]
+        days: Option<u32>,
+    },
+    /// Revokes the token of that name or id, at once.
+    RevokeToken { token: String },
     /// Ends the client, after the reply.
     Shutdown,
+}
+
+impl Command {
+    /// The rights that a caller needs for it.
+    pub fn needs(&self) -> Rights {
+        match self {
+            Self::Whoami
+            | Self::Devices
+            | Self::IsMember { .. }
+            | Self::ListGroups { .. }
+            | Self::ListMyGroups { .. }
+            | Self::ListMembers { .. }
+            | Self::ListRequests { .. }
+            | Self::ListFiles { .. }
+            | Self::Find { .. }
+            | Self::ShowUploads { .. }
+            | Self::ShowDownloads { .. }
+            | Self::ShowEnds { .. }
+            | Self::Why { .. }
+            | Self::Limits
+            | Self::Trackers
+            | Self::WaitTrackers { .. }
+            | Self::Tokens => Rights::Read,
+            Self::CreateUser { .. }
+            | Self::Login { .. }
+            | Self::Logout
+            | Self::ChangePassword { .. }
+            | Self::DeleteAccount
+            | Self::ForgetDevice { .. }
+            // It marks them as seen.
+            | Self::Notifications { .. }
+            | Self::CreateGroup { .. }
+            | Self::JoinGroup { .. }
+            | Self::LeaveGroup { .. }
+            | Self::AcceptRequest { .. }
+            | Self::RejectRequest { .. }
+            | Self::RemoveMember { .. }
+            | Self::TransferGroup { .. }
+            | Self::RenameGroup { .. }
+            | Self::DeleteGroup { .. }
+            | Self::UploadFile { .. }
+            | Self::StopShare { .. }
+            | Self::RemoveFile { .. }
+            | Self::DownloadFile { .. }
+            | Self::Sync { .. }
+            | Self::PauseDownload { .. }
+            | Self::ResumeDownload { .. }
+            | Self::CancelDownload { .. }
+            | Self::Prioritize { .. }
+            | Self::LimitDownload { .. }
+            | Self::LimitUploads { .. }
+            | Self::LimitDownloads { .. }
+            | Self::LimitRunning { .. }
+            | Self::Page
+            | Self::CreateToken { .. }
+            | Self::RevokeToken { .. }
+            | Self::Shutdown => Rights::Manage,
+        }
+    }
+
+    /// The path on the client's machine that the command reads or writes.
+    pub fn path_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::UploadFile { path, .. } => Some(path),
+            Self::DownloadFile { destination, .. } => Some(destination),
+            _ => None,
+        }
+    }
 }
 
 /// A password in JSON. Passwords are serialized on their way to the client only.

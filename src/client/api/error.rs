@@ -63,6 +63,8 @@ pub enum ErrorCode {
     Degraded,
     /// The caller ended the command.
     Interrupted,
+    /// The token may not do that, or the path is in no directory that the page may use.
+    NotAllowed,
     /// The client to which this program was attached has ended.
     ClientGone,
     /// Any other error, including those of later versions.

@@ -15,20 +15,23 @@ mod error;
 mod event;
 mod progress;
 mod reply;
+#[cfg(test)]
+pub(crate) mod samples;
 mod snapshot;
 
 use crossbeam_channel::Receiver;
 
 use crate::net::Stop;
 
+pub use crate::http::access::{Rights, TokenEntry};
 pub use command::{Command, Listing};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Update};
 pub use progress::{Progress, Work};
 pub use reply::{
-    Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Member,
-    Notification, Page, Reply, Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState,
-    Trackers, Unreachable, Upload, UserDevice,
+    Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Link,
+    Member, NewToken, Notification, Page, Reply, Request, SessionEnded, Shared, Tracker,
+    TrackerRole, TrackerState, Trackers, Unreachable, Upload, UserDevice,
 };
 pub use snapshot::Snapshot;
 

@@ -2,12 +2,14 @@
 //!
 //! Paths are for display: bytes that are not UTF-8 are replaced.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ApiError;
+use crate::http::access::TokenEntry;
 use crate::types::{
     DeviceId, FileId, Fingerprint, GroupId, InfoHash, Label, Part, Rate, Sha1Digest, UserId,
 };
@@ -53,6 +55,12 @@ pub enum Reply {
     Devices(Vec<UserDevice>),
     /// What happened.
     Notifications(Vec<Notification>),
+    /// A link to the page.
+    Link(Link),
+    /// Tokens.
+    Tokens(Vec<TokenEntry>),
+    /// A new token.
+    Token(NewToken),
 }
 
 /// Defines one accessor a variant, which fails for every other variant.
@@ -90,6 +98,40 @@ expect! {
     trackers: Trackers(Trackers),
     devices: Devices(Vec<UserDevice>),
     notifications: Notifications(Vec<Notification>),
+    link: Link(Link),
+    tokens: Tokens(Vec<TokenEntry>),
+    token: Token(NewToken),
+}
+
+/// A link that opens the page one time.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The link, with a secret.
+    pub url: String,
+    /// Milliseconds for which it is valid.
+    pub valid_ms: u64,
+}
+
+/// A new token. The secret is told once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    /// The secret.
+    pub token: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub entry: TokenEntry,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Link([redacted])")
+    }
+}
+
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NewToken").field(&self.entry).finish()
+    }
 }
 
 /// One page of a listing.

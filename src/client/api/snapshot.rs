@@ -32,6 +32,9 @@ pub struct Snapshot {
     pub last_end: u64,
     /// The limits.
     pub limits: Limits,
+    /// Where the page is served, or `None`.
+    #[serde(default)]
+    pub page: Option<String>,
     /// A warning about the listening address, if other devices cannot reach it.
     #[serde(default)]
     pub warning: Option<String>,

@@ -263,6 +263,7 @@ fn code(error: &ClientError) -> ErrorCode {
     match error {
         ClientError::Refused(refusal) => refusal_code(*refusal),
         ClientError::FileNameTaken { .. } => ErrorCode::Refused,
+        ClientError::NoPage | ClientError::Token(_) => ErrorCode::BadArgument,
         ClientError::NoTracker => ErrorCode::NoTracker,
         ClientError::NoAnswer => ErrorCode::NoAnswer,
         ClientError::WrongNetwork(_) => ErrorCode::WrongNetwork,

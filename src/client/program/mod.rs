@@ -3,6 +3,7 @@
 //! This is the only module that uses both the client and its front ends.
 
 mod options;
+mod page;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -15,11 +16,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use log::{LevelFilter, info};
+use log::{LevelFilter, info, warn};
 use rustix::process::{Signal, getpid, kill_process};
 
 use self::options::Arguments;
 use super::api::{Api, ApiError, ErrorCode};
+use super::page::{Page, PageConfig};
 use super::service::{Remote, Service, find};
 use super::setup::Setup;
 use super::shell::{
@@ -77,18 +79,24 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     let (setup, data_dir) = arguments.setup()?;
     let config = options::to_config(&setup, data_dir.clone());
     let program = find_or_start(config, &setup, arguments)?;
+    let page_config = page::to_config(&setup.page, arguments.service);
     let Some(input) = input else {
         return match &program {
-            Program::Own(backend) => service::run(backend, &data_dir, &output, interrupts),
+            Program::Own(backend) => {
+                let page = page_config.map(|config| serve_page(backend, &config)).transpose()?;
+                service::run(backend, page.as_ref(), &data_dir, &output, interrupts)
+            }
             Program::Attached(_) => Err(is_running(&data_dir).into()),
         };
     };
     let (api, end_client, is_attached): (Arc<dyn Api>, EndClient, bool) = match program {
         Program::Attached(remote) => (Arc::new(remote), Arc::new(|| {}), true),
         Program::Own(backend) => {
+            let page = page_config.map(|config| serve_page(&backend, &config)).transpose()?;
             let service = serve(&backend, &data_dir);
             let of_end = backend.clone();
             let end = move || {
+                page.iter().for_each(Page::stop);
                 service.iter().for_each(Service::stop);
                 of_end.stop();
             };
@@ -183,6 +191,18 @@ fn serve(backend: &Arc<Backend>, data_dir: &Path) -> Option<Service> {
             None
         }
     }
+}
+
+/// Serves the page of a client, and says who can reach it if others can.
+fn serve_page(backend: &Arc<Backend>, config: &PageConfig) -> Result<Page, StartError> {
+    let page = Page::start(backend.clone(), backend.access().clone(), config)?;
+    if !config.listen.ip().is_loopback() {
+        warn!(
+            "the page at {} is open to everyone who can reach this machine and has a token or a link",
+            backend.access().url().unwrap_or_default()
+        );
+    }
+    Ok(page)
 }
 
 /// Logs to stderr; at a prompt only what somebody must act on, as it would garble the line being

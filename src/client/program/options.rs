@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use super::page::PageArguments;
 use crate::client::setup::Setup;
 use crate::client::shell::{OnError, parse_seconds};
 use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX, data_dir};
@@ -57,6 +58,8 @@ pub(super) struct Arguments {
     /// the same data directory attaches to it
     #[arg(long, conflicts_with_all = ["script", "commands", "on_error", "wait_trackers"])]
     pub(super) service: bool,
+    #[command(flatten)]
+    pub(super) page: PageArguments,
     /// Fails instead of attaching, if a client runs with the data directory already
     #[arg(long)]
     pub(super) no_attach: bool,
@@ -122,6 +125,7 @@ impl Arguments {
         if let Some(RateLimit(limit)) = self.download_limit {
             setup.limits.download = limit;
         }
+        self.page.apply(&mut setup.page)?;
         setup.downloads_max = self.max_downloads.map(usize::from).or(setup.downloads_max);
         Ok((setup, dir))
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::StartError;
 use crate::client::api::{Api, DownloadState, Snapshot};
+use crate::client::page::Page;
 use crate::client::service::{Service, State, notify};
 use crate::client::shell::{Announcer, Interrupts, Output, Woken, begin};
 use crate::client::{Backend, ClientError};
@@ -13,7 +14,7 @@ use crate::client::{Backend, ClientError};
 /// Interval between updates of the service manager's status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves the control socket until the end; returns the exit status.
+/// Serves the control socket, beside the page, until the end; returns the exit status.
 ///
 /// # Errors
 /// A service needs its control socket.
@@ -22,6 +23,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Until a signal or `shutdown` ends it.
 pub(super) fn run(
     backend: &Arc<Backend>,
+    page: Option<&Page>,
     data_dir: &Path,
     output: &Output,
     mut interrupts: Interrupts,
@@ -44,6 +46,7 @@ pub(super) fn run(
     }
     notify(&[State::Stopping, State::Status("ending".into())]);
     announcer.expect_end();
+    page.into_iter().for_each(Page::stop);
     service.stop();
     backend.stop();
     announcer.stop();

@@ -8,22 +8,20 @@
 
 mod notify;
 mod remote;
-mod routes;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::routes::Routes;
 use self::socket::ControlSocket;
-use self::watch::Watch;
 use super::api::Api;
-use crate::http::Server;
+use super::routes::answer::refuse;
+use super::routes::{Owner, ROOT, Routes};
+use crate::http::{Handler, Request, Responder, Server, StatusCode};
 
 pub(crate) use notify::{State, notify};
 pub(crate) use remote::{Remote, find};
@@ -31,10 +29,26 @@ pub(crate) use remote::{Remote, find};
 /// Time for responses under way at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Serves the owner of the data directory: nobody else can connect.
+struct ToOwner(Routes);
+
+impl Handler for ToOwner {
+    fn handle(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()> {
+        match request.path().strip_prefix(ROOT).map(str::to_owned) {
+            Some(path) => self.0.handle(&path, request, responder, &Owner),
+            None => refuse(
+                responder,
+                StatusCode::NOT_FOUND,
+                "no such route; docs/JSON.md lists the routes",
+            ),
+        }
+    }
+}
+
 /// Serves the control socket of a client.
 pub(crate) struct Service {
     server: Server,
-    watch: Arc<Watch>,
+    routes: Arc<ToOwner>,
     data_dir: std::path::PathBuf,
 }
 
@@ -46,10 +60,9 @@ impl Service {
     /// The system's. A file that is not a socket is an error, too.
     pub(crate) fn start(api: Arc<dyn Api>, data_dir: &Path) -> io::Result<Self> {
         let socket = ControlSocket::bind(data_dir)?;
-        let watch = Watch::start()?;
-        let routes = Routes::new(api, watch.clone());
-        let server = Server::start("control", socket, routes)?;
-        Ok(Self { server, watch, data_dir: data_dir.to_owned() })
+        let routes = Arc::new(ToOwner(Routes::start(api)?));
+        let server = Server::start("control", socket, routes.clone())?;
+        Ok(Self { server, routes, data_dir: data_dir.to_owned() })
     }
 
     /// Ends the commands of attached programs and removes the socket. Calling it again does nothing.
@@ -59,7 +72,7 @@ impl Service {
     pub(crate) fn stop(&self) {
         // First, so that no further program attaches.
         socket::remove(&self.data_dir);
-        self.watch.stop();
+        self.routes.0.stop();
         self.server.stop(STOP_TIMEOUT);
     }
 }

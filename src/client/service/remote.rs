@@ -17,11 +17,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::routes::{LINES, ROOT};
 use super::socket::{Found, look};
 use crate::client::api::{
     self, Api, ApiError, Command, ErrorCode, OnProgress, Reply, Snapshot, Update,
 };
+use crate::client::routes::{LINES, ROOT};
 use crate::http::{Response, Socket, StatusCode, send};
 use crate::net::{Stop, Threads};
 

@@ -3,88 +3,14 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use parking_lot::Mutex;
+use crossbeam_channel::unbounded;
 
 use super::*;
-use crate::client::api::{
-    Account, ApiError, Command, ErrorCode, Event, Limits, OnProgress, Progress, Reply, Snapshot,
-    Update, VERSION, Work, call,
-};
+use crate::client::api::samples::Scripted;
+use crate::client::api::{ApiError, Command, ErrorCode, Event, Update, call};
 use crate::net::Stop;
-use crate::types::{DeviceId, UserId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A client that records commands. `why` waits for its stop; `upload_file` reports progress three
-/// times.
-#[derive(Default)]
-struct Scripted {
-    asked: Mutex<Vec<Command>>,
-    ended: Mutex<Vec<String>>,
-    subscribers: Mutex<Vec<Sender<Update>>>,
-}
-
-impl Api for Scripted {
-    fn call(
-        &self,
-        command: Command,
-        stop: &Stop,
-        progress: OnProgress<'_>,
-    ) -> Result<Reply, ApiError> {
-        self.asked.lock().push(command.clone());
-        match command {
-            Command::Whoami => {
-                let (user, user_id) = ("nik".parse().unwrap(), UserId::from_bytes([1; 16]));
-                Ok(Reply::Account(Account {
-                    user,
-                    user_id,
-                    must_change_password: false,
-                    stays: false,
-                }))
-            }
-            Command::Why { file, .. } => {
-                stop.wait(PATIENCE);
-                self.ended.lock().push(file);
-                Err(ApiError::interrupted())
-            }
-            Command::UploadFile { .. } => {
-                for done in 0..3 {
-                    if !progress(Progress { work: Work::Hashing, done, size: 3 }) {
-                        self.ended.lock().push("upload".into());
-                        return Err(ApiError::interrupted());
-                    }
-                }
-                Err(ApiError::new(ErrorCode::Quota, "you are full"))
-            }
-            _ => Ok(Reply::Done),
-        }
-    }
-
-    fn snapshot(&self) -> Result<Snapshot, ApiError> {
-        Ok(Snapshot {
-            api: VERSION,
-            version: "1".into(),
-            revision: 7,
-            address: "127.0.0.1:1".into(),
-            device: DeviceId::from_bytes([1; 32]),
-            data_dir: "/".into(),
-            network: None,
-            account: None,
-            session_ended: None,
-            downloads: Vec::new(),
-            last_end: 0,
-            limits: Limits { upload: None, download: None, downloads: None, limited: Vec::new() },
-            warning: None,
-        })
-    }
-
-    fn subscribe(&self, _moving: bool) -> Result<Receiver<Update>, ApiError> {
-        let (sender, receiver) = bounded(100);
-        self.subscribers.lock().push(sender);
-        Ok(receiver)
-    }
-}
 
 struct Stage {
     client: Arc<Scripted>,

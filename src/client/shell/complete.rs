@@ -100,6 +100,11 @@ impl ShellHelper {
                 };
                 devices.into_iter().map(text).collect()
             }
+            ArgumentKind::Token => {
+                let tokens = self.api.call(Command::Tokens, stop, &mut |_| true);
+                let tokens = tokens.and_then(Reply::tokens).unwrap_or_default();
+                tokens.into_iter().map(|token| token.name).collect()
+            }
             ArgumentKind::Rate => vec!["off".to_owned()],
             ArgumentKind::Command => {
                 COMMANDS.iter().map(|command| command.name.to_owned()).collect()

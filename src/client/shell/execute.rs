@@ -64,6 +64,10 @@ impl Shell {
             }
             ("devices", _) => self.devices(),
             ("forget_device", [device]) => self.forget_device(device),
+            ("page", _) => self.page(),
+            ("tokens", _) => self.tokens(),
+            ("create_token", [name]) => self.create_token(name, flags),
+            ("revoke_token", [token]) => self.revoke_token(token),
             ("notifications", _) => self.notifications(flags.has("--all")),
             ("list_groups", words) => {
                 let pattern: Option<Pattern> =

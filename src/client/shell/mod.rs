@@ -38,6 +38,7 @@ mod seconds;
 mod session;
 mod table;
 mod terminal;
+mod tokens;
 mod topics;
 mod typed;
 mod upload_words;

@@ -39,6 +39,8 @@ pub enum ArgumentKind {
     NewName,
     /// A device's name, or the beginning of its id.
     Device,
+    /// A token's name or id.
+    Token,
 }
 
 /// One word of a command.
@@ -134,6 +136,8 @@ const TRUST_STAMP: &[Flag] = &[flag("--trust-stamp")];
 /// A script waits for its downloads.
 const NOW: &[Flag] = &[flag("--now")];
 const END: &str = "ends the client, in a script after its downloads or --now; attached, leaves it";
+/// What a token allows, and for how long.
+const TOKEN: &[Flag] = &[flag_with("--rights", "read|manage"), flag_with("--days", "N")];
 const SORT: Flag = flag_with("--sort", "name|size|date");
 const LIMIT: Flag = flag_with("--limit", "N");
 const SHA1: Flag = flag("--sha1");
@@ -262,6 +266,21 @@ pub const COMMANDS: &[CommandSpec] = &[
             "shows what happened while nobody looked; --all: since long ago",
         )
     },
+    command("page", &[], "prints a link that opens the page in a browser, one time"),
+    command("tokens", &[], "shows the tokens by which browsers and programs use the HTTP API"),
+    CommandSpec {
+        flags: TOKEN,
+        ..command(
+            "create_token",
+            &[need("name", ArgumentKind::NewName)],
+            "makes a token for a program; it may look, or with --rights manage do everything",
+        )
+    },
+    command(
+        "revoke_token",
+        &[need("token", ArgumentKind::Token)],
+        "ends a token at once; by name or id",
+    ),
     command("trackers", &[], "shows each tracker's state, which is primary, how far each lags"),
     command(
         "wait",
@@ -487,7 +506,7 @@ mod tests {
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
             limits [upload|download|downloads] [limit]/show_uploads/\
             why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
-            delete_account [--yes]/whoami/devices/forget_device <device>/notifications [--all]/trackers/wait [seconds]/\
+            delete_account [--yes]/whoami/devices/forget_device <device>/notifications [--all]/page/tokens/create_token <name> [--rights read|manage] [--days N]/revoke_token <token>/trackers/wait [seconds]/\
             seed [seconds]/sleep <seconds>/help [command]/exit [--now]/quit [--now]/shutdown";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
         assert_eq!(usages, promised.split('/').collect::<Vec<_>>());

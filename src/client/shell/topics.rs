@@ -56,6 +56,7 @@ const TOPICS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
+    ("page", &["page", "tokens", "create_token", "revoke_token"]),
     ("client", &["trackers", "wait", "seed", "sleep", "help", "exit", "quit", "shutdown"]),
 ];
 

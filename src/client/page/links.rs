@@ -1,0 +1,82 @@
+//! Addresses of contents for media elements and downloads, which cannot send a token.
+//!
+//! **Invariant:** a link opens one path, as long as the token that made it is valid and the link was
+//! used within [`LIFETIME`]. Links are in memory alone, at most [`LINKS_MAX`].
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+
+/// Time after its last use at which a link ends: a video may be paused for long.
+const LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
+/// Maximum number of links; a further one replaces the one that was used least recently.
+const LINKS_MAX: usize = 256;
+
+struct Link {
+    id: [u8; 16],
+    path: String,
+    token_id: String,
+    used: Instant,
+}
+
+/// The links of one page.
+#[derive(Default)]
+pub(super) struct Links(Mutex<Vec<Link>>);
+
+impl Links {
+    /// Makes a link to a path; returns its id.
+    ///
+    /// # Errors
+    /// The system's, if it gives no random numbers.
+    pub(super) fn make(&self, path: &str, token_id: &str, now: Instant) -> io::Result<String> {
+        let mut id = [0; 16];
+        SysRng.try_fill_bytes(&mut id).map_err(io::Error::other)?;
+        let mut links = self.0.lock();
+        links.retain(|link| now.duration_since(link.used) < LIFETIME);
+        if links.len() >= LINKS_MAX
+            && let Some(oldest) = (0..links.len()).min_by_key(|at| links[*at].used)
+        {
+            links.swap_remove(oldest);
+        }
+        links.push(Link { id, path: path.to_owned(), token_id: token_id.to_owned(), used: now });
+        Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The path and the token of a link.
+    pub(super) fn open(&self, text: &str, now: Instant) -> Option<(String, String)> {
+        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
+        let id: Vec<u8> = (0..16).map(byte).collect::<Option<_>>()?;
+        let mut links = self.0.lock();
+        let link = links.iter_mut().find(|link| link.id[..] == id && text.len() == 32)?;
+        if now.duration_since(link.used) >= LIFETIME {
+            return None;
+        }
+        link.used = now;
+        Some((link.path.clone(), link.token_id.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_end_when_they_are_not_used_and_are_bounded() {
+        let (links, begun) = (Links::default(), Instant::now());
+        let id = links.make("a", "t", begun).unwrap();
+        let open = |id: &str, at| links.open(id, at).map(|(path, token)| path + &token);
+        assert_eq!(open(&id, begun + LIFETIME / 2).as_deref(), Some("at"));
+        assert_eq!(open(&id, begun + LIFETIME).as_deref(), Some("at"), "it was used meanwhile");
+        assert_eq!(open(&id, begun + LIFETIME * 3), None);
+        for bad in ["", "zz", &id[1..], &format!("{id}0"), &"0".repeat(32)] {
+            assert_eq!(open(bad, begun), None, "{bad}");
+        }
+        for _ in 0..LINKS_MAX + 5 {
+            links.make("b", "t", begun + LIFETIME).unwrap();
+        }
+        assert_eq!(links.0.lock().len(), LINKS_MAX);
+    }
+}

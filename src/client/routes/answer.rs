@@ -1,0 +1,61 @@
+//! Answers as JSON.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::client::api::{ApiError, ErrorCode};
+use crate::http::{BodyError, Responder, StatusCode};
+
+const JSON: &str = "application/json";
+
+/// Sends a value.
+pub(crate) fn answer(
+    responder: Responder<'_>,
+    status: StatusCode,
+    value: &impl Serialize,
+) -> io::Result<()> {
+    responder.send(status, JSON, format!("{}\n", json!(value)).as_bytes())
+}
+
+/// Sends an error, with the status that fits.
+pub(crate) fn fail(responder: Responder<'_>, error: &ApiError) -> io::Result<()> {
+    answer(responder, status_of(error.code), &json!({ "error": error }))
+}
+
+/// Sends a refusal of the request itself.
+pub(crate) fn refuse(responder: Responder<'_>, status: StatusCode, text: &str) -> io::Result<()> {
+    answer(responder, status, &json!({ "error": ApiError::bad_argument(text) }))
+}
+
+/// Sends the refusal of a body.
+///
+/// # Errors
+/// The socket's, if the connection is lost.
+pub(crate) fn refuse_body(responder: Responder<'_>, error: BodyError) -> io::Result<()> {
+    match error {
+        BodyError::Refused(status) => {
+            refuse(responder, status, &format!("the body is refused: {status}"))
+        }
+        BodyError::Lost(error) => Err(error),
+    }
+}
+
+/// The HTTP status of an error.
+fn status_of(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::BadArgument | ErrorCode::Path | ErrorCode::Unsupported => {
+            StatusCode::BAD_REQUEST
+        }
+        ErrorCode::NotAllowed => StatusCode::FORBIDDEN,
+        ErrorCode::NoSuchDownload => StatusCode::NOT_FOUND,
+        ErrorCode::NoTracker
+        | ErrorCode::NoAnswer
+        | ErrorCode::WrongNetwork
+        | ErrorCode::UntrustedTracker
+        | ErrorCode::ClientGone => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::CONFLICT,
+    }
+}

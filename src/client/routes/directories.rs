@@ -1,0 +1,109 @@
+//! `GET directories`: the directories that a page may use, and what is in them.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+
+use super::Routes;
+use super::answer::{answer, fail};
+use super::caller::{Caller, resolve};
+use crate::client::api::{ApiError, ErrorCode};
+use crate::http::{Request, Responder, StatusCode};
+
+/// Maximum number of entries in one answer: more than anybody looks through.
+const ENTRIES_MAX: usize = 5000;
+
+/// A directory.
+#[derive(Debug, Serialize)]
+struct Directory {
+    path: Option<String>,
+    parent: Option<String>,
+    /// Where the caller may begin.
+    roots: Vec<String>,
+    entries: Vec<Entry>,
+    /// Entries are missing, because there are too many.
+    more: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Entry {
+    /// Files last.
+    #[serde(skip)]
+    is_file: bool,
+    name: String,
+    is_directory: bool,
+    size: Option<u64>,
+    modified_ms: Option<u64>,
+}
+
+impl Routes {
+    pub(super) fn directories(
+        &self,
+        request: &Request<'_>,
+        responder: Responder<'_>,
+        caller: &dyn Caller,
+    ) -> io::Result<()> {
+        let path = request.decoded_parameter("path").filter(|path| !path.is_empty());
+        match list(path.as_deref().map(Path::new), caller.directories()) {
+            Ok(directory) => answer(responder, StatusCode::OK, &directory),
+            Err(error) => fail(responder, &error),
+        }
+    }
+}
+
+/// Lists a directory; without a path only the directories where the caller may begin.
+fn list(path: Option<&Path>, allowed: Option<&[PathBuf]>) -> Result<Directory, ApiError> {
+    let everything = [PathBuf::from("/")];
+    let allowed = allowed.unwrap_or(&everything);
+    let roots: Vec<String> = allowed.iter().filter_map(|dir| text(dir)).collect();
+    let Some(path) = path else {
+        return Ok(Directory { path: None, parent: None, roots, entries: Vec::new(), more: false });
+    };
+    let real = resolve(path, allowed)?;
+    let wrong = |error: io::Error| {
+        ApiError::new(ErrorCode::Path, format!("{}: cannot list it: {error}", path.display()))
+    };
+    let (mut entries, mut more) = (Vec::new(), false);
+    for entry in fs::read_dir(&real).map_err(wrong)? {
+        let entry = entry.map_err(wrong)?;
+        // Names that are not UTF-8 cannot be told in JSON; hidden files are not for sharing.
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|_| !name.as_bytes().starts_with(b".")) else {
+            continue;
+        };
+        if entries.len() >= ENTRIES_MAX {
+            more = true;
+            break;
+        }
+        // Links are followed, and left out where they lead to nothing or out of the directories.
+        let target = real.join(name);
+        let Ok(facts) = fs::metadata(&target) else { continue };
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink())
+            && resolve(&target, allowed).is_err()
+        {
+            continue;
+        }
+        if !facts.is_dir() && !facts.is_file() {
+            continue;
+        }
+        let modified = facts.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        entries.push(Entry {
+            is_file: facts.is_file(),
+            name: name.to_owned(),
+            is_directory: facts.is_dir(),
+            size: facts.is_file().then_some(facts.len()),
+            modified_ms: modified.and_then(|at| u64::try_from(at.as_millis()).ok()),
+        });
+    }
+    entries.sort();
+    let parent = real.parent().filter(|parent| resolve(parent, allowed).is_ok()).and_then(text);
+    Ok(Directory { path: text(&real), parent, roots, entries, more })
+}
+
+fn text(path: &Path) -> Option<String> {
+    path.to_str().map(str::to_owned)
+}

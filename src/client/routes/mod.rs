@@ -1,0 +1,123 @@
+//! The client's interface over HTTP: the routes of the control socket and of the page.
+//!
+//! **Invariant:** when a caller disconnects, its own command is interrupted, and no other. A caller
+//! does what its rights allow. Every route is in [`ROUTES`], with the rights that it needs.
+
+pub(crate) mod answer;
+mod caller;
+mod command;
+mod directories;
+mod drops;
+mod events;
+mod watch;
+
+use std::io;
+use std::sync::Arc;
+
+use self::answer::refuse;
+use self::watch::Watch;
+use super::api::Api;
+use crate::http::access::Rights;
+use crate::http::{Method, Request, Responder, StatusCode, header};
+
+pub(crate) use caller::{Caller, Owner};
+
+/// The prefix of all routes.
+pub(crate) const ROOT: &str = "/api/v1/";
+/// One JSON value a line.
+pub(crate) const LINES: &str = "application/x-ndjson";
+
+/// One route.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The method; a route for GET serves HEAD, too.
+    pub(crate) method: Method,
+    /// Path below [`ROOT`].
+    pub(crate) path: &'static str,
+    /// The rights that every request needs.
+    pub(crate) needs: Rights,
+    action: Action,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Command,
+    Snapshot,
+    Events,
+    Directories,
+    Drop,
+}
+
+const fn route(method: Method, path: &'static str, needs: Rights, action: Action) -> Route {
+    Route { method, path, needs, action }
+}
+
+/// All routes.
+pub(crate) const ROUTES: &[Route] = &[
+    // Each command says what it needs.
+    route(Method::POST, "command", Rights::Read, Action::Command),
+    route(Method::GET, "snapshot", Rights::Read, Action::Snapshot),
+    route(Method::GET, "events", Rights::Read, Action::Events),
+    route(Method::GET, "directories", Rights::Manage, Action::Directories),
+    route(Method::PUT, "drops", Rights::Manage, Action::Drop),
+];
+
+/// The routes of one client.
+pub(crate) struct Routes {
+    api: Arc<dyn Api>,
+    watch: Arc<Watch>,
+}
+
+impl Routes {
+    /// Starts the thread that notices lost callers.
+    ///
+    /// # Errors
+    /// The system's, if it has no room for a thread.
+    pub(crate) fn start(api: Arc<dyn Api>) -> io::Result<Self> {
+        Ok(Self { api, watch: Watch::start()? })
+    }
+
+    /// Ends the commands of all callers, present and future.
+    pub(crate) fn stop(&self) {
+        self.watch.stop();
+    }
+
+    /// Answers a request. `path` is the request's path below [`ROOT`].
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(crate) fn handle(
+        &self,
+        path: &str,
+        request: &mut Request<'_>,
+        responder: Responder<'_>,
+        caller: &dyn Caller,
+    ) -> io::Result<()> {
+        let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
+        let mut known = ROUTES.iter().filter(|route| route.path == path).peekable();
+        if known.peek().is_none() {
+            let text = "no such route; docs/JSON.md lists the routes";
+            return refuse(responder, StatusCode::NOT_FOUND, text);
+        }
+        let Some(route) = known.find(|route| route.method == *method) else {
+            let methods = ROUTES.iter().filter(|route| route.path == path);
+            let methods: Vec<&str> = methods.map(|route| route.method.as_str()).collect();
+            let allowed = methods.join(", ").parse().map_err(io::Error::other)?;
+            let responder = responder.header(header::ALLOW, allowed);
+            let text = "this route needs another method";
+            return refuse(responder, StatusCode::METHOD_NOT_ALLOWED, text);
+        };
+        if route.needs > caller.rights() {
+            let text =
+                "this token may look and change nothing; the route needs one that may manage";
+            return refuse(responder, StatusCode::FORBIDDEN, text);
+        }
+        match route.action {
+            Action::Command => self.command(request, responder, caller),
+            Action::Snapshot => self.snapshot(responder),
+            Action::Events => self.events(request, responder, caller),
+            Action::Directories => self.directories(request, responder, caller),
+            Action::Drop => self.drop_file(request, responder, caller),
+        }
+    }
+}
