@@ -74,4 +74,5 @@ for (const name of ["dragover", "drop"]) {
   addEventListener(name, (event) => event.preventDefault());
 }
 openLink();
+document.getElementById("first").remove();
 render(html`<${Page} />`, document.getElementById("page"));

@@ -45,8 +45,9 @@ export class Pages {
     let begin = 0;
     const near = [];
     this.pages.forEach((page, index) => {
-      const isTail = index === this.pages.length - 1 && !this.isWhole;
-      const end = isTail && page.length === 0 ? Infinity : begin + page.length;
+      // An empty page at the end is wanted wherever the rows are.
+      const isLast = index === this.pages.length - 1;
+      const end = isLast && page.length === 0 ? Infinity : begin + page.length;
       if (begin <= last && end > first) near.push(index);
       begin += page.length;
     });

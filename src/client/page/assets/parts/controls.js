@@ -28,7 +28,7 @@ export function Field({ label, hint, error, value, onInput, inputRef, ...rest })
   return html`<div class="field">
     <label for=${id}>${label}</label>
     <input id=${id} ref=${inputRef} value=${value} aria-describedby=${described || undefined}
-      aria-invalid=${error ? "true" : undefined} spellcheck="false" autocapitalize="none"
+      aria-invalid=${error ? "true" : undefined} spellcheck=${false} autocapitalize="none"
       onInput=${(event) => onInput(event.target.value)} ...${rest} />
     ${hint && html`<p class="hint" id=${`${id}-hint`}>${hint}</p>`}
     ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}
@@ -62,7 +62,7 @@ export function Search({ label, value, onInput }) {
   return html`<div class="search">
     <${Icon} name="search" />
     <input type="search" aria-label=${label} placeholder=${label} value=${value} maxlength="255"
-      spellcheck="false" autocapitalize="none" autocomplete="off"
+      spellcheck=${false} autocapitalize="none" autocomplete="off"
       onInput=${(event) => onInput(event.target.value)} />
   </div>`;
 }

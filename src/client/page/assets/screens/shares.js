@@ -55,7 +55,8 @@ function row(share) {
       name: html`<div class="two-lines"><button type="button" class="row-link"
           onClick=${() => details(share)}><${Name} of=${file} cut /></button>
         <span class="under">${problem && html`<span class="state failed">
-          <${Icon} name="warning" />${" "}${t.shares.problem}</span> · `}<${Name} of=${group} cut /></span></div>`,
+          <${Icon} name="warning" />${" "}${t.shares.problem}</span> · `}
+          <${Name} of=${group} cut /></span></div>`,
       peers: t.transfers.peers(count(share.peers), share.peers),
       sent: t.shares.sent(size(share.bytes_sent)),
       here: share.bytes_here === null ? t.shares.whole : t.shares.part(size(share.bytes_here)),

@@ -1,0 +1,139 @@
+// Starts real trackers and clients, each in a directory of its own, on free ports of 127.0.0.1.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { until } from "./until.mjs";
+
+const HOST = "127.0.0.1";
+
+async function freePort() {
+  const server = createServer().listen(0, HOST);
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** A program that runs. Its output is kept for the message of a failure. */
+class Program {
+  constructor(path, words, home) {
+    this.lines = [];
+    const env = { ...process.env, HOME: home, XDG_DATA_HOME: join(home, "share") };
+    this.process = spawn(path, words, { env, stdio: ["pipe", "pipe", "pipe"] });
+    this.ended = once(this.process, "exit");
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      createInterface({ input: stream }).on("line", (line) => {
+        this.lines.push(line);
+        if (this.lines.length > 500) this.lines.shift();
+      });
+    }
+  }
+
+  /** Waits for a line of output. */
+  async line(pattern) {
+    const found = () => this.lines.find((line) => pattern.test(line));
+    const hasEnded = () => this.process.exitCode !== null || this.process.signalCode !== null;
+    await until(`a line like ${pattern}`, () => {
+      if (!found() && hasEnded()) throw new Error(`it ended: ${this.lines.join("\n")}`);
+      return found();
+    });
+    return found();
+  }
+
+  async stop(signal = "SIGTERM") {
+    if (this.process.exitCode === null && this.process.signalCode === null) {
+      this.process.kill(signal);
+      await this.ended;
+    }
+  }
+}
+
+/** One client with `--service` and a page. */
+class Client {
+  constructor(network, name) {
+    this.network = network;
+    this.name = name;
+    this.home = join(network.home, name);
+    this.data = join(this.home, "data");
+    this.page = `${HOST}:0`;
+  }
+
+  /** A directory of this client's user. */
+  directory(name) {
+    return join(this.home, name);
+  }
+
+  async start() {
+    await mkdir(this.directory("downloads"), { recursive: true });
+    await mkdir(this.directory("inbox"), { recursive: true });
+    await rm(join(this.data, "page.address"), { force: true });
+    const words = [`${HOST}:0`, this.network.info, "--data-dir", this.data, "--service",
+      "--page", this.page];
+    this.program = new Program(this.network.binary("client"), words, this.home);
+    const address = () => readFile(join(this.data, "page.address"), "utf8").catch(() => "");
+    // The page comes back at the same place after a restart.
+    this.page = (await until("the address of the page", address)).trim();
+    return this;
+  }
+
+  /** The link that the command `page` prints. */
+  async link() {
+    const link = /http:\/\/\S+#code=\S+/;
+    const words = ["--data-dir", this.data, "-c", "page"];
+    const prompt = new Program(this.network.binary("client"), words, this.home);
+    prompt.process.stdin.end();
+    const line = await prompt.line(link);
+    await prompt.ended;
+    return link.exec(line)[0];
+  }
+
+  stop(signal) {
+    return this.program.stop(signal);
+  }
+}
+
+/** A network of trackers and clients. */
+export class Network {
+  static async start(binaries, trackers = 2) {
+    const network = new Network();
+    network.binaries = binaries;
+    network.home = await mkdtemp(join(tmpdir(), "posse-browser-"));
+    network.info = join(network.home, "tracker_info.txt");
+    network.clients = [];
+    const ports = [];
+    for (let number = 0; number < trackers; number += 1) ports.push(await freePort());
+    await writeFile(network.info, ports.map((port) => `${HOST}:${port}\n`).join(""));
+    network.trackers = [];
+    for (let number = 1; number <= trackers; number += 1) await network.startTracker(number);
+    return network;
+  }
+
+  binary(name) {
+    return join(this.binaries, name);
+  }
+
+  async startTracker(number) {
+    const words = [this.info, String(number), "--data-dir", join(this.home, `tracker${number}`),
+      "--network-key", join(this.home, "network.key")];
+    const tracker = new Program(this.binary("tracker"), words, this.home);
+    this.trackers[number - 1] = tracker;
+    await tracker.line(/^network sha256:/);
+  }
+
+  async client(name) {
+    const client = new Client(this, name);
+    this.clients.push(client);
+    return client.start();
+  }
+
+  async stop() {
+    const programs = [...this.clients.map((client) => client.program), ...this.trackers];
+    await Promise.all(programs.map((program) => program?.stop("SIGKILL")));
+    await rm(this.home, { recursive: true, force: true });
+  }
+}

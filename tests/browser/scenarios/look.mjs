@@ -1,0 +1,84 @@
+// Every screen at three widths, light and dark: axe-core, no sideways scrolling, screenshots.
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { assertAccessible, button, dialog, go, openGroup } from "../browser.mjs";
+
+const SIZES = [[360, 740], [820, 1000], [1440, 900]];
+
+const heading = (page, name) => page.getByRole("heading", { level: 1, name }).waitFor();
+
+/** Opens each screen. */
+const SCREENS = {
+  transfers: async (page) => { await go(page, "transfers"); await heading(page, "Transfers"); },
+  groups: async (page) => { await go(page, "groups"); await page.getByRole("table").waitFor(); },
+  all_groups: async (page) => {
+    await go(page, "groups", "all");
+    await page.getByRole("table").waitFor();
+  },
+  find: async (page) => {
+    await go(page, "groups", "find");
+    await page.getByRole("searchbox").fill("s");
+    await page.getByRole("table").waitFor();
+  },
+  files: async (page) => { await openGroup(page, "lab"); await page.getByRole("table").waitFor(); },
+  members: async (page) => {
+    await openGroup(page, "lab", "Members");
+    await page.getByRole("table").waitFor();
+  },
+  manage: async (page) => { await openGroup(page, "lab", "Manage"); },
+  shares: async (page) => { await go(page, "shares"); await page.getByRole("table").waitFor(); },
+  rates: async (page) => { await go(page, "activity"); await page.getByRole("img").waitFor(); },
+  completed: async (page) => { await go(page, "activity", "completed"); },
+  notifications: async (page) => {
+    await go(page, "activity", "notifications");
+    await page.getByRole("list", { name: "Notifications" }).waitFor();
+  },
+  settings: async (page) => {
+    await go(page, "settings");
+    await page.getByText("this device").waitFor();
+  },
+  dialog_file: async (page) => {
+    await openGroup(page, "lab");
+    await button(page, "dropped.txt").click();
+    await dialog(page).waitFor();
+  },
+  dialog_share: async (page) => {
+    await openGroup(page, "lab");
+    await button(page, "Share from disk").click();
+    await dialog(page).getByRole("list").waitFor();
+  },
+  dialog_delete: async (page) => {
+    await openGroup(page, "lab", "Manage");
+    await button(page, /Delete group|Leave group/).last().click();
+    await dialog(page).waitFor();
+  },
+};
+
+async function every_screen_is_accessible_at_every_width(stage) {
+  const { bobPage: page, screenshots } = stage;
+  if (screenshots) await mkdir(screenshots, { recursive: true });
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    for (const [width, height] of SIZES) {
+      await page.setViewportSize({ width, height });
+      for (const [name, show] of Object.entries(SCREENS)) {
+        const what = `${name} at ${width} px, ${colorScheme}`;
+        await show(page);
+        await assertAccessible(page, what);
+        const overflow = await page.evaluate(() =>
+          document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        assert.equal(overflow, 0, `${what} scrolls sideways`);
+        if (screenshots) {
+          await page.screenshot({ path: join(screenshots, `${name}-${width}-${colorScheme}.png`) });
+        }
+        if (await dialog(page).isVisible()) await page.keyboard.press("Escape");
+        await dialog(page).waitFor({ state: "detached" });
+      }
+    }
+  }
+  await page.emulateMedia({ colorScheme: null, reducedMotion: null });
+  await page.setViewportSize({ width: 1280, height: 800 });
+}
+
+export const scenarios = [every_screen_is_accessible_at_every_width];
