@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
+import { until } from "./until.mjs";
 
 const require = createRequire(import.meta.url);
 const axeSource = await readFile(require.resolve("axe-core/axe.min.js"), "utf8");
@@ -67,6 +68,13 @@ export const button = (page, name, exact = true) => page.getByRole("button", { n
 export const buttonOf = (page, verb, name) =>
   page.getByRole("button", { name: new RegExp(`^${verb} \u2068?${name}`, "u") });
 export const dialog = (page) => page.getByRole("dialog");
+
+/** Names a directory in a dialog, once the one to begin with is shown. */
+export async function chooseDirectory(page, path) {
+  const field = dialog(page).getByLabel("Directory", { exact: true });
+  await until("a first directory", () => field.inputValue());
+  await field.fill(path);
+}
 
 /** Opens one of the user's groups. */
 export async function openGroup(page, group, part = "Files") {

@@ -1,7 +1,8 @@
 // Starts real trackers and clients, each in a directory of its own, on free ports of 127.0.0.1.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { get } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +11,7 @@ import { until } from "./until.mjs";
 
 const HOST = "127.0.0.1";
 
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, HOST);
   await once(server, "listening");
   const { port } = server.address();
@@ -34,33 +35,53 @@ class Program {
     }
   }
 
+  get hasEnded() {
+    return this.process.exitCode !== null || this.process.signalCode !== null;
+  }
+
   /** Waits for a line of output. */
   async line(pattern) {
     const found = () => this.lines.find((line) => pattern.test(line));
-    const hasEnded = () => this.process.exitCode !== null || this.process.signalCode !== null;
     await until(`a line like ${pattern}`, () => {
-      if (!found() && hasEnded()) throw new Error(`it ended: ${this.lines.join("\n")}`);
+      if (!found() && this.hasEnded) throw new Error(`it ended: ${this.lines.join("\n")}`);
       return found();
     });
     return found();
   }
 
   async stop(signal = "SIGTERM") {
-    if (this.process.exitCode === null && this.process.signalCode === null) {
+    if (!this.hasEnded) {
       this.process.kill(signal);
       await this.ended;
     }
   }
 }
 
+/** The state of a client, from its control socket. */
+function snapshot(socketPath) {
+  return new Promise((resolve, reject) => {
+    const path = "/api/v1/snapshot";
+    const asked = get({ socketPath, path, headers: { host: "localhost" } }, async (answer) => {
+      try {
+        resolve(JSON.parse((await answer.toArray()).join("")));
+      } catch (error) {
+        reject(error);
+      }
+    });
+    asked.on("error", reject);
+  });
+}
+
 /** One client with `--service` and a page. */
 class Client {
-  constructor(network, name) {
+  constructor(network, name, port, words) {
     this.network = network;
     this.name = name;
     this.home = join(network.home, name);
     this.data = join(this.home, "data");
-    this.page = `${HOST}:0`;
+    // The page comes back at the same place after a restart.
+    this.page = `${HOST}:${port}`;
+    this.words = words;
   }
 
   /** A directory of this client's user. */
@@ -71,13 +92,14 @@ class Client {
   async start() {
     await mkdir(this.directory("downloads"), { recursive: true });
     await mkdir(this.directory("inbox"), { recursive: true });
-    await rm(join(this.data, "page.address"), { force: true });
     const words = [`${HOST}:0`, this.network.info, "--data-dir", this.data, "--service",
-      "--page", this.page];
+      "--page", this.page, ...this.words];
     this.program = new Program(this.network.binary("client"), words, this.home);
-    const address = () => readFile(join(this.data, "page.address"), "utf8").catch(() => "");
-    // The page comes back at the same place after a restart.
-    this.page = (await until("the address of the page", address)).trim();
+    const socket = join(this.data, "control.sock");
+    await until("the page", async () => {
+      if (this.program.hasEnded) throw new Error(this.program.lines.join("\n"));
+      return (await snapshot(socket).catch(() => null))?.page;
+    });
     return this;
   }
 
@@ -125,8 +147,8 @@ export class Network {
     await tracker.line(/^network sha256:/);
   }
 
-  async client(name) {
-    const client = new Client(this, name);
+  async client(name, words = []) {
+    const client = new Client(this, name, await freePort(), words);
     this.clients.push(client);
     return client.start();
   }

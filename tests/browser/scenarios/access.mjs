@@ -1,6 +1,8 @@
 // Tokens, rights, keyboard, and a page below a path.
 import assert from "node:assert/strict";
-import { button, buttonOf, dialog, go, open, openGroup } from "../browser.mjs";
+import { assertQuiet, button, buttonOf, dialog, go, open, openGroup } from "../browser.mjs";
+import { freePort } from "../network.mjs";
+import { startProxy } from "../proxy.mjs";
 
 async function a_token_is_made_used_and_revoked(stage) {
   const { browser, nik, nikPage: page } = stage;
@@ -69,8 +71,28 @@ async function the_theme_is_kept({ nikPage: page }) {
   assert.equal(await back(), before);
 }
 
+async function the_page_works_below_a_path_of_a_proxy({ network, browser }) {
+  const port = await freePort();
+  const origin = `http://127.0.0.1:${port}/posse`;
+  const carol = await network.client("carol", ["--page-origin", origin]);
+  const proxy = await startProxy(port, "/posse", carol.page);
+  const page = await open(browser);
+  const link = await carol.link();
+  assert.ok(link.startsWith(`${origin}/#code=`), link);
+  await page.goto(link);
+  await page.getByRole("heading", { name: "Log in" }).waitFor();
+  await page.reload();
+  await page.getByRole("heading", { name: "Log in" }).waitFor();
+  assertQuiet(page);
+  await page.context().close();
+  proxy.closeAllConnections();
+  proxy.close();
+  await carol.stop();
+}
+
 export const scenarios = [
   a_token_is_made_used_and_revoked,
   the_keyboard_reaches_everything,
   the_theme_is_kept,
+  the_page_works_below_a_path_of_a_proxy,
 ];

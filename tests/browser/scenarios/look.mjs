@@ -36,7 +36,7 @@ const SCREENS = {
   },
   settings: async (page) => {
     await go(page, "settings");
-    await page.getByText("this device").waitFor();
+    await page.getByText("this device", { exact: true }).waitFor();
   },
   dialog_file: async (page) => {
     await openGroup(page, "lab");

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
-import { button, buttonOf, dialog, go, openGroup, row } from "../browser.mjs";
+import { button, buttonOf, chooseDirectory, dialog, go, openGroup, row } from "../browser.mjs";
 import { until } from "../until.mjs";
 
 /** The name of the long sound: 16 bits, two channels, 44,100 times a second. */
@@ -47,7 +47,7 @@ async function a_member_drops_files_into_the_page({ nik, nikPage: page }) {
     await page.dispatchEvent("main", name, { dataTransfer: data });
   }
   await dialog(page).getByText("These 2 files").waitFor();
-  await dialog(page).getByLabel("Directory", { exact: true }).fill(nik.directory("inbox"));
+  await chooseDirectory(page, nik.directory("inbox"));
   await button(page, "Upload and share").click();
   await row(page, "sevens.bin").waitFor();
   await row(page, "dropped.txt").waitFor();
@@ -82,7 +82,7 @@ async function a_download_shows_its_progress({ bob, bobPage: page }) {
   await limitDownloads(page, "1M");
   await openGroup(page, "lab");
   await buttonOf(page, "Download", "long").click();
-  await dialog(page).getByLabel("Directory", { exact: true }).fill(bob.directory("downloads"));
+  await chooseDirectory(page, bob.directory("downloads"));
   await dialog(page).getByRole("button", { name: "Download", exact: true }).click();
   await go(page, "transfers");
   const bar = page.getByRole("progressbar", { name: /long sound/ });
@@ -128,9 +128,12 @@ async function a_file_plays_while_it_is_downloaded({ bobPage: page }) {
 
 async function a_tracker_dies_on_the_way(stage) {
   const { network, bob, bobPage: page } = stage;
+  await go(page, "transfers");
+  await row(page, SOUND).getByText("Downloading").waitFor();
   await network.trackers[0].stop("SIGKILL");
   await go(page, "settings", "trackers");
   await page.getByText("not connected").waitFor();
+  await page.getByRole("link", { name: "Trackers are degraded" }).waitFor();
   await limitDownloads(page, "");
   await go(page, "transfers");
   await page.getByRole("status").filter({ hasText: `${SOUND} is complete` }).waitFor();

@@ -34,8 +34,8 @@ const authorization = () => {
   return token ? { Authorization: `Bearer ${token}` } : {};
 };
 
-async function failure(response) {
-  if (response.status === 401) {
+async function failure(response, hasShownToken = true) {
+  if (response.status === 401 && hasShownToken) {
     forgetToken();
     onSessionLost();
   }
@@ -50,8 +50,9 @@ async function failure(response) {
 }
 
 /** Sends a request. Throws `ApiError` for every status but success. */
-export async function request(path, { method = "GET", json, accept, signal } = {}) {
-  const headers = authorization();
+export async function request(path, options = {}) {
+  const { method = "GET", json, accept, signal, showsToken = true } = options;
+  const headers = showsToken ? authorization() : {};
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (accept) headers.Accept = accept;
   const body = json === undefined ? undefined : JSON.stringify(json);
@@ -64,7 +65,7 @@ export async function request(path, { method = "GET", json, accept, signal } = {
     if (error.name === "AbortError") throw error;
     throw new ApiError("client_gone", t.errors.unreachable);
   }
-  if (!response.ok) throw await failure(response);
+  if (!response.ok) throw await failure(response, showsToken);
   return response;
 }
 
@@ -116,7 +117,9 @@ export async function* lines(body) {
 
 /** Trades a one-time code for a token. */
 export async function openSession(code) {
-  const response = await request("session", { method: "POST", json: { code } });
+  const response = await request("session", {
+    method: "POST", json: { code }, showsToken: false,
+  });
   const session = await response.json();
   keep("token", session.token);
   keep("rights", session.rights);
@@ -131,10 +134,11 @@ export async function contentUrl(group, file) {
   return (await response.json()).url;
 }
 
-/** Lists a directory of the client's machine. */
-export async function directory(path, signal) {
-  const response = await request(`directories?path=${part(path)}`, { signal });
-  return response.json();
+/** Lists a directory of the client's machine; without a path the first where the user may begin. */
+export async function directory(path) {
+  const response = await request(`directories?path=${part(path)}`);
+  const listed = await response.json();
+  return listed.path === null && listed.roots.length > 0 ? directory(listed.roots[0]) : listed;
 }
 
 /** Stores a file of this browser in a directory and shares it. `fetch` reports no progress. */

@@ -33,10 +33,14 @@ export const state = {
 
 const listeners = new Set();
 let movement = 0;
+let hasMoved = false;
 
 function notify() {
   clearTimeout(movement);
   movement = 0;
+  // Another map tells components that downloads have changed.
+  if (hasMoved) state.downloads = new Map(state.downloads);
+  hasMoved = false;
   for (const listener of [...listeners]) listener();
 }
 
@@ -50,6 +54,13 @@ export function change(patch) {
 export function changeSoon(patch) {
   Object.assign(state, patch);
   movement ||= setTimeout(notify, MOVEMENT);
+}
+
+/** Puts a download into the list, and renders soon. */
+export function moveDownload(download) {
+  state.downloads.set(download.info_hash, download);
+  hasMoved = true;
+  changeSoon({});
 }
 
 /** Renders the component again when the selected value has changed. */

@@ -1,7 +1,7 @@
 // Applies the client's events to the state.
 import { listen } from "./events.js";
 import { sample } from "./rates.js";
-import { change, changeSoon, state } from "./store.js";
+import { change, moveDownload, state } from "./store.js";
 import { t } from "./texts.js";
 import { toast } from "./toasts.js";
 
@@ -35,10 +35,9 @@ const handlers = {
   },
   download({ download }) {
     const before = state.downloads.get(download.info_hash);
-    const downloads = state.downloads.set(download.info_hash, download);
-    sample(downloads);
-    if (before?.state === download.state) changeSoon({ downloads: new Map(downloads) });
-    else change({ downloads: new Map(downloads), endsChanged: state.endsChanged + 1 });
+    moveDownload(download);
+    sample(state.downloads);
+    if (before?.state !== download.state) change({ endsChanged: state.endsChanged + 1 });
   },
   download_gone({ info_hash }) {
     state.downloads.delete(info_hash);

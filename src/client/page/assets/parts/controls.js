@@ -93,11 +93,14 @@ export function Bar({ part, label, text, kind = "" }) {
 
 /** Links to the parts of one screen. */
 export function Tabs({ label, tabs, current }) {
-  const shown = useRef(null);
+  const [list, shown] = [useRef(null), useRef(null)];
+  // `scrollIntoView` would also move the place from which Tab goes on.
   useEffect(() => {
-    shown.current?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (!shown.current) return;
+    const { offsetLeft, offsetWidth } = shown.current;
+    list.current.scrollLeft = offsetLeft + offsetWidth - list.current.clientWidth;
   }, [current]);
-  return html`<nav class="tabs" aria-label=${label}>
+  return html`<nav class="tabs" aria-label=${label} ref=${list}>
     ${tabs.map(([key, text, href, badge]) => html`<a key=${key} href=${href}
       ref=${key === current ? shown : undefined}
       aria-current=${key === current ? "page" : undefined}>${text}

@@ -18,18 +18,17 @@ export function Directories({ path, onPath, files = false, label }) {
   const { value, error, loading, reload } = useLoaded(() => directory(at ?? ""), [at]);
   // Without a choice so far, the directory that the client begins with is the choice.
   useEffect(() => {
-    if (isFirst.current && value && !path && !files) onPath(value.path);
+    if (isFirst.current && value?.path && !path && !files) onPath(value.path);
     if (value) isFirst.current = false;
   }, [value]);
   const enter = (next) => {
     setAt(next);
     onPath(files ? "" : next);
   };
-  const listed = (value?.entries ?? []).filter((entry) => files || entry.is_directory)
-    .sort(inOrder);
+  const listed = (value?.entries ?? []).filter((entry) => files || entry.is_directory);
   const open = (entry) =>
     (entry.is_directory ? enter(join(entry.name)) : onPath(join(entry.name)));
-  const join = (name) => `${value.path.replace(/\/$/, "")}/${name}`;
+  const join = (name) => `${(value.path ?? "").replace(/\/$/, "")}/${name}`;
   return html`<div class="directories">
     <div class="with-button">
       <${Field} label=${label} value=${path} onInput=${onPath} autocomplete="off" dir="ltr"
@@ -46,7 +45,7 @@ export function Directories({ path, onPath, files = false, label }) {
       ${(value?.roots ?? []).map((root) => html`<${Button} key=${root} kind="plain small"
         icon="folder" onClick=${() => enter(root)}><${Name} of=${root} cut /><//>`)}
     </div>
-    ${value && html`<p class="hint" role="status">${t.directories.at}${" "}
+    ${value?.path && html`<p class="hint" role="status">${t.directories.at}${" "}
       <${Name} of=${value.path} /></p>`}
     <ul class="entries" aria-label=${t.directories.entries} aria-busy=${loading}>
       ${listed.map((entry) => html`<li key=${entry.name}><${Entry} entry=${entry}
@@ -59,10 +58,6 @@ export function Directories({ path, onPath, files = false, label }) {
     <${Status} loading=${loading && !value} error=${error} onRetry=${reload} />
   </div>`;
 }
-
-/** Directories come first, then names in their order. */
-const inOrder = (one, other) => other.is_directory - one.is_directory ||
-  one.name.localeCompare(other.name, t.language, { numeric: true });
 
 function Entry({ entry, chosen, onClick }) {
   return html`<button type="button" class="entry" aria-pressed=${entry.is_directory ? undefined
