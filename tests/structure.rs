@@ -22,7 +22,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
     // The encoding of keys, which orders them, and of rows, for the digest.
     ("directory", &["types", "wire"]),
     ("store", &["types", "wire", "directory"]),
-    ("tracker", &["types", "wire", "trust", "net", "directory", "store"]),
+    ("tracker", &["types", "wire", "trust", "net", "http", "directory", "store"]),
     ("swarm", &["types", "wire", "trust", "net"]),
     ("client", &["types", "wire", "trust", "net", "http", "store", "swarm"]),
 ];

@@ -15,6 +15,8 @@ mod chunks;
 mod client;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod metrics;
+pub mod page;
 mod request;
 mod respond;
 mod server;
@@ -30,6 +32,7 @@ use std::time::Duration;
 pub use assets::{Asset, Assets};
 pub use client::{Response, send};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use metrics::Metrics;
 pub use request::{BodyError, Request};
 pub use respond::{BodyStream, Responder, server_sent_event};
 pub use server::{Acceptor, Handler, Server};

@@ -16,11 +16,12 @@ mod keys;
 mod network;
 mod restore;
 mod socket;
+mod tokens;
 
 use serde_json::Value;
 
 pub use self::client::AdminOptions;
-pub(super) use self::command::help;
+pub(super) use self::command::{help, is_read};
 pub(super) use self::execute::carry_out;
 pub(super) use self::socket::AdminSocket;
 use crate::types::{Refusal, escape, escape_json};

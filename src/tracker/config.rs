@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::directory::Counts;
+use crate::http::access::TokenError;
+use crate::http::page::{PageConfig, PageError};
 use crate::store::StoreError;
 use crate::trust::{IdentityError, KeyError, KeyPair};
 use crate::types::limits::{
@@ -48,6 +50,8 @@ pub struct TrackerConfig {
     pub next_key_file: Option<PathBuf>,
     /// Where a line is appended for every change that is carried out or merged here.
     pub audit: Option<PathBuf>,
+    /// How the operator's page is served, if it is.
+    pub page: Option<PageConfig>,
     /// Times and bounds.
     pub limits: TrackerLimits,
 }
@@ -70,6 +74,7 @@ impl TrackerConfig {
             network_key,
             next_key_file: None,
             audit: None,
+            page: None,
             limits,
         }
     }
@@ -212,6 +217,12 @@ pub enum TrackerError {
         #[source]
         source: io::Error,
     },
+    /// The page cannot be served.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// The tokens of the page cannot be read.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The system has no room for the tracker's threads.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -261,6 +272,8 @@ pub struct TrackerStatus {
     /// Whether some other tracker is not up, so that a change is safe on fewer trackers than there
     /// are.
     pub degraded: bool,
+    /// For how long that has been so.
+    pub degraded_for: Option<Duration>,
     /// Time since the start.
     pub uptime: Duration,
 }

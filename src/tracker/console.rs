@@ -27,6 +27,7 @@ use super::config::{ACCOUNTS_PER_HOUR, GROUPS_PER_HOUR, REQUESTS_PER_HOUR};
 use super::data_dir::{self, DataDirError};
 use super::shared::Shared;
 use super::{Tracker, TrackerConfig, TrackerError};
+use crate::http::page::PageConfig;
 use crate::net::{Stop, is_listening, resolve};
 use crate::trust::KeyPair;
 use crate::types::{TrackerAddress, TrackerInfo, escape};
@@ -85,6 +86,18 @@ pub struct Options {
     /// Appends a line of JSON for every change that is carried out or merged here
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
+    /// Where the operator's page, its API and the metrics are served, as 127.0.0.1:8490
+    #[arg(long, value_name = "IP:PORT|off", value_parser = parse_page)]
+    page: Option<PageListen>,
+    /// The page's certificates as a PEM file: needed where the page is not on loopback
+    #[arg(long, value_name = "FILE", requires = "page_key")]
+    page_cert: Option<PathBuf>,
+    /// The certificate's private key as a PEM file
+    #[arg(long, value_name = "FILE", requires = "page_cert")]
+    page_key: Option<PathBuf>,
+    /// The page's address at a reverse proxy, as https://posse.example/tracker; may be repeated
+    #[arg(long, value_name = "URL")]
+    page_origin: Vec<String>,
     /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in
     /// more detail
     #[arg(long, value_name = "LEVEL")]
@@ -154,6 +167,14 @@ impl Options {
         next.push(".next");
         config.next_key_file = Some(next.into());
         config.audit = self.audit.clone();
+        if let Some(PageListen(Some(listen))) = self.page {
+            config.page = Some(PageConfig {
+                listen,
+                takes_any_port: false,
+                tls: self.page_cert.clone().zip(self.page_key.clone()),
+                origins: self.page_origin.clone(),
+            });
+        }
         config.limits.accounts_per_hour = self.accounts_per_hour;
         config.limits.groups_per_hour = self.groups_per_hour;
         config.limits.requests_per_hour = self.requests_per_hour;
@@ -193,6 +214,18 @@ fn parse_listen(text: &str, line: &TrackerAddress) -> Result<SocketAddr, String>
     let address = address.map_err(|_| wrong())?;
     let found = resolve(&address).map_err(|e| format!("cannot listen at {text}: {e}"))?;
     found.first().copied().ok_or_else(wrong)
+}
+
+/// Where the page is served; `None` for nowhere.
+#[derive(Debug, Clone, Copy)]
+struct PageListen(Option<SocketAddr>);
+
+fn parse_page(text: &str) -> Result<PageListen, String> {
+    if text == "off" {
+        return Ok(PageListen(None));
+    }
+    let wrong = |_| format!("{text:?} is not an address; give IP:PORT, as 127.0.0.1:8490, or off");
+    text.parse().map(|address| PageListen(Some(address))).map_err(wrong)
 }
 
 fn read_info(path: &str) -> Result<TrackerInfo, String> {
@@ -265,6 +298,9 @@ impl Console {
             format!("tracker {} listening on {}", tracker.number(), tracker.local_addr()),
         );
         say(&mut io::stdout(), format!("network {}", tracker.fingerprint()));
+        if let Some(url) = tracker.page_url() {
+            say(&mut io::stdout(), format!("page {url} (`page` prints a link that opens it)"));
+        }
         let (sender, shared) = (self.sender.clone(), tracker.shared.clone());
         // Without this thread the tracker still serves, and ends at a signal.
         let _ = std::thread::Builder::new()

@@ -79,6 +79,8 @@ pub(crate) struct Core {
     effects: Vec<Effect>,
     deferred: Vec<Deferred>,
     ticked: Instant,
+    /// Since when some other tracker is not up.
+    degraded_since: Option<Instant>,
     stop_by: Option<Instant>,
     /// The last to go: who waits hears of the end when nothing more can come.
     inputs: Inputs,
@@ -114,6 +116,7 @@ impl Core {
             effects: Vec::new(),
             deferred: Vec::new(),
             ticked: Instant::now(),
+            degraded_since: None,
             stop_by: None,
             is_flush_due: false,
             asking_for_flush: Vec::new(),
@@ -145,6 +148,9 @@ impl Core {
                 #[cfg(feature = "later-version")]
                 self.act_as_later(now_ms);
                 self.drain();
+                let is_degraded = self.replica.is_degraded();
+                let since = self.degraded_since.unwrap_or(self.ticked);
+                self.degraded_since = is_degraded.then_some(since);
                 // While nothing is written, so that questions need not wait for it.
                 self.is_flush_due |= !std::mem::take(&mut self.has_written);
             }
@@ -224,6 +230,7 @@ impl Core {
                     replica: &self.replica,
                     presence: &mut self.presence,
                     now_ms,
+                    degraded_since: self.degraded_since,
                 });
                 self.deferred.push(answer);
             }

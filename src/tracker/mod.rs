@@ -41,6 +41,7 @@ mod link;
 mod log_limiter;
 mod outbox;
 mod pace;
+mod page;
 mod password;
 mod presence;
 mod quota;

@@ -23,11 +23,14 @@ use super::handshakes::Handshakes;
 use super::keys::NetworkKeys;
 use super::log_limiter::LogLimiter;
 use super::outbox::Notifier;
+use super::page;
 use super::password::Hasher;
 use super::quota::Quota;
 use super::readers::Readers;
 use super::shared::Shared;
 use crate::directory::{Directory, ENTRIES_VERSION, Replica};
+use crate::http::access::Access;
+use crate::http::page::PageServer;
 use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, resolve};
 use crate::store::{DirectoryLock, Entries, RowStore};
 use crate::trust::KeyPair;
@@ -68,6 +71,8 @@ pub struct Tracker {
     listener: Arc<Listener>,
     /// Where the operator asks; none if it could not be made.
     admin: Option<Arc<AdminSocket>>,
+    /// The operator's page, if it is served.
+    page: Option<PageServer>,
     /// The core, which ends before the others: they serve it until then.
     core: Threads,
     /// The notifier, which ends after the core, whose last words it writes.
@@ -94,6 +99,7 @@ impl Tracker {
             network_key,
             next_key_file,
             audit,
+            page,
             limits,
         } = config;
         let line =
@@ -144,6 +150,7 @@ impl Tracker {
             address: listener.local_addr(),
             dial_from: listen.is_none().then(|| listener.local_addr().ip()),
             readers: Readers::new(data_dir.clone(), unflushed),
+            access: page.is_some().then(|| Access::open(&data_dir)).transpose()?.map(Arc::new),
             data_dir,
             lineage,
             core,
@@ -170,13 +177,27 @@ impl Tracker {
         });
         let (core, notifier, notifier_stop) = (Threads::new(), Threads::new(), Stop::new());
         let admin = AdminSocket::bind_or_warn(&shared.data_dir).map(Arc::new);
-        let tracker = Self { shared, listener, admin, core, notifier, notifier_stop, _lock: lock };
+        let mut tracker = Self {
+            shared,
+            listener,
+            admin,
+            page: None,
+            core,
+            notifier,
+            notifier_stop,
+            _lock: lock,
+        };
         let state = Core::new(tracker.shared.clone(), inputs, replica);
-        match tracker.spawn_all(state) {
-            Ok(()) => Ok(tracker),
+        let begun = tracker.spawn_all(state).map_err(TrackerError::Thread);
+        let serve = |config| page::start(&tracker.shared, &config);
+        match begun.and_then(|()| page.map(serve).transpose()) {
+            Ok(page) => {
+                tracker.page = page;
+                Ok(tracker)
+            }
             Err(e) => {
                 tracker.shut_down();
-                Err(TrackerError::Thread(e))
+                Err(e)
             }
         }
     }
@@ -199,6 +220,11 @@ impl Tracker {
         self.shared.threads.spawn("accept", move || {
             listener.run(&shared.stop, |incoming| accept::take(&shared, incoming));
         })
+    }
+
+    /// Where the page is served, if it is.
+    pub fn page_url(&self) -> Option<&str> {
+        self.shared.access.as_ref().and_then(|access| access.url())
     }
 
     /// Where the tracker listens, with the port chosen.
@@ -257,6 +283,7 @@ impl Tracker {
         self.shared.stop.set();
         self.listener.wake();
         self.admin.iter().for_each(|admin| admin.wake());
+        self.page.iter().for_each(PageServer::stop);
         self.shared.core.send(Input::Stop);
         let mut stayed = self.core.join(CORE_TIMEOUT);
         self.shared.links_stop.set();

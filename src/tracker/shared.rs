@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ use super::password::Hasher;
 use super::quota::Quota;
 use super::readers::Readers;
 use crate::directory::Settings;
+use crate::http::access::Access;
 use crate::net::{Budget, Registry, Source, Stop, Threads};
 use crate::types::limits::TRACKERS_MAX;
 use crate::types::{
@@ -95,6 +97,8 @@ pub(crate) struct Shared {
     /// `tracker_info.txt` names; none if this tracker listens elsewhere (`--listen`), as behind
     /// port forwarding.
     pub(crate) dial_from: Option<IpAddr>,
+    /// Who may use the page, if one is served.
+    pub(crate) access: Option<Arc<Access>>,
     /// Where its store is.
     pub(crate) data_dir: PathBuf,
     /// Times and bounds.
@@ -283,6 +287,7 @@ impl Shared {
             sessions: view.presence.session_count(),
             trackers: self.trackers(view),
             degraded: view.replica.is_degraded(),
+            degraded_for: view.degraded_since.map(|since| since.elapsed()),
             uptime: self.started.elapsed(),
         }
     }

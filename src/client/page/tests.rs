@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,19 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Stage {
     client: Arc<Scripted>,
     access: Arc<Access>,
-    page: Page,
+    page: PageServer,
     address: SocketAddr,
     home: tempfile::TempDir,
     _data: tempfile::TempDir,
 }
 
-fn config(home: &Path) -> PageConfig {
+fn config() -> PageConfig {
     PageConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         takes_any_port: false,
         tls: None,
         origins: vec!["https://posse.example/base".into()],
-        directories: vec![home.to_owned()],
     }
 }
 
@@ -40,7 +38,8 @@ impl Stage {
         let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (client, access) =
             (Arc::new(Scripted::default()), Arc::new(Access::open(data.path()).unwrap()));
-        let page = Page::start(client.clone(), access.clone(), &config(home.path())).unwrap();
+        let directories = [home.path().to_owned()];
+        let page = start(client.clone(), access.clone(), &config(), &directories).unwrap();
         let address = page.address;
         Self { client, access, page, address, home, _data: data }
     }
@@ -355,20 +354,20 @@ fn pem(label: &str, bytes: &[u8]) -> String {
 fn the_page_needs_tls_elsewhere_than_on_loopback() {
     let stage = Stage::new();
     let (client, access): (Arc<Scripted>, _) = (Arc::default(), stage.access.clone());
-    let start = |config: PageConfig| {
-        Page::start(client.clone(), access.clone(), &config).err().map(|e| e.to_string())
+    let error = |config: PageConfig| {
+        start(client.clone(), access.clone(), &config, &[]).err().map(|e| e.to_string())
     };
     let home = stage.home.path();
-    let open = PageConfig { listen: "0.0.0.0:0".parse().unwrap(), ..config(home) };
-    assert!(start(open.clone()).unwrap().contains("--page-cert"));
+    let open = PageConfig { listen: "0.0.0.0:0".parse().unwrap(), ..config() };
+    assert!(error(open.clone()).unwrap().contains("--page-cert"));
     let (cert, key) = (home.join("cert.pem"), home.join("key.pem"));
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(&cert, pem("CERTIFICATE", made.cert.der())).unwrap();
     let tls = Some((cert.clone(), key.clone()));
-    assert!(start(PageConfig { tls: tls.clone(), ..open.clone() }).unwrap().contains("key.pem"));
+    assert!(error(PageConfig { tls: tls.clone(), ..open.clone() }).unwrap().contains("key.pem"));
     std::fs::write(&key, pem("PRIVATE KEY", &made.signing_key.serialize_der())).unwrap();
     let page =
-        Page::start(client.clone(), access.clone(), &PageConfig { tls, ..open.clone() }).unwrap();
+        start(client.clone(), access.clone(), &PageConfig { tls, ..open.clone() }, &[]).unwrap();
     let port = page.address.port();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
@@ -394,11 +393,11 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
     let mut answer = Vec::new();
     let _ = clear.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    let missing = PageConfig { directories: vec!["/no/such".into()], ..config(home) };
-    assert!(start(missing).unwrap().contains("/no/such"));
-    let taken = PageConfig { listen: stage.address, ..config(home) };
-    assert!(start(taken.clone()).unwrap().contains("--page"));
-    assert!(start(PageConfig { takes_any_port: true, ..taken }).is_none());
+    let missing = start(client.clone(), access.clone(), &config(), &["/no/such".into()]);
+    assert!(missing.err().unwrap().to_string().contains("/no/such"));
+    let taken = PageConfig { listen: stage.address, ..config() };
+    assert!(error(taken.clone()).unwrap().contains("--page"));
+    assert!(error(PageConfig { takes_any_port: true, ..taken }).is_none());
 }
 
 #[test]

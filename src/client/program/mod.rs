@@ -10,7 +10,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,6 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use self::options::Arguments;
 use super::api::{Api, ApiError, ErrorCode};
-use super::page::{Page, PageConfig};
 use super::service::{Remote, Service, find};
 use super::setup::Setup;
 use super::shell::{
@@ -29,6 +28,7 @@ use super::shell::{
     escape,
 };
 use super::{Backend, Client, ClientConfig, ClientError};
+use crate::http::page::{PageConfig, PageServer};
 use crate::store::StoreError;
 
 /// Time for a starting client to bind its socket, or for an ending client to release its lock.
@@ -83,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     let Some(input) = input else {
         return match &program {
             Program::Own(backend) => {
-                let page = page_config.map(|config| serve_page(backend, &config)).transpose()?;
+                let page = page_config.map(|config| serve_page(backend, config)).transpose()?;
                 service::run(backend, page.as_ref(), &data_dir, &output, interrupts)
             }
             Program::Attached(_) => Err(is_running(&data_dir).into()),
@@ -92,11 +92,11 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     let (api, end_client, is_attached): (Arc<dyn Api>, EndClient, bool) = match program {
         Program::Attached(remote) => (Arc::new(remote), Arc::new(|| {}), true),
         Program::Own(backend) => {
-            let page = page_config.map(|config| serve_page(&backend, &config)).transpose()?;
+            let page = page_config.map(|config| serve_page(&backend, config)).transpose()?;
             let service = serve(&backend, &data_dir);
             let of_end = backend.clone();
             let end = move || {
-                page.iter().for_each(Page::stop);
+                page.iter().for_each(PageServer::stop);
                 service.iter().for_each(Service::stop);
                 of_end.stop();
             };
@@ -194,8 +194,12 @@ fn serve(backend: &Arc<Backend>, data_dir: &Path) -> Option<Service> {
 }
 
 /// Serves the page of a client, and says who can reach it if others can.
-fn serve_page(backend: &Arc<Backend>, config: &PageConfig) -> Result<Page, StartError> {
-    let page = Page::start(backend.clone(), backend.access().clone(), config)?;
+fn serve_page(
+    backend: &Arc<Backend>,
+    (config, directories): (PageConfig, Vec<PathBuf>),
+) -> Result<PageServer, StartError> {
+    let access = backend.access().clone();
+    let page = super::page::start(backend.clone(), access, &config, &directories)?;
     if !config.listen.ip().is_loopback() {
         warn!(
             "the page at {} is open to everyone who can reach this machine and has a token or a link",

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::client::ClientError;
-use crate::client::page::{DEFAULT_ADDRESS, PageConfig};
+use crate::client::page::DEFAULT_ADDRESS;
 use crate::client::setup::{PageListen, PageSetup};
+use crate::http::page::PageConfig;
 
 /// The page's options.
 #[derive(Debug, Args)]
@@ -56,8 +57,8 @@ impl PageArguments {
     }
 }
 
-/// How a client serves its page; `None` if it does not.
-pub(super) fn to_config(setup: &PageSetup, is_service: bool) -> Option<PageConfig> {
+/// How a client serves its page, and the directories that it may use; `None` if it serves none.
+pub(super) fn to_config(setup: &PageSetup, is_service: bool) -> Option<(PageConfig, Vec<PathBuf>)> {
     let (listen, takes_any_port) = match setup.listen {
         PageListen::Off => return None,
         PageListen::Usual if !is_service => return None,
@@ -69,13 +70,13 @@ pub(super) fn to_config(setup: &PageSetup, is_service: bool) -> Option<PageConfi
         [] => home().into_iter().filter(|home| home.is_dir()).collect(),
         named => named.to_vec(),
     };
-    Some(PageConfig {
+    let config = PageConfig {
         listen,
         takes_any_port,
         tls: setup.cert.clone().zip(setup.key.clone()),
         origins: setup.origins.clone(),
-        directories,
-    })
+    };
+    Some((config, directories))
 }
 
 fn parse_listen(text: &str) -> Result<PageListen, String> {

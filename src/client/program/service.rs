@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::StartError;
 use crate::client::api::{Api, DownloadState, Snapshot};
-use crate::client::page::Page;
 use crate::client::service::{Service, State, notify};
 use crate::client::shell::{Announcer, Interrupts, Output, Woken, begin};
 use crate::client::{Backend, ClientError};
+use crate::http::page::PageServer;
 
 /// Interval between updates of the service manager's status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Until a signal or `shutdown` ends it.
 pub(super) fn run(
     backend: &Arc<Backend>,
-    page: Option<&Page>,
+    page: Option<&PageServer>,
     data_dir: &Path,
     output: &Output,
     mut interrupts: Interrupts,
@@ -46,7 +46,7 @@ pub(super) fn run(
     }
     notify(&[State::Stopping, State::Status("ending".into())]);
     announcer.expect_end();
-    page.into_iter().for_each(Page::stop);
+    page.into_iter().for_each(PageServer::stop);
     service.stop();
     backend.stop();
     announcer.stop();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::AdminError;
 use crate::directory::QUOTA_NAMES;
+use crate::http::access::Rights;
 use crate::types::{Pattern, TrackerAddress};
 
 /// Name, arguments, and what it does.
@@ -31,6 +32,10 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("restore", "<file>", "puts a backup into an empty data directory; only as `tracker admin`"),
     ("add_tracker", "<host:port>", "adds a tracker to the network"),
     ("remove_tracker", "<number|host:port>", "removes a tracker from the network"),
+    ("page", "", "prints a link that opens the operator's page, one time"),
+    ("tokens", "", "lists the tokens of browsers and programs"),
+    ("create_token", "<name> [read|manage] [days]", "makes a token for a program, as Prometheus"),
+    ("revoke_token", "<token>", "ends a token at once; by name or id"),
     (
         "rotate_key",
         "[make|begin|cancel|end --yes]",
@@ -62,6 +67,10 @@ pub(super) enum Command {
     AddTracker(TrackerAddress),
     RemoveTracker(Which),
     RotateKey(KeyStep),
+    Page,
+    Tokens,
+    CreateToken { name: String, rights: Rights, days: Option<u32> },
+    RevokeToken(String),
 }
 
 /// A step of replacing the network's key.
@@ -131,6 +140,38 @@ impl Command {
                 | Self::RotateKey(KeyStep::End)
         )
     }
+}
+
+/// Tells whether these words are a command that changes nothing.
+///
+/// # Errors
+/// [`AdminError::Usage`].
+pub(crate) fn is_read(words: &[String]) -> Result<bool, AdminError> {
+    Ok(match parse(words)?.command {
+        Command::Status
+        | Command::Users(_)
+        | Command::Sessions
+        | Command::ShowQuotas(_)
+        | Command::ShowAccounts
+        | Command::Audit(_)
+        | Command::RotateKey(KeyStep::Show)
+        | Command::Tokens => true,
+        Command::ResetPassword(_)
+        | Command::SetDisabled { .. }
+        | Command::DeleteUser(_)
+        | Command::DeleteGroup(_)
+        | Command::RemoveFile { .. }
+        | Command::SetQuota { .. }
+        | Command::SetAccounts(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::AddTracker(_)
+        | Command::RemoveTracker(_)
+        | Command::RotateKey(_)
+        | Command::Page
+        | Command::CreateToken { .. }
+        | Command::RevokeToken(_) => false,
+    })
 }
 
 /// Lists the commands, one a line.
@@ -204,6 +245,24 @@ pub(super) fn parse(words: &[String]) -> Result<Parsed, AdminError> {
             Ok(number) => Which::Number(number),
             Err(_) => Which::Address(parse_address(which).map_err(usage)?),
         }),
+        ("page", []) => Command::Page,
+        ("tokens", []) => Command::Tokens,
+        ("create_token", [name, rest @ ..]) => {
+            let (rights, rest) = match rest {
+                ["manage", rest @ ..] => (Rights::Manage, rest),
+                ["read", rest @ ..] => (Rights::Read, rest),
+                rest => (Rights::Read, rest),
+            };
+            let days = match rest {
+                [] => None,
+                [days] => Some(days.parse().ok().filter(|days| *days > 0).ok_or_else(|| {
+                    usage(format!("{days:?} is neither rights nor a number of days"))
+                })?),
+                _ => return Err(usage("these are not its arguments".to_owned())),
+            };
+            Command::CreateToken { name: (*name).to_owned(), rights, days }
+        }
+        ("revoke_token", [token]) => Command::RevokeToken((*token).to_owned()),
         ("rotate_key", []) if !is_confirmed => Command::RotateKey(KeyStep::Show),
         ("rotate_key", ["make"]) if !is_confirmed => Command::RotateKey(KeyStep::Make),
         ("rotate_key", ["begin"]) if !is_confirmed => Command::RotateKey(KeyStep::Begin),
@@ -319,6 +378,18 @@ mod tests {
             ("quota files default", Command::SetQuota { name: "files".into(), value: None }),
             ("remove_tracker 3", Command::RemoveTracker(Which::Number(3))),
             ("rotate_key", Command::RotateKey(KeyStep::Show)),
+            (
+                "create_token prometheus",
+                Command::CreateToken {
+                    name: "prometheus".into(),
+                    rights: Rights::Read,
+                    days: None,
+                },
+            ),
+            (
+                "create_token x manage 7",
+                Command::CreateToken { name: "x".into(), rights: Rights::Manage, days: Some(7) },
+            ),
             ("rotate_key begin", Command::RotateKey(KeyStep::Begin)),
             ("rotate_key end", Command::RotateKey(KeyStep::End)),
             ("remove_tracker a:5", Command::RemoveTracker(Which::Address("a:5".parse().unwrap()))),
@@ -348,6 +419,10 @@ mod tests {
             "rotate_key begin --yes",
             "rotate_key --yes",
             "disable_user",
+            "create_token",
+            "create_token x 0",
+            "create_token x read 1 2",
+            "page x",
         ] {
             let error = parse(&words(bad)).unwrap_err();
             assert!(matches!(error, AdminError::Usage(_)), "{bad}");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::asking::{ask, done, find_user, order, set};
 use super::command::{Command, parse};
-use super::{AdminError, Line, Sink, history, keys, network};
+use super::{AdminError, Line, Sink, history, keys, network, tokens};
 use crate::directory::{Accounts, QUOTA_NAMES, Usage};
 use crate::net::Source;
 use crate::store::RowStore;
@@ -122,6 +122,12 @@ pub(crate) fn carry_out(
             "a tracker that runs has its data already; restore is for a stopped one: tracker admin --data-dir DIR restore FILE"
                 .to_owned(),
         )),
+        Command::Page => tokens::link(shared, out),
+        Command::Tokens => tokens::list(shared, out),
+        Command::CreateToken { name, rights, days } => {
+            tokens::create(shared, &name, rights, days, out)
+        }
+        Command::RevokeToken(token) => tokens::revoke(shared, &token, out),
         Command::AddTracker(address) => network::add(shared, &address, out),
         Command::RemoveTracker(which) => network::remove(shared, &which, out),
         Command::RotateKey(step) => keys::rotate(shared, step, out),
@@ -275,6 +281,7 @@ fn status_line(status: &TrackerStatus) -> Line {
         "users": counts.users, "groups": counts.groups, "files": counts.files, "rows": counts.rows, "bytes": counts.bytes,
         "directory": status.directory.to_string(), "connections": status.connections, "sessions": status.sessions,
         "peers": others, "degraded": status.degraded,
+        "degraded_s": status.degraded_for.map(|time| time.as_secs()),
     });
     Line::new(status.to_string(), json)
 }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::time::Duration;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
@@ -82,6 +83,8 @@ pub(crate) struct View<'a> {
     pub(crate) presence: &'a mut Presence,
     /// The time on this tracker's clock, milliseconds since the Unix epoch.
     pub(crate) now_ms: u64,
+    /// Since when some other tracker is not up, if so.
+    pub(crate) degraded_since: Option<Instant>,
 }
 
 impl View<'_> {

@@ -1,0 +1,148 @@
+//! The client's routes for holders of tokens, and its contents for media elements.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::links::Links;
+use super::metrics;
+use crate::client::api::Api;
+use crate::client::routes::answer::{answer, refuse, refuse_body};
+use crate::client::routes::{Caller, Routes};
+use crate::http::access::{Access, Rights};
+use crate::http::page::{Holder, PageRoutes};
+use crate::http::{Method, Request, Responder, StatusCode};
+
+/// Path of a content's link, in front of its id.
+const CONTENT: &str = "/content/";
+
+/// The routes of one client over TCP.
+pub(super) struct OverTcp {
+    api: Arc<dyn Api>,
+    routes: Routes,
+    access: Arc<Access>,
+    links: Links,
+    directories: Vec<PathBuf>,
+}
+
+/// The holder of a token, and where that holder may read and write.
+struct Bounded<'a> {
+    holder: &'a Holder,
+    directories: &'a [PathBuf],
+}
+
+impl Caller for Bounded<'_> {
+    fn rights(&self) -> Rights {
+        self.holder.rights()
+    }
+
+    fn is_valid(&self) -> bool {
+        self.holder.is_valid()
+    }
+
+    fn directories(&self) -> Option<&[PathBuf]> {
+        Some(self.directories)
+    }
+}
+
+/// `POST link`.
+#[derive(Deserialize)]
+struct LinkTo {
+    path: String,
+}
+
+impl OverTcp {
+    /// Starts the routes. The directories are without links.
+    ///
+    /// # Errors
+    /// The system's, if it has no room for a thread.
+    pub(super) fn start(
+        api: Arc<dyn Api>,
+        access: Arc<Access>,
+        directories: Vec<PathBuf>,
+    ) -> io::Result<Self> {
+        let (routes, links) = (Routes::start(api.clone())?, Links::default());
+        Ok(Self { api, routes, access, links, directories })
+    }
+
+    fn handle(
+        &self,
+        path: &str,
+        request: &mut Request<'_>,
+        responder: Responder<'_>,
+        holder: &Holder,
+    ) -> io::Result<()> {
+        let caller = Bounded { holder, directories: &self.directories };
+        self.routes.handle(path, request, responder, &caller)
+    }
+
+    /// Makes a link to a content.
+    fn link(
+        &self,
+        request: &mut Request<'_>,
+        responder: Responder<'_>,
+        holder: &Holder,
+    ) -> io::Result<()> {
+        let body = match request.body() {
+            Ok(body) => body,
+            Err(error) => return refuse_body(responder, error),
+        };
+        match serde_json::from_slice(&body) {
+            Ok(LinkTo { path }) if path.starts_with("groups/") && path.ends_with("/content") => {
+                let id = self.links.make(&path, holder.token_id(), Instant::now())?;
+                let url = format!("{}{id}", &CONTENT[1..]);
+                answer(responder, StatusCode::OK, &json!({ "url": url }))
+            }
+            _ => refuse(responder, StatusCode::BAD_REQUEST, "the body has no path of a content"),
+        }
+    }
+}
+
+impl PageRoutes for OverTcp {
+    fn api(
+        &self,
+        path: &str,
+        request: &mut Request<'_>,
+        responder: Responder<'_>,
+        holder: &Holder,
+    ) -> io::Result<()> {
+        if path == "link" && request.method == Method::POST {
+            return self.link(request, responder, holder);
+        }
+        self.handle(path, request, responder, holder)
+    }
+
+    fn metrics(&self, responder: Responder<'_>) -> io::Result<()> {
+        metrics::send(&*self.api, responder)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        metrics::ready(&*self.api)
+    }
+
+    fn open<'a>(
+        &self,
+        path: &str,
+        request: &mut Request<'_>,
+        responder: Responder<'a>,
+    ) -> io::Result<Option<Responder<'a>>> {
+        let Some(id) = path.strip_prefix(CONTENT) else { return Ok(Some(responder)) };
+        let found = self
+            .links
+            .open(id, Instant::now())
+            .and_then(|(path, token_id)| Some((path, Holder::of_id(&token_id, &self.access)?)));
+        match found {
+            Some((path, holder)) => self.handle(&path, request, responder, &holder)?,
+            None => refuse(responder, StatusCode::NOT_FOUND, "this link is too old; open it anew")?,
+        }
+        Ok(None)
+    }
+
+    fn stop(&self) {
+        self.routes.stop();
+    }
+}

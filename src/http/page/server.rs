@@ -1,0 +1,213 @@
+//! Serves the page's files, trades codes for tokens, and hands what has a token to the routes.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use include_dir::Dir;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::headers::secure;
+use super::holder::Holder;
+use super::{API_ROOT, PageConfig, PageError, PageRoutes, refuse};
+use crate::http::access::{Access, Origins};
+use crate::http::{
+    self, Assets, BodyError, HeaderValue, Method, Request, Responder, Server, StatusCode, Tcp, Tls,
+    header,
+};
+
+/// Time for responses under way at the end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A page that is served. Dropping it ends that.
+pub struct PageServer {
+    /// Where it listens, with the actual port.
+    pub address: SocketAddr,
+    server: Server,
+    handler: Arc<Handler>,
+}
+
+impl PageServer {
+    /// Serves a page with these files, and notes in `access` where.
+    ///
+    /// # Errors
+    /// [`PageError`].
+    ///
+    /// # Blocking
+    /// On the file system of the certificate.
+    pub fn start(
+        config: &PageConfig,
+        access: Arc<Access>,
+        files: &Dir<'_>,
+        routes: Arc<dyn PageRoutes>,
+    ) -> Result<Self, PageError> {
+        let listen = config.listen;
+        if !listen.ip().is_loopback() && config.tls.is_none() {
+            return Err(PageError::NeedsTls(listen));
+        }
+        let system = |source| PageError::System { address: listen, source };
+        let tcp = match Tcp::bind(listen) {
+            Err(error) if config.takes_any_port && error.kind() == io::ErrorKind::AddrInUse => {
+                Tcp::bind((listen.ip(), 0).into())
+            }
+            bound => bound,
+        };
+        let tcp = tcp.map_err(system)?;
+        let address = tcp.local_addr().map_err(system)?;
+        let origins = Origins::new(address, config.tls.is_some(), &config.origins)?;
+        let url = origins.url();
+        let assets = Assets::new(all_files(files));
+        let handler = Arc::new(Handler { routes, access: access.clone(), origins, assets });
+        let server = match &config.tls {
+            Some((certificates, key)) => {
+                let tls = Tls::new(tcp, certificates, key)?;
+                Server::start("page", tls, handler.clone())
+            }
+            None => Server::start("page", tcp, handler.clone()),
+        };
+        let server = server.map_err(system)?;
+        access.set_url(url);
+        Ok(Self { address, server, handler })
+    }
+
+    /// Ends what runs for callers, and their connections. Calling it again does nothing.
+    ///
+    /// # Blocking
+    /// For some seconds at most.
+    pub fn stop(&self) {
+        self.handler.routes.stop();
+        self.server.stop(STOP_TIMEOUT);
+    }
+}
+
+impl fmt::Debug for PageServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageServer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The files of a directory and of those within it, with their paths.
+fn all_files(dir: &Dir<'_>) -> Vec<(String, Vec<u8>)> {
+    let own = dir
+        .files()
+        .map(|file| (file.path().to_string_lossy().into_owned(), file.contents().to_vec()));
+    own.chain(dir.dirs().flat_map(all_files)).collect()
+}
+
+struct Handler {
+    routes: Arc<dyn PageRoutes>,
+    access: Arc<Access>,
+    origins: Origins,
+    assets: Assets,
+}
+
+/// `POST session`.
+#[derive(Deserialize)]
+struct Code {
+    code: String,
+}
+
+impl http::Handler for Handler {
+    fn handle(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()> {
+        let responder = secure(responder);
+        if let Err((status, text)) = self.origins.check(request) {
+            return refuse(responder, status, "not_allowed", text);
+        }
+        let path = self.origins.path(request).to_owned();
+        if let Some(path) = path.strip_prefix(API_ROOT) {
+            return self.api(path, request, responder);
+        }
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return refuse(responder, status, "bad_argument", "files are only read");
+        }
+        match path.as_str() {
+            "/healthz" => responder.send(StatusCode::OK, "text/plain", b"ok\n"),
+            "/readyz" => match self.routes.ready() {
+                Ok(()) => responder.send(StatusCode::OK, "text/plain", b"ok\n"),
+                Err(why) => {
+                    let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+                    responder.send(status, "text/plain", text.as_bytes())
+                }
+            },
+            "/metrics" => match Holder::of(request, &self.access) {
+                Some(_) => self.routes.metrics(responder),
+                None => unauthorized(responder),
+            },
+            "" | "/" => self.file("index.html", request, responder),
+            path => match self.routes.open(path, request, responder)? {
+                Some(responder) => self.file(path.trim_start_matches('/'), request, responder),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+fn unauthorized(responder: Responder<'_>) -> io::Result<()> {
+    let responder = responder.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    let text = "a valid token is needed: the command `page` prints a link that opens the page, and \
+                `create_token` makes a token for a program";
+    refuse(responder, StatusCode::UNAUTHORIZED, "no_token", text)
+}
+
+impl Handler {
+    fn file(&self, path: &str, request: &Request<'_>, responder: Responder<'_>) -> io::Result<()> {
+        match self.assets.get(path) {
+            Some(asset) => asset.send(request, responder),
+            None => {
+                let status = StatusCode::NOT_FOUND;
+                refuse(responder, status, "bad_argument", "there is no such page")
+            }
+        }
+    }
+
+    /// Answers a request to the API. A request without a valid token learns nothing about it.
+    fn api(
+        &self,
+        path: &str,
+        request: &mut Request<'_>,
+        responder: Responder<'_>,
+    ) -> io::Result<()> {
+        if path == "session" && request.method == Method::POST {
+            return self.session(request, responder);
+        }
+        match Holder::of(request, &self.access) {
+            Some(holder) => self.routes.api(path, request, responder, &holder),
+            None => unauthorized(responder),
+        }
+    }
+
+    /// Trades a one-time code for a token.
+    fn session(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()> {
+        let bad = StatusCode::BAD_REQUEST;
+        let body = match request.body() {
+            Ok(body) => body,
+            Err(BodyError::Refused(status)) => {
+                return refuse(responder, status, "bad_argument", "the body is refused");
+            }
+            Err(BodyError::Lost(error)) => return Err(error),
+        };
+        let Ok(Code { code }) = serde_json::from_slice(&body) else {
+            return refuse(responder, bad, "bad_argument", "the body has no code");
+        };
+        match self.access.trade(&code) {
+            Ok(Some(new)) => {
+                let mut value = json!(new.entry);
+                value["token"] = json!(new.secret);
+                let body = format!("{value}\n");
+                responder.send(StatusCode::OK, "application/json", body.as_bytes())
+            }
+            Ok(None) => {
+                let text = "this link was used already, or is too old; `page` prints a new one";
+                refuse(responder, StatusCode::UNAUTHORIZED, "no_token", text)
+            }
+            Err(error) => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                refuse(responder, status, "failed", &error.to_string())
+            }
+        }
+    }
+}
