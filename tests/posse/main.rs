@@ -62,6 +62,7 @@ mod names;
 mod notifications;
 mod older;
 mod operating;
+mod page;
 mod partition;
 mod paths;
 mod reports;

@@ -27,7 +27,7 @@ pub(super) fn send(api: &dyn Api, responder: Responder<'_>) -> io::Result<()> {
     let missing = downloads.iter().map(|d| d.size.saturating_sub(d.bytes_done)).sum();
     metrics.bytes("downloads_missing", "Bytes that unfinished downloads still need", missing);
     let rate = downloads.iter().map(|download| download.bytes_per_second).sum();
-    metrics.bytes("download_rate_per_second", "Bytes received in the last second", rate);
+    metrics.gauge("receive_bytes_per_second", "Bytes received in the last second", rate);
     let links = downloads.iter().map(|download| u64::from(download.peers)).sum();
     metrics.gauge("download_links", "Links of running downloads to other clients", links);
     metrics.gauge("logged_in", "1 while a user is logged in", snapshot.account.is_some().into());
