@@ -125,7 +125,21 @@ async function a_download_pauses_and_goes_on({ bobPage: page }) {
   await row(page, SOUND).getByText("Downloading").waitFor();
 }
 
-async function a_file_plays_while_it_is_downloaded({ bobPage: page }) {
+/** Clients of earlier versions answer that there is no such route. */
+async function servesContents(page) {
+  const status = await page.evaluate(async () => {
+    const headers = { Authorization: `Bearer ${localStorage.getItem("posse.token")}` };
+    const path = "api/v1/groups/lab/files/long%20sound.wav/content";
+    return (await fetch(path, { method: "HEAD", headers })).status;
+  });
+  return status !== 404;
+}
+
+async function a_file_plays_while_it_is_downloaded({ bobPage: page }, t) {
+  if (!await servesContents(page)) {
+    t.skip("this client has no route for contents");
+    return;
+  }
   await go(page, "transfers");
   const bar = page.getByRole("progressbar", { name: /long sound/ });
   await buttonOf(page, "Open", SOUND).click();

@@ -12,7 +12,7 @@ import { useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
 import { readTrackers } from "../core/trackers.js";
-import { Button, Choice, Field, FormError, Status } from "../parts/controls.js";
+import { Button, Choice, Field, Status } from "../parts/controls.js";
 import { Confirm } from "../parts/dialog.js";
 import { Facts } from "../parts/facts.js";
 import { DirectoryDialog } from "../parts/file_dialogs.js";
