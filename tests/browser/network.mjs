@@ -20,6 +20,11 @@ export async function freePort() {
   return port;
 }
 
+/** Programs end with this one, also if a signal ends it. */
+const running = new Set();
+process.on("exit", () => running.forEach((program) => program.kill("SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
+
 /** A program that runs. Its output is kept for the message of a failure. */
 class Program {
   constructor(path, words, home) {
@@ -27,6 +32,8 @@ class Program {
     const env = { ...process.env, HOME: home, XDG_DATA_HOME: join(home, "share") };
     this.process = spawn(path, words, { env, stdio: ["pipe", "pipe", "pipe"] });
     this.ended = once(this.process, "exit");
+    running.add(this.process);
+    this.process.on("exit", () => running.delete(this.process));
     for (const stream of [this.process.stdout, this.process.stderr]) {
       createInterface({ input: stream }).on("line", (line) => {
         this.lines.push(line);

@@ -19,7 +19,7 @@ import { scenarios as sharing } from "./scenarios/sharing.mjs";
 import { scenarios as start } from "./scenarios/start.mjs";
 import { scenarios as trouble } from "./scenarios/trouble.mjs";
 
-const LONGEST = 240000;
+const LONGEST = 600000;
 const { values } = parseArgs({
   options: {
     binaries: { type: "string" }, chromium: { type: "string" }, screenshots: { type: "string" },

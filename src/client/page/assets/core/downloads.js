@@ -6,7 +6,7 @@ import { toast, toastError } from "./toasts.js";
 
 export const destination = () => kept("destination");
 export const setDestination = (path) => keep("destination", path || null);
-export const dropDirectory = () => kept("drop_directory") ?? destination();
+export const dropDirectory = () => kept("drop_directory");
 export const setDropDirectory = (path) => keep("drop_directory", path || null);
 
 /** Begins a download. Throws what the client refuses. */

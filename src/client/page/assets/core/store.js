@@ -19,6 +19,7 @@ export const state = {
   groupsChanged: 0,
   endsChanged: 0,
   trackers: null,
+  trackersError: null,
   unread: 0,
   toasts: [],
   /** Files that this page sends to the client. */

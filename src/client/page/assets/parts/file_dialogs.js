@@ -109,7 +109,7 @@ export function shareDropped(group, files) {
 const SHOWN = 20;
 
 function DropDialog({ group, files, close }) {
-  const [path, setPath] = useState(dropDirectory() ?? "");
+  const [path, setPath] = useState(dropDirectory() ?? destination() ?? "");
   const submit = () => {
     setDropDirectory(path);
     addDrops(files, group, path);

@@ -75,7 +75,7 @@ function FileActions({ file, group, running }) {
   if (running) {
     const text = running.state === "complete" ? t.transfers.states.complete
       : percentText(running.bytes_done, running.size);
-    return html`${canPlay(file.file) && html`<${Button} icon="play" kind="ghost"
+    return html`${canPlay(file.file) && html`<${Button} icon="open" kind="ghost"
         label=${fill(t.player.open, words)} onClick=${() => open(group.group, file.file)} />`}
       <a class="tag" href=${link("transfers")}>${text}</a>`;
   }
@@ -114,7 +114,7 @@ function FileDialog({ file, group, close }) {
         onClick=${() => { close(); download(name, file.file); }}>${t.downloads.download}<//>
       <${Button} icon="folder" changes onClick=${() => askDestination(name, file.file)}>
         ${t.downloads.downloadTo}<//>`}
-      ${canPlay(file.file) && html`<${Button} icon="play" changes=${!running} onClick=${play}>
+      ${canPlay(file.file) && html`<${Button} icon="open" changes=${!running} onClick=${play}>
         ${running ? t.player.openShort : t.player.downloadAndOpen}<//>`}
       ${mayRemove && html`<${Button} icon="close" kind="danger-plain" changes
         onClick=${() => confirmRemove(name, file.file)}>${t.files.remove}<//>`}

@@ -11,7 +11,8 @@ import { Name } from "../core/names.js";
 import { useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
-import { Button, Choice, Field, FormError, Status } from "../parts/controls.js";
+import { readTrackers } from "../core/trackers.js";
+import { Button, Choice, Field, Status } from "../parts/controls.js";
 import { Confirm } from "../parts/dialog.js";
 import { Facts } from "../parts/facts.js";
 import { DirectoryDialog } from "../parts/file_dialogs.js";
@@ -21,6 +22,8 @@ import { setTheme, theme } from "../parts/theme.js";
 import { Account } from "./settings_account.js";
 import { Devices } from "./devices.js";
 import { Tokens } from "./tokens.js";
+
+const TRACKERS_EVERY = 5000;
 
 export function Settings({ route, leave }) {
   const section = route[1];
@@ -121,9 +124,16 @@ function Running({ value, changed }) {
 }
 
 function Trackers() {
-  const { value, error, loading, reload } = useLoaded(() => command("trackers"), [], 10000);
+  const value = useStore((state) => state.trackers);
+  const error = useStore((state) => state.trackersError);
+  useEffect(() => {
+    const read = () => document.hidden || readTrackers();
+    read();
+    const timer = setInterval(read, TRACKERS_EVERY);
+    return () => clearInterval(timer);
+  }, []);
   return html`<${Section} name="trackers">
-    <${Status} loading=${loading} error=${error} onRetry=${reload} />
+    <${Status} loading=${!value} error=${error} onRetry=${readTrackers} />
     ${value?.degraded && html`<p class="notice">${t.trackers.degraded}</p>`}
     <ul class="plain-list trackers">${value?.trackers.map((one) => html`<li key=${one.number}>
       <span class=${`dot ${one.state === "up" && one.role !== "down" ? "good"

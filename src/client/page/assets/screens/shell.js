@@ -1,6 +1,4 @@
 // The frame of all screens of an account: header, navigation, the screen, and the open dialog.
-import { useLoaded } from "../core/actions.js";
-import { command } from "../core/api.js";
 import { rate } from "../core/format.js";
 import { readGroups } from "../core/groups.js";
 import { html, useEffect, useRef, useState } from "../core/html.js";
@@ -9,6 +7,7 @@ import { downloadRate, uploadRate } from "../core/rates.js";
 import { link, useRoute } from "../core/route.js";
 import { change, useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
+import { readTrackers } from "../core/trackers.js";
 import { retryNow } from "../core/updates.js";
 import { Button } from "../parts/controls.js";
 import { Icon, Sign } from "../parts/icons.js";
@@ -92,11 +91,15 @@ function Rates() {
 }
 
 function TrackerState() {
-  const { value, error } = useLoaded(async () => {
-    const trackers = await command("trackers");
-    change({ trackers });
-    return trackers;
-  }, [], TRACKERS_EVERY);
+  const value = useStore((state) => state.trackers);
+  const error = useStore((state) => state.trackersError);
+  const connection = useStore((state) => state.connection);
+  useEffect(() => {
+    const read = () => document.hidden || readTrackers();
+    read();
+    const timer = setInterval(read, TRACKERS_EVERY);
+    return () => clearInterval(timer);
+  }, [connection]);
   const connected = value?.trackers.some((tracker) => tracker.role !== "down");
   const [kind, text] = error || (value && !connected) ? ["bad", t.header.noTracker]
     : value?.degraded ? ["middling", t.header.degraded]

@@ -44,7 +44,7 @@ export function TransferDialog({ hash, close }) {
     <div class="buttons">
       ${goes && html`<${Button} icon="pause" changes
         onClick=${() => act("pause_download", words)}>${t.transfers.pauseShort}<//>`}
-      ${(state === "paused" || state === "failed") && html`<${Button} icon="reload" changes
+      ${(state === "paused" || state === "failed") && html`<${Button} icon="play" changes
         kind="primary" onClick=${() => act("resume_download", words)}>
         ${t.transfers.resumeShort}<//>`}
       ${state !== "complete" && state !== "failed" && html`<${Button} icon="first" changes

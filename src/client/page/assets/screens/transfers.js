@@ -9,7 +9,6 @@ import { useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
 import { Bar, Button, Filters, Search } from "../parts/controls.js";
 import { Drops } from "../parts/drops.js";
-import { Icon } from "../parts/icons.js";
 import { List } from "../parts/list.js";
 import { canPlay, open } from "../parts/player.js";
 import { Heading } from "../parts/heading.js";
@@ -66,8 +65,8 @@ function row(download) {
       progress: html`<${Bar} part=${part} kind=${state} text=${text}
         label=${fill(t.transfers.progress, { file })} />
         <span class="under">${state === "complete" ? size(whole)
-          : html`<span class="not-on-phone">${doneText}</span>
-            <span class="on-phone">${t.transfers.doneShort(text, size(whole))}</span>`}</span>`,
+          : html`<span class="if-wide">${doneText}</span>
+            <span class="if-narrow">${t.transfers.doneShort(text, size(whole))}</span>`}</span>`,
       rate: isRunning(download) ? rate(download.bytes_per_second) : "",
       left: isRunning(download) ? left(download) : "",
       peers: isRunning(download) ? t.transfers.peers(count(download.peers), download.peers) : "",
@@ -82,11 +81,11 @@ function RowActions({ download }) {
   const goes = state === "running" || state === "queued";
   const isPlayable = canPlay(file) && (state === "complete" || percent(download.bytes_done, 1));
   return html`
-    ${isPlayable ? html`<${Button} icon="play" kind="ghost" label=${fill(t.player.open, words)}
+    ${isPlayable ? html`<${Button} icon="open" kind="ghost" label=${fill(t.player.open, words)}
       onClick=${() => open(group, file)} />` : null}
     ${goes && html`<${Button} icon="pause" kind="ghost" changes
       label=${fill(t.transfers.pause, words)} onClick=${() => act("pause_download", words)} />`}
-    ${(state === "paused" || state === "failed") && html`<${Button} icon="reload" kind="ghost"
+    ${(state === "paused" || state === "failed") && html`<${Button} icon="play" kind="ghost"
       changes label=${fill(t.transfers.resume, words)}
       onClick=${() => act("resume_download", words)} />`}
     <${Button} icon="info" kind="ghost" label=${fill(t.transfers.details, words)}
