@@ -184,6 +184,8 @@ fn the_page_is_served_with_headers_that_bind_it_and_is_not_sent_twice() {
             assert!(answer.head.contains(header), "{header} is missing: {}", answer.head);
         }
     }
+    let answer = stage.get("/base", "");
+    assert!(answer.status == 308 && answer.head.contains("location: /base/"), "{}", answer.head);
     let answer = stage.ask("GET", "/main.js", "", "accept-encoding: gzip\r\n", b"");
     assert!(answer.head.contains("content-encoding: gzip"), "{}", answer.head);
     let etag = answer.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();

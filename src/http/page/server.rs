@@ -137,7 +137,14 @@ impl http::Handler for Handler {
                 Some(_) => self.routes.metrics(responder),
                 None => unauthorized(responder),
             },
-            "" | "/" => self.file("index.html", request, responder),
+            // Relative addresses in the page need the slash.
+            "" => {
+                let location = format!("{}/", request.path());
+                let location = HeaderValue::try_from(location).map_err(io::Error::other)?;
+                let responder = responder.header(header::LOCATION, location);
+                responder.send(StatusCode::PERMANENT_REDIRECT, "text/plain", b"see /\n")
+            }
+            "/" => self.file("index.html", request, responder),
             path => match self.routes.open(path, request, responder)? {
                 Some(responder) => self.file(path.trim_start_matches('/'), request, responder),
                 None => Ok(()),
