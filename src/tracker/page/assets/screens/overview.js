@@ -1,0 +1,76 @@
+// This tracker, the others, what the directory holds, and how that grows.
+import { useLoaded } from "../core/actions.js";
+import { count, duration, moment, size } from "../core/format.js";
+import { history } from "../core/growth.js";
+import { html } from "../core/html.js";
+import { Name } from "../core/names.js";
+import { readQuotas } from "../core/quotas.js";
+import { link } from "../core/route.js";
+import { useStore } from "../core/store.js";
+import { t } from "../core/texts.js";
+import { Use } from "../parts/bounds.js";
+import { Chart } from "../parts/chart.js";
+import { Status } from "../parts/controls.js";
+import { Facts } from "../parts/facts.js";
+import { Heading } from "../parts/heading.js";
+import { Section } from "../parts/section.js";
+import { Degraded, TrackerList } from "../parts/trackers.js";
+
+const GROWING = ["users", "groups", "files", "rows", "bytes", "sessions"];
+
+export function Overview() {
+  return html`<${Heading} title=${t.overview.title} />
+    <div role="status" class="connection"><${Degraded} /></div>
+    <${Numbers} /><div class="beside"><${Others} /><${Room} /><${Here} /></div>
+    <${Growth} />`;
+}
+
+function Numbers() {
+  const status = useStore((state) => state.status);
+  return html`<${Section} name="numbers"><dl class="numbers">
+    ${["users", "sessions", "groups", "files"].map((name) => html`<div key=${name}>
+      <dt>${t.numbers[name]}</dt><dd>${count(status[name])}</dd></div>`)}</dl><//>`;
+}
+
+function Here() {
+  const status = useStore((state) => state.status);
+  const at = useStore((state) => state.statusAt);
+  const started = at - status.uptime_s * 1000;
+  return html`<${Section} name="here"><${Facts} facts=${[
+    [t.here.address, html`<${Name} of=${status.address} />`],
+    [t.here.started, t.here.since(moment(started), duration(status.uptime_s))],
+    [t.here.connections, count(status.connections)],
+    [t.here.network, html`<code>${status.network}</code>`],
+    [t.here.store, html`<code>${status.store}</code>`],
+    [t.here.directory, html`<code>${status.directory}</code>`],
+  ]} /><p class="hint">${t.here.hint}</p><//>`;
+}
+
+function Others() {
+  return html`<${Section} name="trackers"><${TrackerList} />
+    <p><a href=${link("trackers")}>${t.overview.manageTrackers}</a></p><//>`;
+}
+
+function Room() {
+  const status = useStore((state) => state.status);
+  const { value, error, loading, reload } = useLoaded(readQuotas, []);
+  return html`<${Section} name="room">
+    <${Status} loading=${loading} error=${error} onRetry=${reload} />
+    ${value && html`
+      <${Use} label=${t.quotas.names.rows} used=${status.rows} quota=${value.rows}
+        write=${count} />
+      <${Use} label=${t.quotas.names.bytes} used=${status.bytes} quota=${value.bytes}
+        write=${size} />`}
+    <p class="hint">${t.overview.roomHint}</p>
+    <p><a href=${link("settings")}>${t.overview.changeQuotas}</a></p><//>`;
+}
+
+function Growth() {
+  useStore((state) => state.statusAt);
+  const samples = history();
+  if (samples.length === 0) return null;
+  return html`<${Section} name="growth"><div class="charts">
+    ${GROWING.map((name) => html`<${Chart} key=${name} name=${name} samples=${samples}
+      label=${t.numbers[name]} write=${name === "bytes" ? size : count} />`)}</div>
+    <p class="hint">${t.growth.hint(moment(samples[0].at))}</p><//>`;
+}
