@@ -25,8 +25,6 @@ export default {
     hours: (hours, minutes) => `${hours} h ${minutes} min`,
   },
   theme: {
-    label: "Theme",
-    names: { system: "As the system", light: "Light", dark: "Dark" },
     switch: (now) => ({
       system: "Theme: as the system. Switch to light",
       light: "Theme: light. Switch to dark",
@@ -72,7 +70,6 @@ export default {
     accounts: "Who may make an account",
     backup: "Backup",
     tokens: "Access tokens",
-    appearance: "Appearance",
     access: "This browser",
   },
   confirm: { type: "Type {name} to confirm" },
@@ -93,7 +90,7 @@ export default {
     groups: "Groups",
     files: "Files",
     rows: "Rows",
-    bytes: "Size of the directory",
+    bytes: "Size",
     sessions: "Sessions here",
   },
   here: {
@@ -103,15 +100,14 @@ export default {
     connections: "Connections",
     network: "Network",
     store: "Store",
-    directory: "Directory",
-    hint: "Two trackers that know the same changes show the same digest of the directory.",
+    directory: "Digest",
+    hint: "Trackers that have the same changes show the same digest.",
   },
   growth: {
     same: "no change",
-    change: (difference) => `${difference}`,
     text: (label, low, high, last) => `${label}: from ${low} to ${high}, now ${last}`,
-    hint: (moment) => `From ${moment} on, as long as this page stays open. For a longer history, ` +
-      "let Prometheus read the tracker’s metrics.",
+    hint: (moment) => `Since ${moment}, as long as this page stays open. The tracker’s metrics ` +
+      "are for longer times.",
   },
   degraded: {
     now: "Degraded: a tracker is not in step.",
@@ -120,7 +116,7 @@ export default {
       "them when they are back.",
     away: (numbers, number) =>
       many(number, `Not in step: tracker ${numbers}.`, `Not in step: trackers ${numbers}.`),
-    advice: "Start the tracker again, or remove it if it is lost for good.",
+    advice: "Start the tracker again, or remove it if it is lost.",
   },
   trackers: {
     title: "Trackers",
@@ -133,24 +129,21 @@ export default {
       must_resync: "must resync",
     },
     meanings: {
-      myself: "This page shows its state.",
-      up: "It has all changes and acknowledges new ones.",
-      catching_up: "It is connected and still gets changes that it missed.",
-      down: "It is not connected, or it does not acknowledge changes.",
-      must_resync: "It was away for longer than deletions are remembered. Stop it, move its data " +
-        "directory away, and start it again: it fills itself.",
+      up: "It has all changes.",
+      catching_up: "It gets the changes that it missed.",
+      down: "It is not connected, or does not acknowledge changes.",
+      must_resync: "It was away for too long. Stop it, move its data directory away, and start it " +
+        "again: it fills itself.",
     },
     lag: (text, number) => many(number, "It lacks 1 change.", `It lacks ${text} changes.`),
-    hint: "Each tracker holds the whole directory. The network works as long as one is up.",
+    hint: "Each tracker has the whole directory. The network works as long as one is up.",
     add: "Add a tracker",
     addShort: "Add",
-    addWhy: "The trackers that run know the new one from now on, and tell connected clients.",
     address: "Address",
-    addressHint: "host:port at which clients and the other trackers reach it, as " +
-      "tracker2.example.org:5000.",
+    addressHint: "Where clients and trackers reach it, as tracker2.example.org:5000.",
     addWhat: [
-      "The network is degraded until the new tracker runs.",
-      "The new tracker needs a copy of the network’s key. The next screen says which files.",
+      "All trackers and connected clients know it at once.",
+      "The network is degraded until it runs. The next screen says how to start it.",
     ],
     added: (number) => `Tracker ${number} is added`,
     addedWhere: "Do this on the machine of {address}:",
@@ -175,9 +168,8 @@ export default {
       "number. Without the line the numbers behind it change.",
   },
   key: {
-    why: "Clients know the network by its key. The key can be replaced while the network runs: " +
-      "the old key signs the new one, and both are valid until you end the rotation. This page never " +
-      "carries a private key.",
+    why: "Clients know the network by its key. The old key signs the new one, and both are valid " +
+      "until you end the rotation. This page never carries a private key.",
     leaked: "If the key has leaked, this does not help: the thief can sign another successor. " +
       "Stop every tracker and give the network a new key.",
     network: "In use",
@@ -198,35 +190,32 @@ export default {
     steps: {
       make: {
         title: "Make the new key",
-        text: "The new key is made in a file beside network.key on this tracker’s machine. Keep " +
-          "a copy where you keep the copy of the first key.",
+        text: "It is put into network.key.next, beside network.key on this tracker’s machine. " +
+          "Keep a copy in a safe place.",
       },
       copy: {
         title: "Copy it to the other trackers",
-        text: "Copy the file network.key.next beside network.key on the machine of every other " +
-          "tracker (scp -p). A tracker notices it when its own page or rotate_key looks.",
+        text: "Copy network.key.next beside network.key on every other tracker’s machine " +
+          "(scp -p), and open this screen or say rotate_key there.",
       },
       begin: {
         title: "Begin",
-        text: "Both keys are valid from then on. Clients that connect check the old key’s " +
-          "signature and remember the new key.",
+        text: "Both keys are valid from then on. Clients that connect remember the new key.",
       },
       wait: {
         title: "Wait for the clients",
         text: "Wait until your users’ clients have connected: some weeks, and ten minutes at " +
-          "least. A client that was away the whole time refuses the trackers afterwards, until " +
-          "its user gets the new fingerprint from you.",
+          "least. Users of the others will need the new fingerprint from you.",
       },
       end: {
         title: "End the old key",
         text: "Only the new key is valid from then on. This needs the new key on every tracker. " +
-          "Instead you can cancel: then the old key stays.",
+          "If you cancel instead, the old key stays.",
       },
       move: {
         title: "Put the new key into its place",
-        text: "After the end, on every tracker, before its next start: rename network.key.next " +
-          "to network.key, write the new network line into tracker_info.txt, and give that file " +
-          "to your users.",
+        text: "On every tracker, before its next start: rename network.key.next to network.key, " +
+          "and write the new network line into tracker_info.txt. Give that file to your users.",
       },
     },
     confirm: {
@@ -290,12 +279,12 @@ export default {
     reset: "Reset password",
     resetTitle: "Reset the password of {user}?",
     resetWhat: [
-      "{user} gets a one-time password, which this page shows once. Make sure that it is the user who asks.",
+      "{user} gets a one-time password, which this page shows once.",
       "All sessions of {user} end, and devices that stay logged in must log in again.",
       "At the next login {user} must choose another password.",
     ],
     resetDone: "One-time password of {user}",
-    resetOnce: "It is shown only now. Give it to {user} in a way that nobody else reads.",
+    resetOnce: "It is shown only now. Make sure that it is {user} who asks for it.",
     resetThen: "{user} logs in with it and is asked for a new password at once.",
     disable: "Disable",
     disableTitle: "Disable {user}?",
@@ -320,7 +309,7 @@ export default {
     deleted: "The account {user} is deleted.",
   },
   sessions: {
-    hint: "Devices that are connected to this tracker. A client has a session with every tracker.",
+    hint: "Devices that are connected to this tracker. A client connects to every tracker.",
     search: "Search sessions",
     none: "There is no such session.",
     count: (text, number) => many(number, "1 session", `${text} sessions`),
@@ -331,8 +320,8 @@ export default {
   },
   groups: {
     title: "Groups and files",
-    hint: "A tracker does not show its operator what groups share. To remove something, name it " +
-      "as its members see it. The audit has the names of groups and files that were changed.",
+    hint: "A tracker does not show its operator what groups share. Name what you remove as its " +
+      "members see it.",
     group: "Name of the group",
     groupHint: "As lists show it, as lab or lab~2.",
     groupOfFile: "Group",
@@ -359,8 +348,7 @@ export default {
   },
   audit: {
     title: "Audit",
-    hint: "What was changed in the network, by whom and from where. Changes are kept for 90 days. " +
-      "Logins and refused requests are not listed.",
+    hint: "Changes are kept for 90 days. Logins and refused requests are not listed.",
     reload: "Read again",
     user: "By or about the user",
     userHint: "The whole name, as lists show it. Empty: all users.",
@@ -418,12 +406,11 @@ export default {
       bytes: "Size of the directory",
     },
     meanings: {
-      groups: "How many groups one account may own.",
-      memberships: "How many groups one account may be in, or have asked to join.",
-      files: "How many files one account may offer, in all groups together.",
-      members: "How many members and requests to join one group may have.",
-      rows: "How many rows the directory may have in all. Each account, membership and file takes some.",
-      bytes: "About how many bytes the directory may take on each tracker’s disk.",
+      memberships: "Requests to join count, too.",
+      files: "In all groups together.",
+      members: "Requests to join count, too.",
+      rows: "Each account, membership and file takes some.",
+      bytes: "About what it takes on each tracker’s disk.",
     },
     bytes: (size, bytes) => `${size} (${bytes} bytes)`,
     hint: "A request that goes beyond a quota is refused and names it.",
@@ -459,23 +446,21 @@ export default {
       invite: "Only those who were invited may make an account now.",
       closed: "Nobody may make an account now.",
     },
-    hint: "The option --accounts-per-hour of each tracker bounds what one address makes.",
+    hint: "--accounts-per-hour of each tracker bounds what one address makes.",
   },
   backup: {
-    why: "Copies this tracker’s store to a new file on its machine while the tracker runs. The " +
-      "file holds password hashes; only its owner can read it.",
+    why: "Copies the store to a new file on this tracker’s machine. It holds password hashes; only " +
+      "its owner can read it.",
     file: "New file",
-    hint: "An absolute path on the tracker’s machine, as /backups/tracker.sqlite. No file may be " +
-      "there yet.",
+    hint: "An absolute path, as /backups/tracker.sqlite.",
     make: "Make a backup",
     busy: "The backup is being made …",
     done: "The backup is in {file}. Copy it to another machine.",
-    restore: "tracker admin --data-dir DIR restore FILE puts a backup into the empty data " +
-      "directory of a stopped tracker. Keep a copy of network.key, too.",
+    restore: "Keep a copy of network.key, too. tracker admin restore puts a backup back.",
   },
   tokens: {
-    why: "A token lets a program or another browser use this page’s interface. Prometheus needs " +
-      "one that may read.",
+    why: "A token lets a program or another browser use this tracker. Prometheus needs one that " +
+      "may read.",
     none: "There is no token.",
     create: "Create a token",
     createShort: "Create",

@@ -1,4 +1,4 @@
-// Asks before something that cannot be undone, and has the name of the thing typed.
+// Parts of dialogs: a confirmation for which a name is typed, and a text to take along.
 import { useAction } from "../core/actions.js";
 import { command } from "../core/api.js";
 import { html, useState } from "../core/html.js";
@@ -29,4 +29,17 @@ export function ConfirmTyped({
       autocomplete="off" maxlength="1024" data-first />
     <${FormError} error=${error} />
   <//>`;
+}
+
+export function Copied({ text }) {
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      toast("status", t.copy.done);
+    } catch {
+      toast("alert", t.copy.failed);
+    }
+  };
+  return html`<div class="copied"><pre class="secret" tabindex="0"><code>${text}</code></pre>
+    <${Button} onClick=${copy}>${t.copy.copy}<//></div>`;
 }

@@ -18,8 +18,8 @@ export function TrackerList({ actions }) {
     <span class=${`dot ${LIGHTS[one.state] ?? ""}`}></span>
     <div><p><strong>${t.trackers.number(one.number)}</strong> <${Name} of=${one.address} />${" "}
         <span class="tag">${t.trackers.states[one.state] ?? one.state}</span></p>
-      <p class="quiet">${t.trackers.meanings[one.state]}
-        ${one.lag ? ` ${t.trackers.lag(count(one.lag), one.lag)}` : ""}</p></div>
+      ${one.state !== "myself" && html`<p class="quiet">${t.trackers.meanings[one.state]}
+        ${one.lag ? ` ${t.trackers.lag(count(one.lag), one.lag)}` : ""}</p>`}</div>
     ${one.state !== "myself" && actions?.(one)}
   </li>`)}</ul>`;
 }

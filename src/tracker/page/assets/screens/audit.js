@@ -40,7 +40,7 @@ export function Audit({ route }) {
   const isFull = entries.length >= JSON.parse(words).limit;
   const columns = ["date", "actor", "name", "from"]
     .map((key) => ({ key, text: t.audit.columns[key] }));
-  const date = (key) => html`<${Field} label=${t.audit[key]} type="datetime-local" step="1"
+  const date = (key) => html`<${Field} label=${t.audit[key]} type="datetime-local"
     value=${dates[key]} onInput=${(next) => setDates({ ...dates, [key]: next })} />`;
   return html`<${Heading} title=${t.audit.title}>
       <${Button} icon="reload" onClick=${reload}>${t.audit.reload}<//><//>
@@ -60,7 +60,7 @@ export function Audit({ route }) {
       </p>`}</div>
     <${Status} loading=${loading} error=${error} onRetry=${reload}
       empty=${value && shown.length === 0 && t.audit.none} />
-    ${shown.length > 0 && html`<${List} label=${t.audit.title} className="people changes"
+    ${shown.length > 0 && html`<${List} label=${t.audit.title} className="changes"
       columns=${columns} count=${shown.length} heights=${HEIGHTS}
       row=${(at) => shown[at] && entryRow(shown[at])} />`}`;
 }

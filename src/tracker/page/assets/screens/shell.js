@@ -66,7 +66,7 @@ function Header() {
     <a class="brand" href=${link("overview")} aria-label=${t.product}><${Sign} />
       <span>${t.product}</span></a>
     <p class="which">${t.trackers.number(status.number)}${" "}
-      <span class="quiet not-on-phone"><${Name} of=${status.address} /></span></p>
+      <span class="quiet"><${Name} of=${status.address} /></span></p>
     <a class=${`light ${kind}`} href=${link("trackers")} title=${text}>
       <span class="dot"></span><span class="light-text" role="status">${text}</span></a>
     <${ThemeButton} />

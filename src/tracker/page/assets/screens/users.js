@@ -1,23 +1,23 @@
-// Accounts and sessions.
-import { useLoaded } from "../core/actions.js";
+// Accounts and sessions, and what the operator can do with an account.
+import { act, useLoaded } from "../core/actions.js";
 import { ask, LINES_MAX } from "../core/api.js";
+import { show } from "../core/dialogs.js";
 import { count, moment, when } from "../core/format.js";
 import { html, useMemo, useState } from "../core/html.js";
-import { fill, Name } from "../core/names.js";
-import { readQuotas } from "../core/quotas.js";
-import { link } from "../core/route.js";
+import { fill, Name, rich } from "../core/names.js";
+import { go, link } from "../core/route.js";
 import { useSettled } from "../core/settled.js";
 import { t } from "../core/texts.js";
+import { ConfirmTyped, Copied } from "../parts/confirm.js";
 import { Button, Filters, Search, Status, Tabs } from "../parts/controls.js";
+import { Confirm, Dialog } from "../parts/dialog.js";
 import { Heading } from "../parts/heading.js";
 import { List } from "../parts/list.js";
-import { showUser, UserMarks } from "../parts/user.js";
+import { isNear, readQuotas, Use } from "../parts/quotas.js";
 
 const EVERY = 15000;
 const FIRST = 500;
 const HEIGHTS = [52, 72];
-/** From this part on a quota is nearly used up. */
-const NEARLY = 0.9;
 
 export function Users({ route }) {
   const tab = route[1] === "sessions" ? "sessions" : "accounts";
@@ -36,7 +36,6 @@ const FILTERS = {
   full: (user, quotas) => isNearlyFull(user, quotas),
 };
 const BOUNDED = ["groups", "memberships", "files"];
-const isNear = (used, quota) => quota !== undefined && used >= quota * NEARLY;
 const isNearlyFull = (user, quotas) =>
   BOUNDED.some((name) => isNear(user[name], quotas?.[name]));
 
@@ -73,7 +72,7 @@ function Accounts() {
       onMore=${limit < LINES_MAX && (() => setLimit(Math.min(limit * 4, LINES_MAX)))} />`}
     <${Status} loading=${loading} error=${error} onRetry=${reload}
       empty=${value && shown.length === 0 && t.users.none} />
-    ${shown.length > 0 && html`<${List} label=${t.users.accounts} className="people accounts"
+    ${shown.length > 0 && html`<${List} label=${t.users.accounts} className="accounts"
       columns=${columns} count=${shown.length} heights=${HEIGHTS} row=${row} />`}`;
 }
 
@@ -108,7 +107,7 @@ function Sessions() {
       ${value && html`<${Count} shown=${shown.length} answer=${value} texts=${t.sessions} />`}</div>
     <${Status} loading=${loading} error=${error} onRetry=${reload}
       empty=${value && shown.length === 0 && t.sessions.none} />
-    ${shown.length > 0 && html`<${List} label=${t.users.sessions} className="people visits"
+    ${shown.length > 0 && html`<${List} label=${t.users.sessions} className="visits"
       columns=${columns} count=${shown.length} heights=${HEIGHTS} row=${row} />`}`;
 }
 
@@ -126,4 +125,91 @@ function sessionRow({ user, address, device, since_ms: since }, reload) {
         aria-label=${fill(t.users.manageLabel, { user })}>${t.users.manage}<//>`,
     },
   };
+}
+
+/** What there is to say of an account in a word. */
+function UserMarks({ user }) {
+  return html`${user.online && html`<span class="tag good">${t.users.marks.online}</span>`}
+    ${user.disabled && html`<span class="tag bad">${t.users.marks.disabled}</span>`}
+    ${user.must_change_password && html`<span class="tag">${t.users.marks.mustChange}</span>`}`;
+}
+
+/** Reads one account; `undefined` if there is none. */
+async function readUser(name) {
+  // A pattern without signs finds every name that contains it. This one finds names of one length.
+  const { lines } = await ask("users", { pattern: `${name.slice(0, -1)}?` });
+  return lines.find(({ user }) => user === name);
+}
+
+function showUser(name, changed) {
+  show((close) => html`<${UserDialog} name=${name} changed=${changed} close=${close} />`);
+}
+
+function UserDialog({ name, changed, close }) {
+  const load = async () => {
+    const [user, quotas] = await Promise.all([readUser(name), readQuotas()]);
+    return { user, quotas };
+  };
+  const { value, error, loading, reload } = useLoaded(load, [name]);
+  const user = value?.user;
+  const words = { user: name };
+  const seeAudit = () => {
+    close();
+    go("audit", name);
+  };
+  const toggle = async () => {
+    if (!user.disabled) return confirmDisable(words, changed);
+    await act("enable_user", words, t.users.enabled);
+    changed();
+    return reload();
+  };
+  return html`<${Dialog} title=${html`<${Name} of=${name} />`} onClose=${close}>
+    <${Status} loading=${loading} error=${error} onRetry=${reload}
+      empty=${value && !user && t.users.gone} />
+    ${user && html`
+      <p class="marks"><${UserMarks} user=${user} />
+        ${!user.online && html`<span class="quiet">${t.users.offline}</span>`}</p>
+      ${["groups", "memberships", "files"].map((one) => html`<${Use} key=${one}
+        label=${t.quotas.names[one]} used=${user[one]} quota=${value.quotas[one]}
+        write=${count} />`)}
+      <div class="buttons">
+        <${Button} changes onClick=${() => confirmReset(words, changed)}>${t.users.reset}<//>
+        <${Button} changes onClick=${toggle}>
+          ${user.disabled ? t.users.enable : t.users.disable}<//>
+        <${Button} onClick=${seeAudit}>${t.users.audit}<//>
+        <${Button} kind="danger-plain" changes onClick=${() => confirmDelete(user, changed)}>
+          ${t.users.delete}<//></div>`}<//>`;
+}
+
+function confirmReset(words, changed) {
+  const onDone = ({ password }) => {
+    changed();
+    show((close) => html`<${Dialog} title=${fill(t.users.resetDone, words)} onClose=${close}
+      actions=${html`<${Button} kind="primary" onClick=${close}>${t.close}<//>`}>
+      <p>${rich(t.users.resetOnce, words)}</p>
+      <${Copied} text=${password} />
+      <p class="hint">${rich(t.users.resetThen, words)}</p><//>`);
+  };
+  show((close) => html`<${Confirm} title=${fill(t.users.resetTitle, words)} words=${words}
+    name="reset_password" verb=${t.users.reset} onDone=${onDone} onClose=${close}
+    consequences=${t.users.resetWhat.map((line) => fill(line, words))} />`);
+}
+
+function confirmDisable(words, changed) {
+  show((close) => html`<${Confirm} title=${fill(t.users.disableTitle, words)} words=${words}
+    name="disable_user" verb=${t.users.disable} done=${t.users.disabled} onDone=${changed}
+    consequences=${t.users.disableWhat.map((line) => fill(line, words))} onClose=${close} />`);
+}
+
+function confirmDelete(user, changed) {
+  const words = { user: user.user };
+  const consequences = [
+    fill(t.users.deleteWhat, words),
+    t.users.deleteKept(count(user.memberships), user.memberships, count(user.files), user.files),
+    user.groups > 0 && t.users.deleteGroups(count(user.groups), user.groups),
+    t.users.deleteFiles, t.cannotUndo,
+  ].filter(Boolean);
+  show((close) => html`<${ConfirmTyped} title=${fill(t.users.deleteTitle, words)} words=${words}
+    typed=${user.user} name="delete_user" verb=${t.users.delete} done=${t.users.deleted}
+    consequences=${consequences} onDone=${changed} onClose=${close} />`);
 }
