@@ -51,7 +51,8 @@ function Others() {
 
 function Room() {
   const status = useStore((state) => state.status);
-  const { value, error, loading, reload } = useLoaded(readQuotas, []);
+  const connection = useStore((state) => state.connection);
+  const { value, error, loading, reload } = useLoaded(readQuotas, [connection]);
   return html`<${Section} name="room">
     <${Status} loading=${loading} error=${error} onRetry=${reload} />
     ${value && html`
