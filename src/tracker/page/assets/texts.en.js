@@ -12,6 +12,7 @@ export default {
   dismiss: "Dismiss this message",
   messages: "Messages",
   loading: "Loading …",
+  parts: "Parts of this screen",
   lost: "The tracker does not answer. This page tries again by itself; what it shows is old.",
   readOnly: "This page may only look: its token does not have the right to manage.",
   cannotUndo: "This cannot be undone.",
@@ -57,11 +58,10 @@ export default {
   /** Titles of sections, on all screens. */
   settings: {
     title: "Settings",
-    numbers: "In the network",
     here: "This tracker",
     trackers: "Trackers of the network",
     room: "Room that is used",
-    growth: "Since this page was opened",
+    growth: "In the network",
     removeFile: "Remove a file from a group",
     deleteGroup: "Delete a group",
     key: "The key now",
@@ -82,7 +82,6 @@ export default {
   overview: {
     title: "Overview",
     manageTrackers: "Add or remove trackers",
-    roomHint: "A network that is full refuses what grows and serves everything else.",
     changeQuotas: "Change the quotas",
   },
   numbers: {
@@ -110,7 +109,6 @@ export default {
       "are for longer times.",
   },
   degraded: {
-    now: "Degraded: a tracker is not in step.",
     since: (duration, moment) => `Degraded for ${duration}, since ${moment}.`,
     meaning: "Users can go on. Changes are safe on the trackers that are up, and the others get " +
       "them when they are back.",
@@ -120,7 +118,6 @@ export default {
   },
   trackers: {
     title: "Trackers",
-    parts: "Parts of this screen",
     list: "Trackers",
     key: "Network key",
     number: (number) => `Tracker ${number}`,
@@ -136,7 +133,6 @@ export default {
         "again: it fills itself.",
     },
     lag: (text, number) => many(number, "It lacks 1 change.", `It lacks ${text} changes.`),
-    hint: "Each tracker has the whole directory. The network works as long as one is up.",
     add: "Add a tracker",
     addShort: "Add",
     address: "Address",
@@ -254,7 +250,6 @@ export default {
   },
   users: {
     title: "Users",
-    parts: "Parts of this screen",
     accounts: "Accounts",
     sessions: "Sessions",
     search: "Search users",
@@ -446,7 +441,6 @@ export default {
       invite: "Only those who were invited may make an account now.",
       closed: "Nobody may make an account now.",
     },
-    hint: "--accounts-per-hour of each tracker bounds what one address makes.",
   },
   backup: {
     why: "Copies the store to a new file on this tracker’s machine. It holds password hashes; only " +

@@ -30,9 +30,8 @@ export function Degraded() {
   const at = useStore((state) => state.statusAt);
   if (!status.degraded) return null;
   const away = status.peers.filter(({ state }) => state !== "up").map(({ number }) => number);
-  const seconds = status.degraded_s;
-  const since = Number.isFinite(seconds)
-    ? t.degraded.since(duration(seconds), moment(at - seconds * 1000)) : t.degraded.now;
+  const seconds = status.degraded_s ?? 0;
+  const since = t.degraded.since(duration(seconds), moment(at - seconds * 1000));
   return html`<div class="notice bad degraded"><${Icon} name="warning" /><div>
     <p><strong>${since}</strong></p>
     <p>${t.degraded.meaning} ${away.length > 0 && t.degraded.away(away.join(", "), away.length)}</p>

@@ -14,20 +14,12 @@ import { readQuotas, Use } from "../parts/quotas.js";
 import { Section } from "../parts/section.js";
 import { Degraded, TrackerList } from "../parts/trackers.js";
 
-const GROWING = ["users", "groups", "files", "rows", "bytes", "sessions"];
+const GROWING = ["users", "sessions", "groups", "files", "rows", "bytes"];
 
 export function Overview() {
   return html`<${Heading} title=${t.overview.title} />
     <div role="status" class="connection"><${Degraded} /></div>
-    <${Numbers} /><div class="beside"><${Others} /><${Room} /><${Here} /></div>
-    <${Growth} />`;
-}
-
-function Numbers() {
-  const status = useStore((state) => state.status);
-  return html`<${Section} name="numbers"><dl class="numbers">
-    ${["users", "sessions", "groups", "files"].map((name) => html`<div key=${name}>
-      <dt>${t.numbers[name]}</dt><dd>${count(status[name])}</dd></div>`)}</dl><//>`;
+    <${Growth} /><div class="beside"><${Others} /><${Room} /><${Here} /></div>`;
 }
 
 function Here() {
@@ -60,7 +52,6 @@ function Room() {
         write=${count} />
       <${Use} label=${t.quotas.names.bytes} used=${status.bytes} quota=${value.bytes}
         write=${size} />`}
-    <p class="hint">${t.overview.roomHint}</p>
     <p><a href=${link("settings")}>${t.overview.changeQuotas}</a></p><//>`;
 }
 
@@ -91,7 +82,7 @@ function Chart({ label, samples, name, write }) {
   const told = change === 0 ? t.growth.same
     : `${change > 0 ? "+" : "−"}${write(Math.abs(change))}`;
   return html`<figure class="chart">
-    <figcaption><span>${label}</span> <strong>${write(last)}</strong>
+    <figcaption>${label} <strong>${write(last)}</strong>
       <span class="quiet">${told}</span></figcaption>
     <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img"
       aria-label=${t.growth.text(label, write(low), write(high), write(last))}>

@@ -1,5 +1,5 @@
 // Quotas, who may make accounts, backup and tokens.
-import { act, useAction, useLoaded } from "../core/actions.js";
+import { useAction, useLoaded } from "../core/actions.js";
 import { command } from "../core/api.js";
 import { show } from "../core/dialogs.js";
 import { count, size } from "../core/format.js";
@@ -9,7 +9,7 @@ import { useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
 import { Button, Field, FormError, Status } from "../parts/controls.js";
-import { Dialog } from "../parts/dialog.js";
+import { Confirm, Dialog } from "../parts/dialog.js";
 import { Heading } from "../parts/heading.js";
 import { readNumber, readQuotas } from "../parts/quotas.js";
 import { Section } from "../parts/section.js";
@@ -25,8 +25,10 @@ export function Settings({ leave }) {
 
 function Accounts() {
   const { value, error, loading, reload } = useLoaded(() => command("accounts"), []);
-  const choose = (accounts) => show((close) => html`<${SetAccounts} accounts=${accounts}
-    changed=${reload} close=${close} />`);
+  const choose = (accounts) => show((close) => html`<${Confirm} words=${{ accounts }}
+    title=${t.accounts.title(t.accounts.names[accounts])} name="accounts" verb=${t.accounts.set}
+    consequences=${[t.accounts.meanings[accounts], t.accounts.everywhere]}
+    done=${t.accounts.done[accounts]} onDone=${reload} onClose=${close} />`);
   return html`<${Section} name="accounts">
     <${Status} loading=${loading} error=${error} onRetry=${reload} />
     ${value && html`<ul class="plain-list">${ACCOUNTS.map((one) => html`<li key=${one}>
@@ -35,25 +37,7 @@ function Accounts() {
         <p class="quiet">${t.accounts.meanings[one]}</p></div>
       ${value.accounts !== one && html`<${Button} kind="small" changes
         onClick=${() => choose(one)} aria-label=${t.accounts.setLabel(t.accounts.names[one])}>
-        ${t.accounts.set}<//>`}</li>`)}</ul>`}
-    <p class="hint">${t.accounts.hint}</p><//>`;
-}
-
-function SetAccounts({ accounts, changed, close }) {
-  const { busy, error, run } = useAction();
-  const submit = () => run(async () => {
-    const failed = (await act("accounts", { accounts }, t.accounts.done[accounts])).error;
-    if (failed) throw failed;
-    close();
-    changed();
-  });
-  return html`<${Dialog} title=${t.accounts.title(t.accounts.names[accounts])} onClose=${close}
-    onSubmit=${submit} actions=${html`<${Button} onClick=${close} data-first>${t.cancel}<//>
-      <${Button} type="submit" kind="primary" changes busy=${busy} disabled=${busy}>
-        ${t.accounts.set}<//>`}>
-    <ul class="consequences"><li>${t.accounts.meanings[accounts]}</li>
-      <li>${t.accounts.everywhere}</li></ul>
-    <${FormError} error=${error} /><//>`;
+        ${t.accounts.set}<//>`}</li>`)}</ul>`}<//>`;
 }
 
 function Backup() {
@@ -126,7 +110,7 @@ function SetQuota({ name, value, changed, close }) {
     <${Button} type="submit" kind="primary" changes busy=${busy} disabled=${busy}>
       ${t.quotas.set}<//>`}>
     ${t.quotas.meanings[name] && html`<p>${t.quotas.meanings[name]}</p>`}
-    <${Field} label=${t.quotas.value} hint=${t.quotas.valueHint} value=${text} inputmode="text"
+    <${Field} label=${t.quotas.value} hint=${t.quotas.valueHint} value=${text}
       onInput=${(next) => { setText(next); setError(null); }} autocomplete="off" data-first />
     ${number !== undefined && html`<p class="hint">${t.quotas.means(write(name, number))}</p>`}
     ${isBelow && html`<p class="notice bad">${t.quotas.below(write(name, used))}</p>`}

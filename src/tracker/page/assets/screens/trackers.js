@@ -19,7 +19,7 @@ import { Degraded, TrackerList } from "../parts/trackers.js";
 export function Trackers({ route }) {
   const tab = route[1] === "key" ? "key" : "list";
   return html`<${Heading} title=${t.trackers.title} />
-    <${Tabs} label=${t.trackers.parts} current=${tab} tabs=${[
+    <${Tabs} label=${t.parts} current=${tab} tabs=${[
       ["list", t.trackers.list, link("trackers")],
       ["key", t.trackers.key, link("trackers", "key")],
     ]} />
@@ -33,7 +33,6 @@ function Others() {
     onClick=${() => confirmRemove(tracker)}>${t.trackers.remove}<//>`;
   return html`<div role="status" class="connection"><${Degraded} /></div>
     <${Section} name="trackers"><${TrackerList} actions=${actions} />
-      <p class="hint">${t.trackers.hint}</p>
       <${Button} icon="plus" changes onClick=${add}>${t.trackers.add}<//><//>`;
 }
 

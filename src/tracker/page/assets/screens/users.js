@@ -22,7 +22,7 @@ const HEIGHTS = [52, 72];
 export function Users({ route }) {
   const tab = route[1] === "sessions" ? "sessions" : "accounts";
   return html`<${Heading} title=${t.users.title} />
-    <${Tabs} label=${t.users.parts} current=${tab} tabs=${[
+    <${Tabs} label=${t.parts} current=${tab} tabs=${[
       ["accounts", t.users.accounts, link("users")],
       ["sessions", t.users.sessions, link("users", "sessions")],
     ]} />
