@@ -3,9 +3,8 @@
 // Style, vendored modules and the modules that know no command are the member's page's: they are
 // links to `src/client/page/assets`.
 import { forgetToken, hasToken, openSession, whenSessionLost } from "./core/api.js";
-import { html, render, useEffect } from "./core/html.js";
+import { html, render } from "./core/html.js";
 import { change, state, useStore } from "./core/store.js";
-import { t } from "./core/texts.js";
 import { startUpdates, stopUpdates } from "./core/updates.js";
 import { Connect } from "./screens/connect.js";
 import { Opening } from "./screens/opening.js";
@@ -28,9 +27,6 @@ function leave() {
 
 function Page() {
   const phase = useStore((now) => now.phase);
-  useEffect(() => {
-    document.title = t.product;
-  }, []);
   const screen = () => {
     if (phase === "connect") return html`<${Connect} enter=${enter} />`;
     if (phase === "opening") return html`<${Opening} />`;

@@ -122,8 +122,9 @@ function Step({ number, name, isDone, isNext, children }) {
 function Steps({ now, reload }) {
   const isBegun = now.stage === "begun";
   const found = fileKey(now);
-  // The file of a key that is in use already is no next key.
-  const hasNext = Boolean(found) && found !== now.network;
+  // After the end the file holds the key that is in use.
+  const mustMove = found === now.network;
+  const hasNext = Boolean(found) && !mustMove;
   const missing = now.holders.filter((one) => !one.holds_new_key);
   const allHold = isBegun && missing.length === 0;
   const run = (step, done) => async () => {
@@ -131,10 +132,10 @@ function Steps({ now, reload }) {
     reload();
   };
   const confirm = (step, agree) => () => confirmStep(step, agree, now, reload);
-  const isNext = { make: !isBegun && !hasNext, begin: !isBegun && hasNext, end: allHold };
+  const isNext = { make: !isBegun && !found, begin: !isBegun && hasNext, end: allHold };
   return html`<${Section} name="rotation"><ol class="key-steps">
     <${Step} number="1" name="make" isDone=${isBegun || hasNext} isNext=${isNext.make}>
-      <${Button} changes kind=${isNext.make ? "primary" : "plain"} disabled=${isBegun}
+      <${Button} changes kind=${isNext.make ? "primary" : "plain"} disabled=${isBegun || mustMove}
         onClick=${run("make", t.key.made)}>${t.key.make}<//><//>
     <${Step} number="2" name="copy" isDone=${allHold} isNext=${isBegun && !allHold}>
       <${Holders} now=${now} reload=${reload} /><//>
@@ -142,13 +143,13 @@ function Steps({ now, reload }) {
       <${Button} changes kind=${isNext.begin ? "primary" : "plain"} disabled=${!isNext.begin}
         onClick=${confirm("begin")}>${t.key.begin}<//><//>
     <${Step} number="4" name="wait" isNext=${allHold} />
-    <${Step} number="5" name="end" isNext=${false}>
+    <${Step} number="5" name="end">
       <div class="buttons">
         <${Button} changes kind="danger-plain" disabled=${!isNext.end}
           onClick=${confirm("end", true)}>${t.key.end}<//>
         <${Button} changes disabled=${!isBegun} onClick=${confirm("cancel")}>${t.key.cancel}<//>
       </div><//>
-    <${Step} number="6" name="move" />
+    <${Step} number="6" name="move" isNext=${mustMove} />
   </ol><//>`;
 }
 
