@@ -34,12 +34,13 @@ class Program {
     this.ended = once(this.process, "exit");
     running.add(this.process);
     this.process.on("exit", () => running.delete(this.process));
-    for (const stream of [this.process.stdout, this.process.stderr]) {
-      createInterface({ input: stream }).on("line", (line) => {
+    this.read = Promise.all([this.process.stdout, this.process.stderr].map((stream) => {
+      const reader = createInterface({ input: stream }).on("line", (line) => {
         this.lines.push(line);
         if (this.lines.length > 500) this.lines.shift();
       });
-    }
+      return once(reader, "close");
+    }));
   }
 
   get hasEnded() {
@@ -134,8 +135,12 @@ export class Network {
     network.home = await mkdtemp(join(tmpdir(), "posse-browser-"));
     network.info = join(network.home, "tracker_info.txt");
     network.clients = [];
+    network.trackerPages = [];
     const ports = [];
-    for (let number = 0; number < trackers; number += 1) ports.push(await freePort());
+    for (let number = 0; number < trackers; number += 1) {
+      ports.push(await freePort());
+      network.trackerPages.push(`${HOST}:${await freePort()}`);
+    }
     await writeFile(network.info, ports.map((port) => `${HOST}:${port}\n`).join(""));
     network.trackers = [];
     for (let number = 1; number <= trackers; number += 1) await network.startTracker(number);
@@ -146,12 +151,40 @@ export class Network {
     return join(this.binaries, name);
   }
 
+  trackerData(number) {
+    return join(this.home, `tracker${number}`);
+  }
+
   async startTracker(number) {
-    const words = [this.info, String(number), "--data-dir", join(this.home, `tracker${number}`),
-      "--network-key", join(this.home, "network.key")];
+    const page = this.trackerPages[number - 1];
+    const words = [this.info, String(number), "--data-dir", this.trackerData(number),
+      "--network-key", join(this.home, "network.key"), "--page", page];
     const tracker = new Program(this.binary("tracker"), words, this.home);
     this.trackers[number - 1] = tracker;
-    await tracker.line(/^network sha256:/);
+    await tracker.line(new RegExp(`^page http://${page}/`));
+  }
+
+  /** The link to a tracker's page, as its operator gets it. */
+  async operatorLink(number) {
+    const words = ["admin", "--data-dir", this.trackerData(number), "page"];
+    const { lines } = await this.run("tracker", words);
+    return lines.map((line) => /http:\/\/\S+#code=\S+/.exec(line)?.[0]).find(Boolean);
+  }
+
+  /** Runs commands with a client of their own, which then ends. */
+  prompt(name, ...commands) {
+    const words = [`${HOST}:0`, this.info, "--data-dir", join(this.home, name, "data"), "--page",
+      "off", ...commands.flatMap((command) => ["-c", command])];
+    return this.run("client", words);
+  }
+
+  /** Runs a program to its end. */
+  async run(name, words) {
+    const program = new Program(this.binary(name), words, this.home);
+    program.process.stdin.end();
+    const [status] = await program.ended;
+    await program.read;
+    return { status, lines: program.lines };
   }
 
   async client(name, words = []) {

@@ -1,4 +1,4 @@
-// Tests of the member's page: real trackers and clients, and a real browser.
+// Tests of the pages of members and operators: real trackers and clients, and a real browser.
 //
 //   npm ci && npm test -- [--binaries DIR] [--chromium PATH] [--screenshots DIR]
 //
@@ -14,6 +14,8 @@ import { Network } from "./network.mjs";
 import { scenarios as access } from "./scenarios/access.mjs";
 import { scenarios as look } from "./scenarios/look.mjs";
 import { scenarios as names } from "./scenarios/names.mjs";
+import { scenarios as operator } from "./scenarios/operator.mjs";
+import { scenarios as operatorLook } from "./scenarios/operator_look.mjs";
 import { scenarios as rows } from "./scenarios/rows.mjs";
 import { scenarios as sharing } from "./scenarios/sharing.mjs";
 import { scenarios as start } from "./scenarios/start.mjs";
@@ -48,7 +50,7 @@ after(async () => {
 
 /** Keeps what the pages show when a scenario fails. */
 async function showFailure(t) {
-  for (const name of ["nik", "bob"]) {
+  for (const name of ["nik", "bob", "operator"]) {
     const page = stage[`${name}Page`];
     if (!page || !stage.screenshots) continue;
     const path = join(stage.screenshots, `failed-${name}.png`);
@@ -59,7 +61,8 @@ async function showFailure(t) {
 
 // Each scenario goes on where the one before it has ended.
 let hasFailed = false;
-for (const run of [start, sharing, access, rows, names, look, trouble].flat()) {
+const scenarios = [start, sharing, access, rows, names, look, trouble, operator, operatorLook];
+for (const run of scenarios.flat()) {
   test(run.name.replaceAll("_", " "), { timeout: LONGEST }, async (t) => {
     if (hasFailed) return t.skip("an earlier scenario has failed");
     hasFailed = true;
@@ -69,7 +72,8 @@ for (const run of [start, sharing, access, rows, names, look, trouble].flat()) {
       await showFailure(t);
       throw error;
     }
-    for (const page of [stage.nikPage, stage.bobPage].filter(Boolean)) assertQuiet(page);
+    const pages = [stage.nikPage, stage.bobPage, stage.operatorPage];
+    for (const page of pages.filter(Boolean)) assertQuiet(page);
     hasFailed = false;
   });
 }

@@ -1,10 +1,6 @@
 // Every screen at three widths, light and dark: axe-core, no sideways scrolling, screenshots.
-import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
-import { assertAccessible, button, dialog, go, openGroup } from "../browser.mjs";
-
-const SIZES = [[360, 740], [820, 1000], [1440, 900]];
+import { button, dialog, go, openGroup } from "../browser.mjs";
+import { assertLooksRight } from "../screens.mjs";
 
 const heading = (page, name) => page.getByRole("heading", { level: 1, name }).waitFor();
 
@@ -55,30 +51,8 @@ const SCREENS = {
   },
 };
 
-async function every_screen_is_accessible_at_every_width(stage) {
-  const { bobPage: page, screenshots } = stage;
-  if (screenshots) await mkdir(screenshots, { recursive: true });
-  for (const colorScheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    for (const [width, height] of SIZES) {
-      await page.setViewportSize({ width, height });
-      for (const [name, show] of Object.entries(SCREENS)) {
-        const what = `${name} at ${width} px, ${colorScheme}`;
-        await show(page);
-        await assertAccessible(page, what);
-        const overflow = await page.evaluate(() =>
-          document.documentElement.scrollWidth - document.documentElement.clientWidth);
-        assert.equal(overflow, 0, `${what} scrolls sideways`);
-        if (screenshots) {
-          await page.screenshot({ path: join(screenshots, `${name}-${width}-${colorScheme}.png`) });
-        }
-        if (await dialog(page).isVisible()) await page.keyboard.press("Escape");
-        await dialog(page).waitFor({ state: "detached" });
-      }
-    }
-  }
-  await page.emulateMedia({ colorScheme: null, reducedMotion: null });
-  await page.setViewportSize({ width: 1280, height: 800 });
+async function every_screen_is_accessible_at_every_width({ bobPage: page, screenshots }) {
+  await assertLooksRight(page, SCREENS, screenshots);
 }
 
 export const scenarios = [every_screen_is_accessible_at_every_width];

@@ -1,6 +1,7 @@
 // From the first look at the page to a group of two.
 import assert from "node:assert/strict";
 import { assertAccessible, button, buttonOf, dialog, go, open, openGroup, row } from "../browser.mjs";
+import { assertPreloaded } from "../screens.mjs";
 
 const PASSWORD = "correct horse";
 
@@ -84,16 +85,8 @@ async function the_first_paint_is_fast({ nikPage: page }, t) {
   assert.ok(Math.min(...paints) < 1000, `first paints took ${paints.join(", ")} ms`);
 }
 
-/** A module that is missing in the list would be asked for only after its importer has come. */
 async function every_module_is_preloaded({ nikPage: page }) {
-  const [loaded, listed] = await page.evaluate(() => {
-    const entries = performance.getEntriesByType("resource").map(({ name }) => name);
-    const links = [...document.querySelectorAll("link[rel=modulepreload]")];
-    const scripts = [...document.querySelectorAll("script")].map(({ src }) => src);
-    const modules = entries.filter((name) => name.endsWith(".js") && !scripts.includes(name));
-    return [modules, links.map(({ href }) => href)];
-  });
-  assert.deepEqual([...new Set(loaded)].sort(), listed.sort());
+  await assertPreloaded(page);
 }
 
 async function a_member_makes_a_group({ nikPage: page }) {

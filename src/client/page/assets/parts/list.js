@@ -32,6 +32,8 @@ export function List({ label, columns, className, count, total = count, row, onR
   const shown = Math.min(count, most);
 
   const measure = () => {
+    // The list may be gone when a scroll is told.
+    if (!body.current) return;
     const top = -body.current.getBoundingClientRect().top;
     const first = Math.max(0, Math.floor(top / height) - OVERSCAN);
     const last = Math.ceil((top + innerHeight) / height) + OVERSCAN;

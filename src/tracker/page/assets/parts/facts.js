@@ -1,0 +1,1 @@
+../../../../client/page/assets/parts/facts.js

@@ -1,0 +1,1 @@
+../../../../client/page/assets/vendor/hooks.module.js
