@@ -104,8 +104,9 @@ pub(crate) struct Library {
     order: OrdMap<u64, Download>,
     next: u64,
     by_content: HashMap<InfoHash, u64>,
-    /// By target path and by `.part` path.
-    by_place: HashMap<PathBuf, Vec<u64>>,
+    /// By the hashes of target path and `.part` path: a turn copies the nodes that it changes, and
+    /// paths would be expensive to copy.
+    by_place: OrdSet<(u64, u64)>,
     /// Ended downloads, the earliest first.
     ends: OrdMap<u64, InfoHash>,
     /// The queue of the downloads.

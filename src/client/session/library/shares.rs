@@ -93,8 +93,8 @@ impl Library {
         let mut copies: Vec<LocalCopy> = Vec::new();
         let same_bytes =
             |share: &&Share| (share.row.facts.len, share.row.facts.sha1) == (facts.len, facts.sha1);
-        let others =
-            self.shares.values().filter(|_| facts.len >= OTHER_NAMES_LEN).filter(same_bytes);
+        let is_long = facts.len >= OTHER_NAMES_LEN;
+        let others = is_long.then(|| self.shares.values()).into_iter().flatten().filter(same_bytes);
         for share in self.shares_of(facts.info_hash).chain(others) {
             let copy = LocalCopy { path: share.row.path.clone(), stamp: share.row.stamp };
             if copies.len() < COPIES_MAX && !copies.contains(&copy) {
