@@ -120,7 +120,7 @@ pub(crate) struct Library {
     dirty: OrdSet<Key>,
     /// Writes besides the dirty rows.
     extra: Vector<Write>,
-    /// Number of changes that had to be written since the start.
+    /// Number of changes that had to be written at once, since the start.
     touches: u64,
 }
 
@@ -201,13 +201,19 @@ impl Library {
         !self.dirty.is_empty() || !self.extra.is_empty()
     }
 
-    /// A counter that grows with every change that must be written.
+    /// A counter that grows with every change that must be written now.
     pub(crate) fn touches(&self) -> u64 {
         self.touches
     }
 
     fn touch(&mut self, key: Key) {
         self.touches += 1;
+        self.dirty.insert(key);
+    }
+
+    /// A row must be written, but with the next other change: if it is not, the next login does the
+    /// same again.
+    fn touch_later(&mut self, key: Key) {
         self.dirty.insert(key);
     }
 

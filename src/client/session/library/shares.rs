@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Key, Library, Share};
-use crate::store::ShareRow;
+use crate::store::{ShareRow, ShareState};
 use crate::swarm::LocalCopy;
 use crate::types::{FileFacts, GroupId, InfoHash};
 
@@ -34,6 +34,13 @@ impl Library {
             change(Arc::make_mut(&mut share.row));
             self.touch(Key::Share(group, info_hash));
         }
+    }
+
+    /// The directory has a share now. A share that is pending in the store is reported to it again,
+    /// so nothing waits for the store.
+    pub(crate) fn note_listed(&mut self, row: ShareRow, offered: bool) {
+        self.touch_later(Key::Share(row.group, row.facts.info_hash));
+        self.restore_share(Arc::new(ShareRow { state: ShareState::Offered, ..row }), offered);
     }
 
     /// Removes a share, also from the store.
