@@ -18,6 +18,7 @@ mod source;
 mod stop;
 mod stream;
 mod threads;
+mod workers;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use security::fuzz;
@@ -34,3 +35,4 @@ pub use socket::Incoming;
 pub use source::Source;
 pub use stop::Stop;
 pub use threads::Threads;
+pub(crate) use workers::Workers;

@@ -22,7 +22,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 pub use self::asked::AskedRow;
 pub use self::notifications::NotificationRow;
@@ -37,6 +37,8 @@ use crate::types::{
 };
 use crate::wire::metainfo::Metainfo;
 
+/// Prepared statements that are kept: all that change something.
+const STATEMENTS_MAX: usize = 48;
 /// Name of the database in the data directory.
 const DATABASE: &str = "device.sqlite";
 
@@ -217,6 +219,20 @@ pub struct DeviceStore {
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+/// Undoes a transaction that was not committed. Unlike rusqlite's, its statements are prepared
+/// once.
+struct Undo<'a>(&'a Connection);
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit()
+            && let Err(error) = self.0.execute_batch("ROLLBACK")
+        {
+            log::warn!("a failed transaction was not undone: {error}");
+        }
+    }
+}
+
 /// Deletes what no share and no download needs any more.
 const UNUSED: &str = "
     DELETE FROM metainfo WHERE info_hash NOT IN
@@ -237,6 +253,7 @@ impl DeviceStore {
         let made = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         made.map_err(|source| StoreError::Io { path: path.clone(), source })?;
         let writer = open_database(&path, KIND)?;
+        writer.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         check(&path, &writer)?;
         writer.execute_batch(UNUSED).map_err(|e| StoreError::of(&path, e))?;
         let reader = open_database(&path, KIND)?;
@@ -269,15 +286,24 @@ impl DeviceStore {
 
     /// Changes something, all or nothing; names the database in errors.
     fn write<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        let mut connection = self.writer.lock();
+        let connection = self.writer.lock();
         let change = || {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = work(&transaction)?;
-            transaction.commit()?;
+            execute(&connection, "BEGIN IMMEDIATE", [])?;
+            let _undo = Undo(&connection);
+            let result = work(&connection)?;
+            execute(&connection, "COMMIT", [])?;
             Ok(result)
         };
         change().map_err(|e| StoreError::of(&self.path, e))
+    }
+
+    /// Looks up a row by its key. The writing connection knows the pages that it has written; the
+    /// other one reads them again after each transaction.
+    fn look_up<T>(&self, look: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        match self.writer.try_lock() {
+            Some(connection) => look(&connection).map_err(|e| StoreError::of(&self.path, e)),
+            None => self.with(look),
+        }
     }
 
     /// The fingerprint of the network that this device trusts, if one was met or named.
@@ -349,7 +375,7 @@ impl DeviceStore {
     /// SQLite's.
     pub fn download(&self, user: UserId, info_hash: InfoHash) -> Result<Option<DownloadRow>> {
         let sql = "SELECT * FROM download WHERE user = ?1 AND info_hash = ?2";
-        self.with(|c| {
+        self.look_up(|c| {
             let params = params![user.as_bytes(), info_hash.as_bytes()];
             c.prepare_cached(sql)?.query_row(params, download_row).optional()
         })
@@ -442,14 +468,48 @@ fn put_metainfo(connection: &Connection, metainfo: &Metainfo) -> rusqlite::Resul
     execute(connection, sql, params![metainfo.info_hash().as_bytes(), bytes])
 }
 
+/// Adds a download, or changes in its row what changes while it runs; no index holds that. Changes
+/// nothing if the row is about another group, name, content or target.
+const PUT_DOWNLOAD: &str = "
+    INSERT INTO download
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+    ON CONFLICT DO UPDATE SET state = ?11, reason = ?12, verified = ?13, begun = ?14,
+        part_dev = ?15, part_inode = ?16, part_born_ns = ?17
+        WHERE (grp, group_label, label, name, len, piece_len, sha1, target, chain)
+            IS (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?18)";
+const REPLACE_DOWNLOAD: &str = "INSERT OR REPLACE INTO download
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+
+/// Adds a share, or changes its state and its file's stamp; no index holds these. Changes nothing if
+/// the row is about another name, content or path.
+const PUT_SHARE: &str = "
+    INSERT INTO share
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+    ON CONFLICT DO UPDATE SET modified_ns = ?11, dev = ?12, inode = ?13, state = ?14, born_ns = ?15
+        WHERE (group_label, label, name, len, piece_len, sha1, path, chain)
+            IS (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?16)";
+const REPLACE_SHARE: &str = "INSERT OR REPLACE INTO share
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+
+/// Adds or changes a row; replaces it if that changes nothing.
+fn put(
+    connection: &Connection,
+    [change, replace]: [&str; 2],
+    params: &[&dyn rusqlite::ToSql],
+) -> rusqlite::Result<()> {
+    if connection.prepare_cached(change)?.execute(params)? == 0 {
+        execute(connection, replace, params)?;
+    }
+    Ok(())
+}
+
 fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<()> {
     let facts = &row.facts;
     let (state, reason) = progress(&row.progress);
     let (part_dev, part_inode, part_born_ns) = part_columns(row.part);
-    execute(
+    put(
         connection,
-        "INSERT OR REPLACE INTO download
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        [PUT_DOWNLOAD, REPLACE_DOWNLOAD],
         params![
             row.user.as_bytes(),
             facts.info_hash.as_bytes(),
@@ -475,26 +535,28 @@ fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<
 
 fn put_share(connection: &Connection, row: &ShareRow) -> rusqlite::Result<()> {
     let facts = &row.facts;
-    let sql = "INSERT OR REPLACE INTO share VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
-    connection.prepare_cached(sql)?.execute(params![
-        row.user.as_bytes(),
-        row.group.as_bytes(),
-        facts.info_hash.as_bytes(),
-        row.group_label.as_str(),
-        row.label.as_str(),
-        facts.name.as_str(),
-        facts.len as i64,
-        facts.piece_len,
-        facts.sha1.as_bytes(),
-        row.path.as_os_str().as_bytes(),
-        row.stamp.modified_ns,
-        row.stamp.dev as i64,
-        row.stamp.inode as i64,
-        share_state(row.state),
-        row.stamp.born_ns,
-        facts.chain.as_ref().map(ChainHash::as_bytes),
-    ])?;
-    Ok(())
+    put(
+        connection,
+        [PUT_SHARE, REPLACE_SHARE],
+        params![
+            row.user.as_bytes(),
+            row.group.as_bytes(),
+            facts.info_hash.as_bytes(),
+            row.group_label.as_str(),
+            row.label.as_str(),
+            facts.name.as_str(),
+            facts.len as i64,
+            facts.piece_len,
+            facts.sha1.as_bytes(),
+            row.path.as_os_str().as_bytes(),
+            row.stamp.modified_ns,
+            row.stamp.dev as i64,
+            row.stamp.inode as i64,
+            share_state(row.state),
+            row.stamp.born_ns,
+            facts.chain.as_ref().map(ChainHash::as_bytes),
+        ],
+    )
 }
 
 fn share_state(state: ShareState) -> i64 {

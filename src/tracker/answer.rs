@@ -3,7 +3,8 @@
 //! **Invariant:** members only learn what is in a group; anybody logged in may know that it is
 //! there.
 //!
-//! The directory is read on the session's thread; who is online is filled in on the core's.
+//! The directory is read on the session's thread, or on the core's by [`is_look_up`]; who is online
+//! is filled in on the core's.
 
 use super::presence::Presence;
 use super::readers::Look;
@@ -72,6 +73,13 @@ pub(crate) fn look_of(question: &Request) -> Look {
         | Request::FindFiles { .. } => Look::Search,
         _ => Look::Up,
     }
+}
+
+/// Tells whether a question is about a few rows that it names. The core answers it itself while
+/// the tables lag behind: it has these rows in memory, and to move all that waits to the tables
+/// takes longer.
+pub(crate) fn is_look_up(question: &Request) -> bool {
+    matches!(question, Request::Resolve { .. } | Request::FindFile { .. } | Request::WhoAmI)
 }
 
 /// Fills in who is online.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::answer::{answer, look_of, with_presence};
+use super::answer::{answer, is_look_up, look_of, with_presence};
 use super::clock::wall_ms;
 use super::core::{Input, View};
 use super::guard::{Caller, Making};
@@ -268,7 +268,17 @@ impl<'a> Session<'a> {
                 self.report(user, (Fault::Unreachable, (info_hash, group), device))
             }
             question => {
-                if self.shared.readers.are_behind() {
+                let are_behind = self.shared.readers.are_behind();
+                if are_behind && is_look_up(&question) {
+                    let answered = core.ask(move |view| {
+                        view.presence.password_of(key, user, view.directory())?;
+                        let answered = answer(view.directory(), user, &question)?;
+                        Some(with_presence(view.presence, answered))
+                    });
+                    let refused = Reply::Refused(Refusal::LoginFirst);
+                    return Ok(answered.ok_or(CoreEnded)?.unwrap_or(refused));
+                }
+                if are_behind {
                     core.flush().ok_or(CoreEnded)?;
                 }
                 let looked = self

@@ -475,7 +475,6 @@ impl Runtime {
             return Told::Nothing("no tracker can be reached".into());
         }
         let request = self.trackers.request_stamp();
-        self.tell(Input::Command(ReplyTo(0), Command::UnexpectRemoval(group, facts.info_hash)));
         let request = Request::ShareFile { request, group, file: facts.clone() };
         match self.trackers.patient().call(&request, Need::Session) {
             Ok(_) => Told::Taken,

@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
-use super::workers::Workers;
 use crate::client::error::ClientError;
 use crate::client::session::DISK_TIMEOUT;
-use crate::net::Threads;
+use crate::net::{Threads, Workers};
 
 /// Maximum number of threads for one mount.
 const PER_MOUNT_MAX: usize = 8;

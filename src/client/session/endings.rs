@@ -202,6 +202,8 @@ impl Session {
             match pending {
                 Some(row) => {
                     self.sharing.under_way.insert(key);
+                    // A removal that a tracker reports from now on is another one.
+                    self.known.removals.remove(&key);
                     self.emit(Effect::Ask(Ask::Share(row)));
                 }
                 None => self.settle(key.1),

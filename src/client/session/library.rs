@@ -104,8 +104,9 @@ pub(crate) struct Library {
     order: OrdMap<u64, Download>,
     next: u64,
     by_content: HashMap<InfoHash, u64>,
-    /// By target path and by `.part` path.
-    by_place: HashMap<PathBuf, Vec<u64>>,
+    /// By the hashes of target path and `.part` path: a turn copies the nodes that it changes, and
+    /// paths would be expensive to copy.
+    by_place: OrdSet<(u64, u64)>,
     /// Ended downloads, the earliest first.
     ends: OrdMap<u64, InfoHash>,
     /// The queue of the downloads.
@@ -119,7 +120,7 @@ pub(crate) struct Library {
     dirty: OrdSet<Key>,
     /// Writes besides the dirty rows.
     extra: Vector<Write>,
-    /// Number of changes that had to be written since the start.
+    /// Number of changes that had to be written at once, since the start.
     touches: u64,
 }
 
@@ -200,13 +201,19 @@ impl Library {
         !self.dirty.is_empty() || !self.extra.is_empty()
     }
 
-    /// A counter that grows with every change that must be written.
+    /// A counter that grows with every change that must be written now.
     pub(crate) fn touches(&self) -> u64 {
         self.touches
     }
 
     fn touch(&mut self, key: Key) {
         self.touches += 1;
+        self.dirty.insert(key);
+    }
+
+    /// A row must be written, but with the next other change: if it is not, the next login does the
+    /// same again.
+    fn touch_later(&mut self, key: Key) {
         self.dirty.insert(key);
     }
 

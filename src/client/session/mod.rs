@@ -101,7 +101,8 @@ pub(crate) struct Session {
     last_store: u64,
     last_transfer: u64,
     last_end: u64,
-    /// When facts that could not be written are tried again.
+    /// When facts that could not be written are tried again, or those that wait for others are
+    /// written without them.
     retry_at: Option<Duration>,
     /// Reconnected trackers, and when their peer lists from before the disconnection expire.
     back: HashMap<usize, Duration>,

@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 
-use imbl::HashMap;
+use imbl::{HashMap, OrdMap};
 
 use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, UserId};
 
@@ -22,33 +22,21 @@ pub(crate) enum PeerChange {
     Gone(InfoHash, DeviceId),
 }
 
-/// One device in one file's swarm.
-#[derive(Debug, Clone)]
+/// One device in one file's swarm in one group. It is small and holds no pointers: a turn copies the
+/// entries beside the one that it changes.
+#[derive(Debug, Clone, Copy)]
 struct Known {
     user: UserId,
     /// The address on which it listens.
     address: SocketAddr,
-    /// The trackers that list it, for each group.
-    groups: HashMap<GroupId, Vouchers>,
-}
-
-impl Known {
-    fn is_in(&self, groups: &[GroupId]) -> bool {
-        groups.iter().any(|group| self.groups.get(group).is_some_and(|vouchers| vouchers.any()))
-    }
-}
-
-/// The trackers that list a device, as bit masks.
-#[derive(Debug, Clone, Copy, Default)]
-struct Vouchers {
-    /// Connected trackers.
+    /// The connected trackers that list it, as a bit mask.
     now: u64,
-    /// Trackers that listed it before their connection ended.
+    /// The trackers that listed it before their connection ended.
     before: u64,
 }
 
-impl Vouchers {
-    fn any(self) -> bool {
+impl Known {
+    fn is_listed(&self) -> bool {
         self.now | self.before != 0
     }
 }
@@ -57,10 +45,13 @@ impl Vouchers {
 /// little is lost when all are forgotten.
 const USERS_MAX: usize = 8_192;
 
+/// The least id of a group.
+const FIRST_GROUP: GroupId = GroupId::from_bytes([0; GroupId::LEN]);
+
 /// The lists of all trackers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PeerBook {
-    files: HashMap<InfoHash, HashMap<DeviceId, Known>>,
+    parts: OrdMap<(InfoHash, DeviceId, GroupId), Known>,
     /// The user of each device, also after it has gone: names for `why`.
     users: HashMap<DeviceId, UserId>,
 }
@@ -68,37 +59,49 @@ pub(crate) struct PeerBook {
 impl PeerBook {
     /// Applies a tracker's entry about one device.
     pub(crate) fn apply(&mut self, tracker: usize, peer: &PeerEntry) -> Option<PeerChange> {
-        if self.users.len() >= USERS_MAX && !self.users.contains_key(&peer.device) {
+        let (info_hash, device, user) = (peer.info_hash, peer.device, peer.user);
+        self.note_user(device, user);
+        let key = (info_hash, device, peer.group);
+        if peer.state != DownloadState::Stopped {
+            let address = peer.address;
+            let now = self.parts.get(&key).map_or(0, |known| known.now) | bit(tracker);
+            self.parts.insert(key, Known { user, address, now, before: 0 });
+            self.note_address(info_hash, device, address);
+            return Some(PeerChange::Here(info_hash, device, address));
+        }
+        let known = self.parts.get_mut(&key)?;
+        (known.now, known.before) = (known.now & !bit(tracker), 0);
+        self.sweep(key)
+    }
+
+    fn note_user(&mut self, device: DeviceId, user: UserId) {
+        if self.users.get(&device) == Some(&user) {
+            return;
+        }
+        if self.users.len() >= USERS_MAX && !self.users.contains_key(&device) {
             self.users.clear();
         }
-        self.users.insert(peer.device, peer.user);
-        if peer.state != DownloadState::Stopped {
-            let devices = self.files.entry(peer.info_hash).or_default();
-            let known = devices.entry(peer.device).or_insert_with(|| Known {
-                user: peer.user,
-                address: peer.address,
-                groups: HashMap::new(),
-            });
-            (known.user, known.address) = (peer.user, peer.address);
-            let vouchers = known.groups.entry(peer.group).or_default();
-            *vouchers = Vouchers { now: vouchers.now | bit(tracker), before: 0 };
-            return Some(PeerChange::Here(peer.info_hash, peer.device, peer.address));
+        self.users.insert(device, user);
+    }
+
+    /// A device has one address: that of the latest entry.
+    fn note_address(&mut self, info_hash: InfoHash, device: DeviceId, address: SocketAddr) {
+        let has_other = |(_, known): &(_, &Known)| known.address != address;
+        let others: Vec<_> =
+            self.of_device(info_hash, device).filter(has_other).map(|(key, _)| *key).collect();
+        for key in others {
+            if let Some(known) = self.parts.get_mut(&key) {
+                known.address = address;
+            }
         }
-        let known = self.files.get_mut(&peer.info_hash)?.get_mut(&peer.device)?;
-        if let Some(vouchers) = known.groups.get_mut(&peer.group) {
-            *vouchers = Vouchers { now: vouchers.now & !bit(tracker), before: 0 };
-        }
-        self.sweep(peer.info_hash, peer.device)
     }
 
     /// A tracker's connection has ended: its entries are from before.
     pub(crate) fn lost(&mut self, tracker: usize) {
-        for (_, devices) in self.files.iter_mut() {
-            for (_, known) in devices.iter_mut() {
-                for (_, vouchers) in known.groups.iter_mut() {
-                    vouchers.before |= vouchers.now & bit(tracker);
-                    vouchers.now &= !bit(tracker);
-                }
+        for key in self.keys_of(|known| known.now & bit(tracker) != 0) {
+            if let Some(known) = self.parts.get_mut(&key) {
+                known.before |= bit(tracker);
+                known.now &= !bit(tracker);
             }
         }
     }
@@ -106,24 +109,34 @@ impl PeerBook {
     /// A reconnected tracker has had time to list its peers again: removes its entries from before,
     /// and returns the changes for the engine.
     pub(crate) fn expire(&mut self, tracker: usize) -> Vec<PeerChange> {
-        let mut gone = Vec::new();
-        for (info_hash, devices) in self.files.iter_mut() {
-            for (device, known) in devices.iter_mut() {
-                for (_, vouchers) in known.groups.iter_mut() {
-                    vouchers.before &= !bit(tracker);
-                }
-                if !known.groups.values().all(|vouchers| vouchers.any()) {
-                    gone.push((*info_hash, *device));
-                }
+        let mut changes = Vec::new();
+        for key in self.keys_of(|known| known.before & bit(tracker) != 0) {
+            if let Some(known) = self.parts.get_mut(&key) {
+                known.before &= !bit(tracker);
             }
+            changes.extend(self.sweep(key));
         }
-        gone.into_iter().filter_map(|(info_hash, device)| self.sweep(info_hash, device)).collect()
+        changes
+    }
+
+    fn keys_of(&self, is_it: impl Fn(&Known) -> bool) -> Vec<(InfoHash, DeviceId, GroupId)> {
+        self.parts.iter().filter(|(_, known)| is_it(known)).map(|(key, _)| *key).collect()
+    }
+
+    /// A device's entries for one file, by group.
+    fn of_device(
+        &self,
+        info_hash: InfoHash,
+        device: DeviceId,
+    ) -> impl Iterator<Item = (&(InfoHash, DeviceId, GroupId), &Known)> {
+        self.parts
+            .range((info_hash, device, FIRST_GROUP)..)
+            .take_while(move |((file, of, _), _)| (*file, *of) == (info_hash, device))
     }
 
     /// Tells whether the device takes part in the file's swarm in the group.
     pub(crate) fn takes_part(&self, info_hash: InfoHash, device: DeviceId, group: GroupId) -> bool {
-        let known = self.files.get(&info_hash).and_then(|devices| devices.get(&device));
-        known.is_some_and(|known| known.is_in(&[group]))
+        self.parts.get(&(info_hash, device, group)).is_some_and(Known::is_listed)
     }
 
     /// The devices that take part in the file's swarm in one of the groups, with their addresses.
@@ -132,18 +145,23 @@ impl PeerBook {
         info_hash: InfoHash,
         groups: &[GroupId],
     ) -> Vec<(DeviceId, SocketAddr)> {
-        let devices = self.files.get(&info_hash).into_iter().flatten();
-        devices
-            .filter(|(_, known)| known.is_in(groups))
-            .map(|(device, known)| (*device, known.address))
-            .collect()
+        let first = (info_hash, DeviceId::from_bytes([0; DeviceId::LEN]), FIRST_GROUP);
+        let mut peers: Vec<(DeviceId, SocketAddr)> = self
+            .parts
+            .range(first..)
+            .take_while(|((file, ..), _)| *file == info_hash)
+            .filter(|((.., group), known)| groups.contains(group) && known.is_listed())
+            .map(|((_, device, _), known)| (*device, known.address))
+            .collect();
+        // Those of one device are adjacent.
+        peers.dedup();
+        peers
     }
 
     /// The user of a device, as last reported.
     pub(crate) fn user_of(&self, device: DeviceId) -> Option<UserId> {
-        let here =
-            || self.files.values().find_map(|devices| devices.get(&device)).map(|known| known.user);
-        self.users.get(&device).copied().or_else(here)
+        let here = || self.parts.iter().find(|((_, of, _), _)| *of == device);
+        self.users.get(&device).copied().or_else(|| here().map(|(_, known)| known.user))
     }
 
     /// Forgets everything: the session has ended.
@@ -151,18 +169,16 @@ impl PeerBook {
         *self = Self::default();
     }
 
-    fn sweep(&mut self, info_hash: InfoHash, device: DeviceId) -> Option<PeerChange> {
-        let devices = self.files.get_mut(&info_hash)?;
-        let known = devices.get_mut(&device)?;
-        known.groups.retain(|_, vouchers| vouchers.any());
-        if !known.groups.is_empty() {
+    /// Removes an entry that no tracker vouches for; returns the change if it was the device's
+    /// last one for the file.
+    fn sweep(&mut self, key: (InfoHash, DeviceId, GroupId)) -> Option<PeerChange> {
+        if self.parts.get(&key)?.is_listed() {
             return None;
         }
-        devices.remove(&device);
-        if devices.is_empty() {
-            self.files.remove(&info_hash);
-        }
-        Some(PeerChange::Gone(info_hash, device))
+        self.parts.remove(&key);
+        let (info_hash, device, _) = key;
+        let is_gone = self.of_device(info_hash, device).next().is_none();
+        is_gone.then_some(PeerChange::Gone(info_hash, device))
     }
 }
 
@@ -210,7 +226,7 @@ mod tests {
             Some(PeerChange::Gone(FILE, DEVICE))
         );
         assert!(!book.takes_part(FILE, DEVICE, group));
-        assert!(book.files.is_empty());
+        assert!(book.parts.is_empty());
         assert_eq!(book.user_of(DEVICE), Some(UserId::from_bytes([3; 16])));
     }
 

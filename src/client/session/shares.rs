@@ -34,9 +34,8 @@ impl Session {
     pub(super) fn share_taken(&mut self, reply: ReplyTo, row: &ShareRow, now: Now) -> Answered {
         let user = self.need_user()?.user;
         if user == row.user {
-            let row = ShareRow { state: ShareState::Offered, ..row.clone() };
             let (group, info_hash) = (row.group, row.facts.info_hash);
-            self.library.put_share(row, true);
+            self.library.note_listed(row.clone(), true);
             self.reports.forget_bad_data((group, info_hash));
             // The engine may still serve another path.
             self.emit(Effect::Engine(Order::Reseed(info_hash)));
@@ -78,8 +77,9 @@ impl Session {
             Told::Taken => {
                 // It may have been stopped meanwhile, or another file may have replaced it, in
                 // which case the tracker reports that next.
-                if self.library.share(key.0, key.1).is_some_and(|share| share.row == *row) {
-                    self.library.change_share(key, |row| row.state = ShareState::Offered);
+                let share = self.library.share(key.0, key.1).filter(|share| share.row == *row);
+                if let Some(offered) = share.map(|share| share.offered) {
+                    self.library.note_listed((**row).clone(), offered);
                     self.announce([key], now);
                 }
                 self.settle(key.1);

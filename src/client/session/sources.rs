@@ -16,9 +16,8 @@
 //!
 //! Pure.
 
+use std::collections::HashMap;
 use std::time::Duration;
-
-use imbl::HashMap;
 
 use super::Session;
 use super::input::{Ask, Effect, Ends, Now, Order, Wanted};

@@ -8,6 +8,9 @@
 //!
 //! Facts go before commands of the same turn. To undo commands, the library from before them is
 //! restored; keeping it costs a few pointers.
+//!
+//! A turn that changes nothing but what the next login would find out again is not written: that
+//! goes with the next turn that is, or follows within [`LATER`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +25,8 @@ use crate::store::StoreError;
 const INPUTS_MAX: usize = 512;
 /// Pause before a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long a change that nothing waits for is not written, if no other is.
+const LATER: Duration = Duration::from_secs(1);
 
 /// A turn that waits for the store.
 #[derive(Debug)]
@@ -115,6 +120,9 @@ impl Session {
             || self.is_ending() && self.library.is_dirty();
         let turn = Turn { number: self.last_store + 1, told, commands, answered_written, effects };
         if !is_to_store || !self.library.is_dirty() {
+            if self.library.is_dirty() {
+                self.retry_at.get_or_insert(now.up + LATER);
+            }
             return self.commit(turn);
         }
         self.last_store = turn.number;

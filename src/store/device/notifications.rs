@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::params;
 
-use super::{DeviceStore, Result};
+use super::{DeviceStore, Result, execute};
 use crate::types::UserId;
 
 /// Rows kept of one user: some 200 KiB.
@@ -47,7 +47,10 @@ impl DeviceStore {
         if rows.is_empty() {
             return Ok(());
         }
-        self.write(|connection| rows.iter().try_for_each(|row| insert(connection, user, row)))
+        self.write(|connection| {
+            rows.iter().try_for_each(|row| insert(connection, user, row))?;
+            drop_oldest(connection, user)
+        })
     }
 
     /// Keeps what happened to a user, unless it is kept with a time that differs by no more than
@@ -70,6 +73,7 @@ impl DeviceStore {
             let is_kept: bool = connection.prepare_cached(sql)?.query_row(like, |r| r.get(0))?;
             if !is_kept {
                 insert(connection, user, row)?;
+                drop_oldest(connection, user)?;
             }
             Ok(!is_kept)
         })
@@ -125,11 +129,19 @@ fn insert(
         detail,
         is_seen
     ])?;
-    let sql = "DELETE FROM notification WHERE user = ?1 AND number <= (
-        SELECT number FROM notification WHERE user = ?1
-        ORDER BY number DESC LIMIT 1 OFFSET ?2)";
-    connection.prepare_cached(sql)?.execute(params![user.as_bytes(), KEPT_MAX])?;
     Ok(())
+}
+
+/// Deletes the user's rows beyond [`KEPT_MAX`].
+fn drop_oldest(connection: &rusqlite::Connection, user: UserId) -> rusqlite::Result<()> {
+    // The number is a part of the text: SQLite prepares a statement with a bound OFFSET again each
+    // time.
+    let sql = format!(
+        "DELETE FROM notification WHERE user = ?1 AND number <= (
+            SELECT number FROM notification WHERE user = ?1
+            ORDER BY number DESC LIMIT 1 OFFSET {KEPT_MAX})"
+    );
+    execute(connection, &sql, [user.as_bytes()])
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut TorrentState) {
     let dials = DIALS_MAX.saturating_sub(services.dials.load(Ordering::Relaxed));
     for (device, address) in state.peers.take_due(torrent.now(), room, dials) {
         let (for_link, dialling) = (torrent.clone(), Dialling::begin(services));
-        let spawned = services.threads.spawn("posse-link", move || {
+        let spawned = services.of_links.read.begin(move || {
             if let Err(e) = dial(&for_link, device, address, dialling) {
                 log::debug!("{}: no link to {address}: {e}", for_link.info_hash);
                 dial_failed(&for_link, device, &e);

@@ -37,7 +37,7 @@ pub(super) fn serve(
     extended: &ExtendedHandshake,
 ) {
     let (to_write, written) = (torrent.clone(), link.clone());
-    let spawned = torrent.services.threads.spawn("posse-link-w", move || {
+    let spawned = torrent.services.of_links.write.begin(move || {
         if let Err(e) = super::upload::write_loop(&to_write, &written) {
             log::debug!("{}: writing ended: {e}", written.connection.peer_addr());
         }

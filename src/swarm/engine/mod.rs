@@ -98,7 +98,7 @@ impl Engine {
             return incoming.close();
         };
         let torrents = self.torrents.clone();
-        let spawned = self.services().threads.spawn("posse-link", move || {
+        let spawned = self.services().of_links.read.begin(move || {
             let closes = incoming.clone();
             if let Err(e) = accept::accept(&torrents, incoming, || admission.prove()) {
                 log::info!("{peer}: connection closed: {e}");
@@ -275,6 +275,7 @@ impl Engine {
         let services = self.services();
         services.stop.set();
         services.registry.close_all();
+        services.end_threads();
         for torrent in self.torrents.all() {
             // Under the lock, so that a thread that is about to wait sees the signal.
             torrent.state.lock().links.close_if(|_| true);

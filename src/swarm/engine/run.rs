@@ -70,7 +70,7 @@ pub(super) fn start(torrent: &Arc<Torrent>, state: &mut TorrentState) -> bool {
     if !std::mem::replace(&mut transfer.is_running, true) {
         transfer.bytes_checked = 0;
         let (walking, run) = (torrent.clone(), transfer.run);
-        let spawned = torrent.services.threads.spawn("posse-download", move || walk(&walking, run));
+        let spawned = torrent.services.of_downloads.begin(move || walk(&walking, run));
         if let Err(e) = spawned {
             transfer.is_running = false;
             torrent.pause_for(state, format!("no thread for it: {e}"));

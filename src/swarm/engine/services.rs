@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::pool::Pool;
-use crate::net::{Bounds, Registry, Stop, Threads};
+use crate::net::{Bounds, Registry, Stop, Threads, Workers};
 use crate::swarm::LinkKey;
 use crate::swarm::api::{EngineConfig, EngineEvent, Host, TransferId};
 use crate::swarm::disk::buffers::Buffers;
@@ -47,11 +47,19 @@ pub(super) struct Inbox {
     pub(super) journal_due: Receiver<()>,
 }
 
+/// The threads of links. Their number is bounded by that of the links.
+pub(super) struct LinkThreads {
+    pub(super) read: Workers,
+    pub(super) write: Workers,
+}
+
 pub(crate) struct Services {
     pub(super) config: EngineConfig,
     pub(super) host: Arc<dyn Host>,
     pub(super) disks: Disks,
     pub(super) threads: Threads,
+    pub(super) of_links: LinkThreads,
+    pub(super) of_downloads: Workers,
     pub(super) stop: Stop,
     pub(super) registry: Registry,
     pub(super) quota: Arc<LinkQuota>,
@@ -82,10 +90,15 @@ impl Services {
         let stop = Stop::new();
         let (notices, notices_inbox) = bounded(NOTICES_MAX);
         let (journal_due, journal_inbox) = bounded(1);
-        let disks = Disks::new(disk);
+        let (disks, threads) = (Disks::new(disk), Threads::new());
         let services = Self {
             host,
-            threads: Threads::new(),
+            of_links: LinkThreads {
+                read: Workers::new("posse-link", usize::MAX, &threads),
+                write: Workers::new("posse-link-w", usize::MAX, &threads),
+            },
+            of_downloads: Workers::new("posse-download", usize::MAX, &threads),
+            threads,
             registry: Registry::new(registry_bounds(&config)),
             quota: LinkQuota::new(config.links_max),
             pool: Pool::start(config.threads.max(1), &stop),
@@ -104,6 +117,13 @@ impl Services {
             config,
         };
         (Arc::new(services), Inbox { notices: notices_inbox, journal_due: journal_inbox })
+    }
+
+    /// Has idle threads end, and the others when they have done their work. Does not wait.
+    pub(super) fn end_threads(&self) {
+        for workers in [&self.of_links.read, &self.of_links.write, &self.of_downloads] {
+            workers.close(Duration::ZERO);
+        }
     }
 
     pub(super) fn device(&self) -> DeviceId {

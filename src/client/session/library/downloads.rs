@@ -1,5 +1,6 @@
 //! The downloads of a session.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ impl Library {
         self.next += 1;
         self.by_content.insert(download.info_hash(), number);
         for place in places(&download) {
-            self.by_place.entry(place).or_default().push(number);
+            self.by_place.insert((hash_of(&place), number));
         }
         self.order.insert(number, download);
     }
@@ -43,12 +44,7 @@ impl Library {
         let number = self.by_content.remove(&info_hash)?;
         let download = self.order.remove(&number)?;
         for place in places(&download) {
-            if let Some(numbers) = self.by_place.get_mut(&place) {
-                numbers.retain(|other| *other != number);
-                if numbers.is_empty() {
-                    self.by_place.remove(&place);
-                }
-            }
+            self.by_place.remove(&(hash_of(&place), number));
         }
         if let Some(end) = download.ended {
             self.ends.remove(&end);
@@ -163,7 +159,8 @@ impl Library {
             Progress::Failed(_) => part(of) == row.target,
             Progress::Complete | Progress::Cancelled => false,
         };
-        let near = self.at(&row.target).chain(self.at(&own_part)).map(|download| &*download.row);
+        let near = self.near(&row.target).chain(self.near(&own_part));
+        let near = near.map(|download| &*download.row);
         near.filter(|of| of.facts.info_hash != row.facts.info_hash).find(clashes)
     }
 
@@ -177,12 +174,14 @@ impl Library {
                 && of.row.facts.info_hash != row.facts.info_hash
                 && matches!(of.row.progress, Progress::Failed(_))
         };
-        self.at(&row.target).find(is_other)
+        self.near(&row.target).find(is_other)
     }
 
-    /// The downloads with that target path or `.part` path.
-    fn at(&self, place: &Path) -> impl Iterator<Item = &Download> {
-        self.by_place.get(place).into_iter().flatten().filter_map(|number| self.order.get(number))
+    /// The downloads with that target path or `.part` path, and any whose path has the same hash.
+    fn near<'a>(&'a self, place: &Path) -> impl Iterator<Item = &'a Download> + use<'a> {
+        let hash = hash_of(place);
+        let numbers = self.by_place.range((hash, 0)..=(hash, u64::MAX));
+        numbers.filter_map(|(_, number)| self.order.get(number))
     }
 
     /// Checks the invariant.
@@ -192,16 +191,21 @@ impl Library {
         for (number, download) in &self.order {
             assert_eq!(self.by_content.get(&download.info_hash()), Some(number));
             for place in places(download) {
-                assert!(self.by_place.get(&place).is_some_and(|numbers| numbers.contains(number)));
+                assert!(self.by_place.contains(&(hash_of(&place), *number)));
             }
         }
-        let places: usize = self.by_place.values().map(Vec::len).sum();
-        assert_eq!(places, 2 * self.order.len());
+        assert_eq!(self.by_place.len(), 2 * self.order.len());
         for (end, info_hash) in &self.ends {
             let ended = self.download(*info_hash).and_then(|download| download.ended);
             assert_eq!(ended, Some(*end));
         }
     }
+}
+
+fn hash_of(place: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    place.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn places(download: &Download) -> [PathBuf; 2] {

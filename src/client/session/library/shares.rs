@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Key, Library, Share};
-use crate::store::ShareRow;
+use crate::store::{ShareRow, ShareState};
 use crate::swarm::LocalCopy;
 use crate::types::{FileFacts, GroupId, InfoHash};
 
@@ -34,6 +34,13 @@ impl Library {
             change(Arc::make_mut(&mut share.row));
             self.touch(Key::Share(group, info_hash));
         }
+    }
+
+    /// The directory has a share now. A share that is pending in the store is reported to it again,
+    /// so nothing waits for the store.
+    pub(crate) fn note_listed(&mut self, row: ShareRow, offered: bool) {
+        self.touch_later(Key::Share(row.group, row.facts.info_hash));
+        self.restore_share(Arc::new(ShareRow { state: ShareState::Offered, ..row }), offered);
     }
 
     /// Removes a share, also from the store.
@@ -93,8 +100,8 @@ impl Library {
         let mut copies: Vec<LocalCopy> = Vec::new();
         let same_bytes =
             |share: &&Share| (share.row.facts.len, share.row.facts.sha1) == (facts.len, facts.sha1);
-        let others =
-            self.shares.values().filter(|_| facts.len >= OTHER_NAMES_LEN).filter(same_bytes);
+        let is_long = facts.len >= OTHER_NAMES_LEN;
+        let others = is_long.then(|| self.shares.values()).into_iter().flatten().filter(same_bytes);
         for share in self.shares_of(facts.info_hash).chain(others) {
             let copy = LocalCopy { path: share.row.path.clone(), stamp: share.row.stamp };
             if copies.len() < COPIES_MAX && !copies.contains(&copy) {

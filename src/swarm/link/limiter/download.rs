@@ -65,13 +65,15 @@ impl DownloadLimiter {
     }
 
     pub(crate) fn set_limit(&self, info_hash: InfoHash, rate: Option<Rate>) {
+        if rate.is_none() && !self.is_active() {
+            // No download has a limit, and the thread need not wake.
+            return;
+        }
         self.change(|queue, now| queue.set_limit(now, info_hash, rate));
     }
 
     pub(crate) fn forget(&self, info_hash: InfoHash) {
-        if self.is_active() {
-            self.set_limit(info_hash, None);
-        }
+        self.set_limit(info_hash, None);
     }
 
     /// Returns the limit that holds up requests of the download now.
