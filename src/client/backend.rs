@@ -168,10 +168,11 @@ impl Backend {
             }
             Command::StopShare { group, file } => client.stop_share(&group, &file).map(done)?,
             Command::RemoveFile { group, file } => client.remove_file(&group, &file).map(done)?,
-            Command::DownloadFile { group, file, destination, soon } => {
+            Command::DownloadFile { group, file, destination, rename_safe, soon } => {
                 let mut progress =
                     |done, size| progress(Progress { work: Work::Comparing, done, size });
-                let begun = client.begin_download(&group, &file, &destination, &mut progress)?;
+                let place = (destination.as_path(), rename_safe);
+                let begun = client.begin_download(&group, &file, place, &mut progress)?;
                 if soon {
                     Reply::Download(self.keep_begun(begun))
                 } else {
@@ -357,7 +358,7 @@ fn snapshot(client: &Client, revision: u64) -> Snapshot {
         last_end: downloads.iter().filter_map(|status| status.ended).max().unwrap_or(0),
         limits: convert::limits(client.limits()),
         page: None,
-        warning: client.inner.config.unreachable(),
+        warning: client.inner.config.unreachable(client.inner.address),
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::data_dir::default_data_dir;
+use crate::net::is_own_address;
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, TrackerInfo};
 
@@ -52,8 +53,13 @@ impl ClientConfig {
 
 impl ClientConfig {
     /// A warning that other devices cannot reach this one, and what to type instead: it listens on
-    /// this machine's loopback address, and the trackers are elsewhere. `None` if they can.
-    pub fn unreachable(&self) -> Option<String> {
+    /// this machine's loopback address, and the trackers are elsewhere; or on an address, `bound`,
+    /// that this machine has no more. `None` if they can.
+    pub fn unreachable(&self, bound: SocketAddr) -> Option<String> {
+        self.on_loopback().or_else(|| on_lost_address(bound))
+    }
+
+    fn on_loopback(&self) -> Option<String> {
         let is_here = |host: &str| match host.parse::<IpAddr>() {
             Ok(ip) => ip.to_canonical().is_loopback(),
             Err(_) => host == "localhost" || host.ends_with(".localhost"),
@@ -71,13 +77,24 @@ impl ClientConfig {
     }
 }
 
+fn on_lost_address(bound: SocketAddr) -> Option<String> {
+    (!is_own_address(bound)).then(|| {
+        format!(
+            "others cannot reach this device: it listens on {bound}, which is no address of this \
+             machine any more; start the client with 0.0.0.0:{}",
+            bound.port()
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn warning(listen: &str, trackers: &str) -> Option<String> {
         let trackers = TrackerInfo::parse(trackers).unwrap();
-        ClientConfig::new(listen.parse().unwrap(), trackers).unreachable()
+        let listen = listen.parse().unwrap();
+        ClientConfig::new(listen, trackers).unreachable(listen)
     }
 
     #[test]
@@ -90,10 +107,12 @@ mod tests {
         for (listen, trackers) in [
             ("127.0.0.1:6001", "127.0.0.1:5000\nlocalhost:7000\n[::1]:7001"),
             ("0.0.0.0:6001", elsewhere),
-            ("10.0.0.7:6001", elsewhere),
             ("[::]:6001", elsewhere),
         ] {
             assert_eq!(warning(listen, trackers), None);
         }
+        // For documents: no machine has it.
+        let text = warning("192.0.2.7:6001", elsewhere).unwrap();
+        assert!(text.contains("192.0.2.7:6001") && text.contains("0.0.0.0:6001"), "{text}");
     }
 }

@@ -52,16 +52,17 @@ impl Client {
         destination: &Path,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<DownloadHandle, ClientError> {
-        self.begin_download(group, file, destination, progress)?.wait()
+        self.begin_download(group, file, (destination, false), progress)?.wait()
     }
 
     /// As [`Client::download_file_with`], for callers that begin several downloads and wait for
-    /// them together: these share their wait for the disk.
+    /// them together: these share their wait for the disk. In a directory, `is_safe` has the file
+    /// saved under a name that every file system takes.
     pub(crate) fn begin_download(
         &self,
         group: &str,
         file: &str,
-        destination: &Path,
+        (destination, is_safe): (&Path, bool),
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Beginning, ClientError> {
         let inner = &self.inner;
@@ -75,7 +76,7 @@ impl Client {
             .map_err(|e| ClientError::path(destination, e.to_string()))?;
         let (destination, wanted) = (destination.to_owned(), entry.clone());
         let (target, is_there) = inner.disks.within(&absolute, move || {
-            target_path(&destination, &wanted).map(|target| {
+            target_path(&destination, &wanted, is_safe).map(|target| {
                 let there = is_there(&target);
                 (target, there)
             })

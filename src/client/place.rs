@@ -18,15 +18,24 @@ use crate::store::DownloadRow;
 use crate::swarm::{is_empty_part, missing_part, part_path};
 use crate::types::{FileEntry, FileName, InfoHash, InodeId};
 
-/// The target path: in a directory under the file's name, else the path itself.
-pub(crate) fn target_path(destination: &Path, entry: &FileEntry) -> Result<PathBuf, ClientError> {
+/// The target path: in a directory under the file's name, or one that every file system takes, else
+/// the path itself.
+pub(crate) fn target_path(
+    destination: &Path,
+    entry: &FileEntry,
+    is_safe: bool,
+) -> Result<PathBuf, ClientError> {
     let absolute = std::path::absolute(destination)
         .map_err(|e| ClientError::path(destination, e.to_string()))?;
     if absolute.is_dir() {
         // The label distinguishes two files of one name. A label that is no valid file name is
         // replaced by the name itself.
         let label: Option<FileName> = entry.label.as_str().parse().ok();
-        return Ok(below(&absolute, label.as_ref().unwrap_or(&entry.facts.name)));
+        let name = label.as_ref().unwrap_or(&entry.facts.name);
+        return Ok(match is_safe {
+            true => below(&absolute, &name.safe()),
+            false => below(&absolute, name),
+        });
     }
     match absolute.parent() {
         Some(parent)

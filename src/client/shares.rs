@@ -168,6 +168,7 @@ impl Client {
     pub fn show_uploads(&self) -> Result<Vec<Upload>, ClientError> {
         self.inner.need_user()?;
         let engine = self.inner.engine().ok_or(Refusal::LoginFirst)?;
+        self.inner.tell(Input::LookAtShares);
         let stats: HashMap<InfoHash, UploadStats> =
             engine.uploads().into_iter().map(|stats| (stats.info_hash, stats)).collect();
         let view = self.inner.view();
@@ -309,7 +310,8 @@ impl Runtime {
             .collect();
         for info_hash in others {
             self.engine().inspect(|engine| _ = engine.unseed(info_hash));
-            self.tell(Input::FileChanged(info_hash, offer.path.clone()));
+            let path = offer.path.clone();
+            self.tell(Input::FileChanged { info_hash, path, is_gone: false });
         }
     }
 

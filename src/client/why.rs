@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::ClientError;
 use super::runtime::Runtime;
+use super::session::input::Input;
 use super::session::status::DownloadPhase;
 use super::start::Client;
 use super::trackers::uptime;
@@ -22,15 +23,20 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoSuchDownload`].
     pub fn why(&self, group: &str, file: &str) -> Result<Vec<String>, ClientError> {
+        self.inner.tell(Input::LookAtShares);
         let view = self.inner.view();
+        let away = |row: &ShareRow| view.library.away.get(&(row.group, row.facts.info_hash));
         let share = view.library.shares.values().find(|share| {
             let row = &share.row;
-            share.offered && row.group_label.as_str() == group && row.label.as_str() == file
+            let is_shared = share.offered || away(row).is_some();
+            is_shared && row.group_label.as_str() == group && row.label.as_str() == file
         });
         let status = match (self.download(group, file), share) {
             (Ok(download), _) => download.status(),
             (Err(ClientError::NoSuchDownload { .. }), Some(share)) => {
-                let mut lines = vec![format!("it is offered from {}", share.row.path.display())];
+                let is_away = away(&share.row).is_some();
+                let what = if is_away { "shared" } else { "offered" };
+                let mut lines = vec![format!("it is {what} from {}", share.row.path.display())];
                 self.inner.explain_reports(Some(&share.row), &mut lines);
                 return Ok(lines);
             }
@@ -80,6 +86,9 @@ impl Runtime {
     fn explain_reports(&self, share: Option<&ShareRow>, lines: &mut Vec<String>) {
         let reports = &self.view().reports;
         if let Some(row) = share {
+            let away = &self.view().library.away;
+            let reason = away.get(&(row.group, row.facts.info_hash));
+            lines.extend(reason.map(|reason| format!("it is not offered: {reason}")));
             let trouble = self.engine().and_then(|engine| engine.read_trouble(row.facts.info_hash));
             lines.extend(trouble.map(|trouble| match trouble {
                 ReadTrouble::DiskHangs => self.disks.hanging_text(&row.path),
@@ -90,7 +99,7 @@ impl Runtime {
         }
         let unreachable = reports.unreachable(uptime());
         lines.extend(unreachable.map(|(address, members)| unreachable_text(members, address)));
-        lines.extend(self.config.unreachable());
+        lines.extend(self.config.unreachable(self.address));
     }
 
     fn explain_transfer(

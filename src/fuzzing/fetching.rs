@@ -100,8 +100,12 @@ impl Run {
             22 => self.junk(input, link),
             23 => self.reject(input, link),
             24 => self.verdict(input, link),
-            25 => self
-                .with_piece(input, |run, piece| run.download.data_arriving(run.now, link, piece)),
+            25 => {
+                let came = input.u32();
+                self.with_piece(input, |run, piece| {
+                    run.download.data_arriving(run.now, link, piece, came);
+                });
+            }
             _ => self.advance(Duration::from_millis(u64::from(input.u16()))),
         }
     }

@@ -103,12 +103,18 @@ impl Connection {
     }
 
     /// Has the system end the connection when the other end's system has acknowledged nothing for so
-    /// long while there was something to acknowledge. A program at the other end that is stopped or
-    /// slow does not count: its system goes on.
+    /// long while there was something to acknowledge, or has had no room for more for so long. A
+    /// program at the other end that is stopped or slow does not count until that room is used up.
     ///
     /// Does nothing where the system has no such option.
     pub fn end_when_unacknowledged(&self, timeout: Duration) {
         self.inner.socket.end_when_unacknowledged(timeout);
+    }
+
+    /// Has the system ask the other end's whether it is still there when nothing comes, and end the
+    /// connection after `timeout` without an answer; or, with `None`, ask no more.
+    pub fn probe(&self, timeout: Option<Duration>) {
+        self.inner.socket.probe(timeout);
     }
 
     /// Ends the connection in both directions, and wakes its reader and its writer with an end or

@@ -31,7 +31,7 @@ pub use resolve::{is_listening, resolve};
 pub use security::{
     DeviceSecurity, PeerIdentity, TrackerSecurity, Transport, WrongNetwork, is_refused_by_peer,
 };
-pub use socket::Incoming;
+pub use socket::{Incoming, is_own_address};
 pub use source::Source;
 pub use stop::Stop;
 pub use threads::Threads;

@@ -7,17 +7,40 @@
 //! Dialling and sending block, on the caller's thread; the functions named `try_` do not.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::stream::SendBuffer;
 
 /// How long a write may make no progress at all before the connection is given up.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// When the other end is asked whether it is still there, and how often.
+const PROBE_AFTER: Duration = Duration::from_secs(2);
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells whether an address is one of this machine's. Nothing is sent.
+pub fn is_own_address(address: SocketAddr) -> bool {
+    // The port may be any. The scope of an address stays.
+    let address = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), 0),
+        IpAddr::V6(_) => {
+            let mut address = address;
+            address.set_port(0);
+            address
+        }
+    };
+    match UdpSocket::bind(address) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => false,
+        // An interface that is gone takes its scope with it.
+        Err(error) => error.raw_os_error() != Some(rustix::io::Errno::NODEV.raw_os_error()),
+    }
+}
 
 /// A TCP connection before its handshake; clones are the same connection.
 #[derive(Debug, Clone)]
@@ -149,6 +172,22 @@ impl TcpSocket {
         let _ = SockRef::from(&self.stream).set_tcp_user_timeout(Some(timeout));
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let _ = timeout;
+    }
+
+    /// Has the system ask the other end's whether it is still there when nothing has come for a
+    /// while, and end the connection after `timeout` without an answer. `None`: it does not ask.
+    pub(super) fn probe(&self, timeout: Option<Duration>) {
+        let socket = SockRef::from(&self.stream);
+        let Some(timeout) = timeout else {
+            let _ = socket.set_keepalive(false);
+            return;
+        };
+        let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
+        // Where there is an end by time, Linux does not count.
+        let count = timeout.saturating_sub(PROBE_AFTER).as_secs() / PROBE_EVERY.as_secs();
+        let keepalive = keepalive.with_retries((count as u32).max(1));
+        let _ = socket.set_tcp_keepalive(&keepalive);
+        self.end_when_unacknowledged(timeout);
     }
 
     /// Sends what the system takes without blocking; 0 if it takes nothing.

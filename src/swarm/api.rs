@@ -194,12 +194,14 @@ pub enum EngineEvent {
         /// Why, in words for the user.
         reason: String,
     },
-    /// A shared file is not what it was when it was hashed: it is no longer offered.
+    /// A shared file is not what it was when it was hashed, or is gone: it is no longer offered.
     FileChanged {
         /// The file.
         info_hash: InfoHash,
         /// Where it is, or was.
         path: PathBuf,
+        /// Nothing is there: its disk may be unmounted.
+        is_gone: bool,
     },
     /// A device sent pieces with a wrong hash: it is not asked again.
     Banned {

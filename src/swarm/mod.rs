@@ -17,7 +17,7 @@ pub use api::{
     TransferStatus, UnreachablePeer, UploadStats, Why,
 };
 pub(crate) use disk::part_file::{is_empty as is_empty_part, missing_part};
-pub(crate) use disk::seed_files::{open_plain, stamp_of};
+pub(crate) use disk::seed_files::{is_same, open_plain, stamp_of};
 pub use disk::{
     hasher::{hash_file, hash_file_as},
     part_file::part_path,

@@ -113,6 +113,12 @@ impl Bitfield {
         true
     }
 
+    /// Removes the pieces that are not in the other set, of the same file.
+    pub fn retain(&mut self, other: &Self) {
+        self.bytes.iter_mut().zip(&other.bytes).for_each(|(byte, kept)| *byte &= kept);
+        self.ones = self.bytes.iter().map(|byte| byte.count_ones()).sum();
+    }
+
     /// The numbers of the pieces in the set, in order.
     pub fn iter_ones(&self) -> impl Iterator<Item = u32> + '_ {
         self.bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).flat_map(|(i, &byte)| {

@@ -5,9 +5,8 @@
 //! and times; one that was made in the place of another does not either, on file systems that note
 //! when a file was made.
 //!
-//! File systems that number a file anew once they have forgotten it (FAT, exFAT, some in user
-//! space) make it look like another one: it is then offered no more until it is uploaded again,
-//! which is the safe side to err on.
+//! File systems that number a file anew once they have forgotten it (FAT, exFAT, those in user
+//! space) make it look like another one: for these, who compares leaves the number out.
 //!
 //! The time of the last change of status (`ctime`) is left out on purpose: a backup that links to a
 //! file, or a `chmod`, changes that and not a byte.
@@ -47,9 +46,14 @@ impl FileStamp {
     /// the file systems anew. Where one of the two does not know when the file was made, the rest
     /// decides.
     pub fn is_same_file(&self, earlier: &Self) -> bool {
+        self.is_alike(earlier) && self.inode == earlier.inode
+    }
+
+    /// Tells whether everything but the file's number is as noted earlier: enough where a file
+    /// system numbers its files anew each time it is mounted.
+    pub fn is_alike(&self, earlier: &Self) -> bool {
         let born = self.born_ns.zip(earlier.born_ns).is_none_or(|(now, then)| now == then);
-        born && (self.len, self.modified_ns, self.inode)
-            == (earlier.len, earlier.modified_ns, earlier.inode)
+        born && (self.len, self.modified_ns) == (earlier.len, earlier.modified_ns)
     }
 }
 

@@ -141,7 +141,40 @@ impl FileName {
     pub fn straight(&self) -> Self {
         Self(self.0.replace(turns_text, "_").into())
     }
+
+    /// The name as every file system takes it: letters, digits and a few other characters stay, `_`
+    /// stands for each of the rest, and a long one is cut in front of its extension.
+    pub fn safe(&self) -> Self {
+        let is_safe =
+            |character: char| character.is_alphanumeric() || " ._-+,()[]{}=@~".contains(character);
+        let mut name: String = self
+            .0
+            .chars()
+            .map(|character| if is_safe(character) { character } else { '_' })
+            .collect();
+        // Systems that know these names by themselves do so whatever the extension is.
+        let stem = name.split('.').next().unwrap_or_default().trim_end().to_uppercase();
+        let is_port = (stem.starts_with("COM") || stem.starts_with("LPT")) && stem.len() == 4;
+        if is_port || ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str()) {
+            name.insert(0, '_');
+        }
+        if name.len() > SAFE_LEN_MAX {
+            let extension = name.rfind('.').map_or("", |at| &name[at..]);
+            let extension = if extension.len() <= EXTENSION_LEN_MAX { extension } else { "" };
+            let kept = name.floor_char_boundary(SAFE_LEN_MAX - extension.len());
+            name = format!("{}{extension}", &name[..kept]);
+        }
+        // Some systems drop these at the end, so that two names become one.
+        let end = name.trim_end_matches(['.', ' ']).len();
+        name.replace_range(end.., &"_".repeat(name.len() - end));
+        Self(name.into())
+    }
 }
+
+/// Bytes in a safe name, so that file systems that encrypt names take it with `.part` behind.
+const SAFE_LEN_MAX: usize = 120;
+/// Bytes in an extension that is kept when a name is cut.
+const EXTENSION_LEN_MAX: usize = 16;
 
 /// Tells the characters that embed, override or isolate a direction.
 fn turns_text(character: char) -> bool {
@@ -289,6 +322,30 @@ mod tests {
             let name: FileName = good.parse().unwrap();
             assert!(!name.turns_text() && name.straight() == name, "{good}");
         }
+    }
+
+    #[test]
+    fn a_safe_name_is_one_for_every_file_system() {
+        let safe = |name: &str| name.parse::<FileName>().unwrap().safe().as_str().to_owned();
+        for (name, want) in [
+            ("a:b?c", "a_b_c"),
+            ("Größe <1> \"x\" | *.txt", "Größe _1_ _x_ _ _.txt"),
+            ("back\\slash", "back_slash"),
+            ("ends with. .", "ends with___"),
+            ("aux.txt", "_aux.txt"),
+            ("com7", "_com7"),
+            ("comet.txt", "comet.txt"),
+            ("\u{1fae0}.jpg", "_.jpg"),
+            ("(1) [x] {y} a+b=c,d@e~f-g_h.tar.gz", "(1) [x] {y} a+b=c,d@e~f-g_h.tar.gz"),
+        ] {
+            if name.parse::<FileName>().is_ok() {
+                assert_eq!(safe(name), want);
+            }
+        }
+        let long = safe(&format!("{}.jpeg", "ü".repeat(120)));
+        assert!(long.len() <= SAFE_LEN_MAX && long.ends_with("ü.jpeg"), "{long}");
+        assert_eq!(safe(&long), long);
+        assert!(safe(&format!("a.{}", "b".repeat(200))).len() <= SAFE_LEN_MAX);
     }
 
     #[test]

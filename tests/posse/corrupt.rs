@@ -1,6 +1,8 @@
 //! Peers that send what is not the file: it never shows under its name, and an honest peer makes up
 //! for them.
 
+use std::time::{Duration, Instant};
+
 use posse::types::FileFacts;
 use posse::wire::tracker::Request;
 
@@ -67,6 +69,32 @@ fn peers_that_fall_silent_or_die_in_the_middle_of_a_block_are_made_up_for() {
         bob.wait_downloads();
         assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1(), "{behaviour:?}");
     }
+}
+
+#[test]
+fn a_peer_that_drips_costs_next_to_no_time_beside_an_honest_one() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob", "eve"]);
+    let content = Content::new("big.bin", 32 << 20, 70);
+    let facts = content.proven_facts();
+    let evil =
+        EvilPeer::start_as(world.tracker(1), "eve", "lab", &content, &facts, Behaviour::Drips);
+    world.put("nik", &content);
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    nik.ok("limits upload 6MiB/s", &[]);
+    nik.ok("upload_file big.bin lab", &[]);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    let begun = Instant::now();
+    bob.ok("download_file lab big.bin", &[]);
+    bob.wait_downloads();
+    let took = begun.elapsed();
+    println!("{took:?}; the dripping peer was asked for {} blocks", evil.requests().len());
+    assert!(!evil.requests().is_empty(), "it was never asked, so this shows nothing");
+    // The honest one alone needs 5.3 seconds.
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
 }
 
 #[test]

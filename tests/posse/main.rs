@@ -15,6 +15,9 @@
 //! | [`supervised`] | a service that is killed and started again goes on by itself |
 //! | [`full_data_directory`] | what a client answers without room for its state holds |
 //! | [`hanging`] | a mount that hangs holds up its own files alone |
+//! | [`disturbed`] | what other programs do to a download's file, and file systems that lack calls |
+//! | [`away`] | shared files that are deleted, unmounted, or cannot be read, and come back |
+//! | [`moving`] | machines that get another address, cables that are out |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
 //! | [`notifications`] | what owners and others are told of requests to join, and what is kept of events |
@@ -42,11 +45,13 @@
 
 mod again;
 mod attached;
+mod away;
 mod chaos;
 mod commands;
 mod corrupt;
 mod data_directories;
 mod disk;
+mod disturbed;
 mod documents;
 mod failures;
 mod floods;
@@ -58,6 +63,7 @@ mod intruders;
 mod limits;
 mod many;
 mod membership;
+mod moving;
 mod names;
 mod notifications;
 mod older;

@@ -159,3 +159,23 @@ fn user_and_group_names_with_separators_and_controls_are_refused_everywhere() {
     let reply = session.ask(Request::Resolve { group, user: None, file: None }).unwrap();
     assert!(format!("{reply:?}").contains("NoSuchGroup"), "{reply:?}");
 }
+
+#[test]
+fn a_file_is_saved_under_a_name_that_every_file_system_takes_if_one_asks_for_it() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("what: 1*2?.tar.gz", 1000, 303);
+    world.put("nik", &content);
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    nik.ok("upload_file 'what: 1*2?.tar.gz' lab", &[]);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.ok("download_file lab 'what: 1*2?.tar.gz' --rename-safe", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("what_ 1_2_.tar.gz")), content.sha1());
+    // A name that the user gives stays.
+    bob.ok("download_file lab 'what: 1*2?.tar.gz' my:name --rename-safe", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("my:name")), content.sha1());
+}

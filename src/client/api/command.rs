@@ -148,6 +148,9 @@ pub enum Command {
         file: String,
         #[serde(with = "path")]
         destination: PathBuf,
+        /// In a directory, saves it under a name that every file system takes.
+        #[serde(default)]
+        rename_safe: bool,
         /// The download need not survive a crash before the next [`Command::Sync`], so that several
         /// downloads share one wait for the disk.
         #[serde(default)]

@@ -32,7 +32,7 @@ fn entry() -> FileEntry {
 #[test]
 fn what_can_only_be_a_directory_is_not_taken_for_a_file() {
     let dir = tempfile::tempdir().unwrap();
-    let place = |text: &str| target_path(&dir.path().join(text), &entry()).ok();
+    let place = |text: &str| target_path(&dir.path().join(text), &entry(), false).ok();
     assert_eq!(place(""), Some(dir.path().join("big.bin~2")));
     assert_eq!(place("out"), Some(dir.path().join("out")));
     for none in ["out/", "out/.", "out/..", "no/out"] {
@@ -102,13 +102,14 @@ fn a_part_that_the_download_did_not_make_is_neither_moved_nor_removed() {
 #[test]
 fn names_that_turn_text_around_are_straight_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let place =
-        |label: &str, name: &str| target_path(dir.path(), &entry_of(label, name).unwrap()).unwrap();
+    let place = |label: &str, name: &str| {
+        target_path(dir.path(), &entry_of(label, name).unwrap(), false).unwrap()
+    };
     assert_eq!(place("a\u{202e}gpj.exe", "a"), dir.path().join("a_gpj.exe"));
     // A label that is no file name: the name stands for it.
     for label in ["..", ".", "CON~2", "x. "] {
         if let Some(entry) = entry_of(label, "name") {
-            let place = target_path(dir.path(), &entry).unwrap();
+            let place = target_path(dir.path(), &entry, false).unwrap();
             assert_eq!(place.parent(), Some(dir.path()), "{label:?}");
         }
     }
@@ -156,7 +157,7 @@ proptest! {
     fn no_name_leads_out_of_the_directory(label in hostile(), name in hostile()) {
         let dir = Path::new("/");
         if let Some(entry) = entry_of(&label, &name).or_else(|| entry_of(&label, "name")) {
-            let path = target_path(dir, &entry).unwrap();
+            let path = target_path(dir, &entry, false).unwrap();
             let parts: Vec<Component<'_>> = path.components().collect();
             prop_assert!(matches!(parts[..], [Component::RootDir, Component::Normal(_)]), "{path:?}");
             let own = path.file_name().unwrap_or_default();
@@ -178,7 +179,7 @@ proptest! {
             let label = Label::new(name.as_str(), ordinal);
             let mut entry = entry();
             (entry.label, entry.facts.name) = (label, name);
-            let path = target_path(Path::new("/"), &entry).unwrap();
+            let path = target_path(Path::new("/"), &entry, false).unwrap();
             prop_assert_eq!(path.components().count(), 2);
         }
     }

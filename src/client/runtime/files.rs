@@ -7,9 +7,10 @@ use super::Runtime;
 use crate::client::error::ClientError;
 use crate::client::place::{follow_once, is_there, missing, refuse_odd};
 use crate::client::session::input::{Done, Input, Looked, Place, TransferId};
+use crate::client::session::shares::{FILE_CHANGED, FILE_GONE};
 use crate::store::{DeviceStore, DownloadRow, ShareRow};
 use crate::swarm::{
-    DownloadSpec, Engine, EngineError, HashError, SeedSpec, hash_file_as, stamp_of,
+    DownloadSpec, Engine, EngineError, HashError, SeedSpec, hash_file_as, is_same, stamp_of,
 };
 use crate::types::{InfoHash, Rate};
 
@@ -79,13 +80,9 @@ impl Runtime {
 fn look_at_share(store: &DeviceStore, row: &ShareRow) -> Looked {
     let path =
         if row.stamp.born_ns.is_none() { follow_once(&row.path) } else { Ok(row.path.clone()) };
-    let changed = || {
-        Looked::Other(
-            "it changed since it was shared; upload it again to share it as it is now".into(),
-        )
-    };
+    let changed = || Looked::Other(FILE_CHANGED.into());
     match path.and_then(|path| Ok((stamp_of(&path)?, path))) {
-        Ok((stamp, path)) if stamp.is_same_file(&row.stamp) => {
+        Ok((stamp, path)) if is_same(&path, &stamp, &row.stamp) => {
             match store.has_metainfo(&row.facts) {
                 Ok(true) => Looked::Same(Box::new((path, stamp))),
                 Ok(false) => Looked::Other("its metainfo is lost; upload it again".into()),
@@ -94,8 +91,8 @@ fn look_at_share(store: &DeviceStore, row: &ShareRow) -> Looked {
         }
         Ok(_) => changed(),
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => changed(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Looked::Other("the file is gone".into()),
-        Err(e) => Looked::Other(e.to_string()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Looked::Other(FILE_GONE.into()),
+        Err(e) => Looked::Other(format!("it cannot be read: {e}")),
     }
 }
 
@@ -109,7 +106,7 @@ pub(crate) fn look_at_place(row: &DownloadRow) -> Place {
 
 /// Tells whether a shared file is unchanged since it was hashed.
 pub(crate) fn is_intact(row: &ShareRow) -> bool {
-    stamp_of(&row.path).is_ok_and(|stamp| stamp.is_same_file(&row.stamp))
+    stamp_of(&row.path).is_ok_and(|stamp| is_same(&row.path, &stamp, &row.stamp))
 }
 
 /// Compares the file at a download's target path with its content; an error if it differs.

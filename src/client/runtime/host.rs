@@ -176,7 +176,9 @@ impl Host for SessionHost {
             EngineEvent::Paused { id, info_hash, reason } => {
                 Input::Engine(id, info_hash, EngineNews::Paused(reason))
             }
-            EngineEvent::FileChanged { info_hash, path } => Input::FileChanged(info_hash, path),
+            EngineEvent::FileChanged { info_hash, path, is_gone } => {
+                Input::FileChanged { info_hash, path, is_gone }
+            }
             EngineEvent::Banned { info_hash, device } => {
                 return self.report(info_hash, device, |group| Request::ReportBadData {
                     group,

@@ -43,8 +43,15 @@ pub(crate) enum Input {
     News(News),
     /// The engine reports on a download.
     Engine(TransferId, InfoHash, EngineNews),
-    /// The engine found that a shared file has changed.
-    FileChanged(InfoHash, PathBuf),
+    /// A shared file has changed, or is gone.
+    FileChanged {
+        /// The content that it had.
+        info_hash: InfoHash,
+        path: PathBuf,
+        is_gone: bool,
+    },
+    /// A command wants to know which shared files are there.
+    LookAtShares,
     /// A link needs our ticket for a group.
     WantTicket(ReplyTo, GroupId),
     /// The result of an [`Ask`].

@@ -100,6 +100,8 @@ pub(crate) struct Library {
     /// The user of these rows, also while the session ends.
     pub(crate) owner: Option<UserId>,
     pub(crate) shares: OrdMap<(GroupId, InfoHash), Share>,
+    /// Shares that are not offered because of their files, with the reason.
+    pub(crate) away: OrdMap<(GroupId, InfoHash), Arc<str>>,
     /// By the order of requests.
     order: OrdMap<u64, Download>,
     next: u64,

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::input::{
-    Answer, Asked, Done, Effect, Ends, Entry, Job, Looked, Now, Order, Place, ReplyTo, TransferId,
+    Answer, Asked, Done, Effect, Ends, Entry, Job, Now, Order, Place, ReplyTo, TransferId,
 };
 use super::library::{Download, Ended, Phase, Work};
+use super::looks::Looks;
 use super::queue::{Kept, Queue};
 use super::slots::Watch;
 use super::{Answered, DISK_TIMEOUT, KnownChanges, Session, Sharing, SourceQuestions};
@@ -117,6 +118,7 @@ impl Session {
                 self.library.relabel(*group, label);
             }
         }
+        self.looks.begin(&looks, now);
         if !looks.is_empty() {
             self.look(looks.len(), Job::LookAtShares(looks));
         }
@@ -165,7 +167,7 @@ impl Session {
             Done::Shares(looked) => {
                 let (count, mut offered) = (looked.len(), Vec::new());
                 for (row, looked) in looked {
-                    offered.extend(self.share_looked_at(&row, looked));
+                    offered.extend(self.share_looked_at(&row, looked, now));
                 }
                 self.looked(count, offered, now);
             }
@@ -179,39 +181,6 @@ impl Session {
                 if let Some(leaving) = &mut self.leaving {
                     leaving.has_stopped = true;
                 }
-            }
-        }
-    }
-
-    fn share_looked_at(
-        &mut self,
-        row: &Arc<ShareRow>,
-        looked: Looked,
-    ) -> Option<(GroupId, InfoHash)> {
-        let key = (row.group, row.facts.info_hash);
-        // It may have been shared again meanwhile, or stopped.
-        let is_it = |share: &super::library::Share| {
-            !share.offered
-                && share.row.state != ShareState::Stopped
-                && share.row.path == row.path
-                && share.row.stamp == row.stamp
-        };
-        self.library.share(key.0, key.1).filter(|share| is_it(share))?;
-        match looked {
-            Looked::Same(seen) => {
-                let (path, stamp) = *seen;
-                if (&path, stamp) != (&row.path, row.stamp) {
-                    self.library.change_share(key, |row| (row.path, row.stamp) = (path, stamp));
-                }
-                self.library.set_offered(key.0, key.1, true);
-                if row.state == ShareState::Pending {
-                    self.sharing.due.insert(key);
-                }
-                Some(key)
-            }
-            Looked::Other(reason) => {
-                self.tell_not_offered(row, reason);
-                None
             }
         }
     }
@@ -337,6 +306,7 @@ impl Session {
         self.source_questions = SourceQuestions::default();
         self.sharing = Sharing::default();
         self.watch = Watch::default();
+        self.looks = Looks::default();
         for (_, (reply, _)) in self.waiting.cancels.drain() {
             self.out.push_back(Effect::Reply(reply, over()));
         }
@@ -436,7 +406,7 @@ fn is_of_session(input: &super::input::Input) -> bool {
         Input::Asked(Asked::Share(..) | Asked::Sources { .. })
             | Input::Done(_)
             | Input::Pulses(_)
-            | Input::FileChanged(..)
+            | Input::FileChanged { .. }
             | Input::Halted(..)
     )
 }

@@ -20,13 +20,14 @@ mod endings;
 pub(crate) mod input;
 pub(crate) mod library;
 mod life;
+mod looks;
 mod membership;
 pub(crate) mod news;
 pub(crate) mod peers;
 pub(crate) mod queue;
 pub(crate) mod refusals;
 pub(crate) mod reports;
-mod shares;
+pub(crate) mod shares;
 #[cfg(test)]
 mod sim;
 mod slots;
@@ -44,6 +45,7 @@ use std::time::Duration;
 use self::input::{Command, Effect, Input, Now, ReplyTo, TransferId};
 use self::library::Library;
 use self::life::{Entering, Leaving};
+use self::looks::Looks;
 use self::peers::PeerBook;
 use self::reports::Reports;
 use self::slots::Watch;
@@ -110,6 +112,7 @@ pub(crate) struct Session {
     source_questions: SourceQuestions,
     waiting: Waiting,
     watch: Watch,
+    looks: Looks,
     /// When the engine is next asked for the progress of running downloads.
     pulses_at: Duration,
     expired_at: Duration,
@@ -187,6 +190,7 @@ impl Session {
             source_questions: SourceQuestions::default(),
             waiting: Waiting::default(),
             watch: Watch::default(),
+            looks: Looks::default(),
             pulses_at: Duration::ZERO,
             expired_at: Duration::ZERO,
             entering: None,
@@ -283,6 +287,7 @@ impl Session {
             self.leaving.as_ref().and_then(Leaving::answers_at),
             self.library.queue.has_running().then_some(self.pulses_at),
             self.sources_at(),
+            self.looks_at(),
         ];
         times.into_iter().flatten().min()
     }
@@ -334,6 +339,7 @@ impl Session {
         if self.library.queue.has_running() && self.pulses_at <= now.up {
             self.ask_for_pulses(now);
         }
+        self.look_if_due(now);
         self.ask_for_sources(now);
         self.share_on();
     }

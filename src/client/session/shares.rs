@@ -14,6 +14,12 @@ use crate::client::event::ClientEvent;
 use crate::store::{Progress, ShareRow, ShareState};
 use crate::types::{FileFacts, FileId, GroupId, InfoHash, Refusal};
 
+/// Why a file is not offered.
+pub(crate) const FILE_GONE: &str = "the file is not there now (is its disk mounted?); it is \
+                                    offered again when it is back";
+pub(crate) const FILE_CHANGED: &str =
+    "it has changed since it was shared; upload it again to share it as it is now";
+
 /// Maximum number of this device's removals that are kept; beyond it the user is told of some.
 const OWN_REMOVALS_MAX: usize = 4_096;
 
@@ -136,27 +142,23 @@ impl Session {
         self.announce(files.into_iter().map(|info_hash| (group, info_hash)), now);
     }
 
-    /// A shared file has changed: it is no longer offered, in any group.
-    pub(super) fn file_changed(&mut self, info_hash: InfoHash, path: &Path, now: Now) {
+    /// A shared file has changed or is gone: it is no longer offered, in any group.
+    pub(super) fn file_changed(
+        &mut self,
+        info_hash: InfoHash,
+        path: &Path,
+        is_gone: bool,
+        now: Now,
+    ) {
         let rows: Vec<Arc<ShareRow>> = self
             .library
             .shares_of(info_hash)
-            .filter(|share| share.offered)
+            .filter(|share| share.offered && share.row.path == path)
             .map(|share| share.row.clone())
             .collect();
-        rows.iter().for_each(|row| _ = self.library.set_offered(row.group, info_hash, false));
-        self.announce(rows.iter().map(|row| (row.group, info_hash)), now);
+        let reason = if is_gone { FILE_GONE } else { FILE_CHANGED };
         for row in rows {
-            self.emit(Effect::Tell(ClientEvent::ShareNotOffered {
-                group: row.group_label.clone(),
-                group_id: row.group,
-                file: row.label.clone(),
-                id: info_hash,
-                path: path.to_owned(),
-                reason:
-                    "it has changed since it was shared; upload it again to share it as it is now"
-                        .into(),
-            }));
+            self.share_is_away(&row, reason.to_owned(), now);
         }
     }
 

@@ -204,7 +204,10 @@ impl Session {
             }
             Input::News(other) => drop(self.news_at_once(other, now)),
             Input::Engine(id, info_hash, news) => self.engine_told(id, info_hash, news, now),
-            Input::FileChanged(info_hash, path) => self.file_changed(info_hash, &path, now),
+            Input::FileChanged { info_hash, path, is_gone } => {
+                self.file_changed(info_hash, &path, is_gone, now);
+            }
+            Input::LookAtShares => self.look_soon(now),
             Input::Halted(id, info_hash, has_halted) => {
                 self.halted_for_cancel(id, info_hash, has_halted, now);
             }

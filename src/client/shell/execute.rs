@@ -102,7 +102,8 @@ impl Shell {
             ) => self.member(command, group, user),
             ("upload_file", [first, second]) => self.upload(first, second, flags),
             ("download_file", [group, file, rest @ ..]) => {
-                self.download(group, file, rest.first().copied().unwrap_or("."))
+                let place = rest.first().copied().unwrap_or(".");
+                self.download(group, file, (place, flags.has("--rename-safe")))
             }
             ("show_downloads", _) => {
                 let ask = |listing| Command::ShowDownloads { unfinished: false, listing };
@@ -411,7 +412,12 @@ impl Shell {
         path_and_group(word(first, is_file[0])?, word(second, is_file[1])?)
     }
 
-    fn download(&mut self, group: &str, file: &str, destination: &str) -> Result<Answer> {
+    fn download(
+        &mut self,
+        group: &str,
+        file: &str,
+        (destination, rename_safe): (&str, bool),
+    ) -> Result<Answer> {
         let mut bar = HashBar::new(&self.output, "comparing");
         self.interrupts.clear();
         let destination = self.absolute(destination)?;
@@ -419,6 +425,7 @@ impl Shell {
             group: group.to_owned(),
             file: file.to_owned(),
             destination,
+            rename_safe,
             soon: true,
         };
         let stop = self.calls.stop();

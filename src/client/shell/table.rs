@@ -133,6 +133,8 @@ const ALL: &[Flag] = &[flag("--all")];
 const STAY: &[Flag] = &[flag("--stay")];
 /// A script does not want a file of which nothing seems to have changed to be read again.
 const TRUST_STAMP: &[Flag] = &[flag("--trust-stamp")];
+/// The file system at the destination does not take every name.
+const RENAME_SAFE: &[Flag] = &[flag("--rename-safe")];
 /// A script waits for its downloads.
 const NOW: &[Flag] = &[flag("--now")];
 const END: &str = "ends the client, in a script after its downloads or --now; attached, leaves it";
@@ -203,11 +205,15 @@ pub const COMMANDS: &[CommandSpec] = &[
             "shows the files of all your groups whose names match",
         )
     },
-    command(
-        "download_file",
-        &[GROUP, need("file", ArgumentKind::File), may("destination", ArgumentKind::Path)],
-        "fetches a file in the background, into the current directory or as told",
-    ),
+    CommandSpec {
+        flags: RENAME_SAFE,
+        ..command(
+            "download_file",
+            &[GROUP, need("file", ArgumentKind::File), may("destination", ArgumentKind::Path)],
+            "fetches a file in the background, into the current directory or as told; \
+             --rename-safe: saves it under a name that every file system takes",
+        )
+    },
     command(
         "show_downloads",
         &[],
@@ -367,8 +373,9 @@ impl CommandSpec {
             let is_known = |name: &str| {
                 self.flags.iter().any(|flag| Some(flag.name) == name.split('=').next())
             };
-            if self.takes_secret() && !is_known(word) && (word != "--" || words.len() == 0) {
-                // A password may begin like an option.
+            let takes_any = self.takes_secret() || self.name == "download_file";
+            if takes_any && !is_known(word) && (word != "--" || words.len() == 0) {
+                // A password may begin like an option, and so may a file's name.
                 rest.push(word.clone());
             } else if word == "--" {
                 rest.extend(words.by_ref().cloned());
@@ -489,7 +496,7 @@ mod tests {
         }
         assert_eq!(
             CommandSpec::find("download_file").unwrap().usage(),
-            "download_file <group> <file> [destination]"
+            "download_file <group> <file> [destination] [--rename-safe]"
         );
         assert!(CommandSpec::find("Login").is_none());
     }
@@ -502,7 +509,7 @@ mod tests {
             leave_group <group>/list_requests <group>/accept_request <group> <user>/reject_request <group> <user>/\
             remove_member <group> <user>/transfer_group <group> <user>/rename_group <group> <name>/delete_group <group> [--yes]/\
             list_groups [pattern]/list_my_groups/list_members <group>/upload_file <path> <group> [--trust-stamp]/\
-            list_files <group> [pattern] [--sort name|size|date] [--limit N] [--sha1]/find <pattern> [--limit N] [--sha1]/download_file <group> <file> [destination]/show_downloads/\
+            list_files <group> [pattern] [--sort name|size|date] [--limit N] [--sha1]/find <pattern> [--limit N] [--sha1]/download_file <group> <file> [destination] [--rename-safe]/show_downloads/\
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
             limits [upload|download|downloads] [limit]/show_uploads/\
             why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\

@@ -18,7 +18,7 @@ use super::pause::Pause;
 use super::state::{Distrust, Live, Pending};
 use super::{News, RemovedFile, SetOptions, Shared};
 use crate::client::error::accept_hint;
-use crate::net::{Connection, Reader, WrongNetwork, resolve};
+use crate::net::{Connection, Reader, WrongNetwork, is_own_address, resolve};
 use crate::types::limits::{
     MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX,
 };
@@ -38,6 +38,8 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection whose data was not acknowledged for this long is closed and dialled again. After a
 /// network outage TCP would stay silent for up to half as long again, as it backs off.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(3);
+/// How often it is looked whether a connection still has an address of this machine.
+const ADDRESS_EVERY: Duration = Duration::from_secs(2);
 /// A tracker that the user's list does not name is dialled this much later: by then another address
 /// of the same tracker has a session.
 const LEARNED_AFTER: Duration = Duration::from_secs(1);
@@ -365,8 +367,9 @@ fn write_frames(
     let mut writer = connection.writer();
     let mut next_ping = Instant::now() + PING_INTERVAL;
     loop {
+        let look_at = Instant::now() + ADDRESS_EVERY;
         let due = shared.login_due(index, key).map_or(next_ping, |due| due.min(next_ping));
-        match frames.recv_deadline(due) {
+        match frames.recv_deadline(due.min(look_at)) {
             Ok(frame) => {
                 if writer.write_all(&frame).is_err() {
                     return connection.close();
@@ -375,11 +378,17 @@ fn write_frames(
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
+                if !is_own_address(connection.local_addr()) {
+                    // Nothing will come any more, and the tracker cannot be told.
+                    return connection.close();
+                }
                 if now >= next_ping {
                     next_ping = now + PING_INTERVAL;
                     shared.ping(index, key);
                 }
-                shared.login_again(index, key);
+                if now >= due {
+                    shared.login_again(index, key);
+                }
             }
         }
     }

@@ -8,12 +8,27 @@
 //! blocks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 /// A disk that is busy answers sooner; one that is asleep needs some seconds to start.
 pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(10);
+
+/// Tells whether the file system of the path gives files other numbers each time it is mounted.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn numbers_anew(path: &Path) -> bool {
+    // statfs(2): in user space, FAT, exFAT, SMB (both), 9P.
+    const TYPES: [u64; 6] =
+        [0x6573_5546, 0x4d44, 0x2011_bab0, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997];
+    rustix::fs::statfs(path).is_ok_and(|facts| TYPES.contains(&(facts.f_type as u64 & 0xffff_ffff)))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn numbers_anew(_path: &Path) -> bool {
+    false
+}
 
 /// The reads and writes under way.
 #[derive(Default)]

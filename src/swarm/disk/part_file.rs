@@ -6,7 +6,12 @@
 //! before finds an empty one, and takes it. Symbolic links are followed only on the way to the
 //! directory, which is looked up once and kept open: both names are names in it.
 //!
+//! What others change in it meanwhile is noticed ([`watch`]), so that it can be read again.
+//!
 //! Every method does disk IO and may block; none is called under a lock.
+
+mod naming;
+mod watch;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
@@ -18,11 +23,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, SeekFrom};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
+pub(crate) use self::naming::Naming;
+use self::naming::{Named, SystemNaming};
+use self::watch::Watch;
 use crate::swarm::api::EngineError;
-use crate::swarm::disk::file_systems::FileSystems;
+use crate::swarm::disk::file_systems::{FileSystems, numbers_anew};
 use crate::types::{FileStamp, InfoHash, InodeId, limits};
 
 /// How a download's data is written; a trait so that tests can make disks fail.
@@ -33,6 +41,10 @@ pub(crate) trait Disk: Send + Sync {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn naming(&self) -> &dyn Naming {
+        &SystemNaming
     }
 }
 
@@ -67,10 +79,12 @@ pub(crate) enum StorageError {
     Locked(PathBuf),
     #[error("{} appeared meanwhile and is left alone; the data is in {}", .target.display(), .part.display())]
     TargetExists { target: PathBuf, part: PathBuf },
+    #[error("the file system of {} refuses that name ({source}); fetch the file with --rename-safe, or name another path", .path.display())]
+    NameRefused { path: PathBuf, source: io::Error },
     #[error("{} was replaced while it was being written", .0.display())]
     Replaced(PathBuf),
-    #[error("{} was cut short while it was being written", .0.display())]
-    Cut(PathBuf),
+    #[error("{} was written to by another program", .0.display())]
+    Touched(PathBuf),
     #[error("cannot write {}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -81,6 +95,8 @@ pub(crate) struct PartFile {
     id: InodeId,
     /// There was nothing in it before.
     is_new: bool,
+    /// It is the file that was known, not only one of that name and length.
+    is_certain: bool,
     /// The directory of both names.
     directory: OwnedFd,
     part: PathBuf,
@@ -92,6 +108,7 @@ pub(crate) struct PartFile {
     syncing: Mutex<()>,
     /// Writes were lost.
     lost: AtomicBool,
+    watch: Watch,
 }
 
 impl PartFile {
@@ -112,13 +129,26 @@ impl PartFile {
             io::ErrorKind::NotFound if known.is_some() => StorageError::Missing(part.clone()),
             _ => failed(error),
         })?;
-        let file = open_part(&directory, &part, ours, known.is_none())?;
+        let may_make = known.is_none();
+        let file = open_part(disks.disk.naming(), &directory, &part, ours, may_make);
+        let file = file.map_err(|error| match error {
+            // The user knows the name without `.part`.
+            StorageError::NameRefused { source, .. } => {
+                StorageError::NameRefused { path: target.to_owned(), source }
+            }
+            other => other,
+        })?;
         // Asked again once it is locked: another process may have begun to fill it.
         let look = || {
             let facts = file.metadata().map_err(failed)?;
             let (id, is_new) = (InodeId::new(&facts), is_empty(&facts));
-            let is_ours = is_new || ours && known.is_none_or(|known| id.is_same_file(&known));
-            if is_ours { Ok((id, is_new)) } else { Err(StorageError::Foreign(part.clone())) }
+            let is_certain = known.is_none_or(|known| id.is_same_file(&known));
+            // Where a file's number does not last, its name and length have to do.
+            let is_ours = is_certain || facts.len() == len && numbers_anew(parent(target));
+            match is_new || ours && is_ours {
+                true => Ok((id, is_new, is_certain)),
+                false => Err(StorageError::Foreign(part.clone())),
+            }
         };
         look()?;
         // A file system without locks has none to respect.
@@ -127,12 +157,14 @@ impl PartFile {
         {
             return Err(StorageError::Locked(part));
         }
-        let (id, is_new) = look()?;
+        let (id, is_new, is_certain) = look()?;
         let (syncing, lost) = (Mutex::new(()), AtomicBool::new(false));
+        let watch = Watch::new(&file);
         Ok(Self {
             file,
             id,
             is_new,
+            is_certain,
             directory,
             part,
             target: target.to_owned(),
@@ -140,6 +172,7 @@ impl PartFile {
             disks,
             syncing,
             lost,
+            watch,
         })
     }
 
@@ -151,13 +184,17 @@ impl PartFile {
     /// that it is ours.
     pub(crate) fn allot(&self) -> Result<(), StorageError> {
         let there = self.file.metadata().map(|facts| facts.len());
-        let done = there
-            .and_then(|there| if there == self.len { Ok(()) } else { self.file.set_len(self.len) });
+        let done = there.and_then(|there| if there == self.len { Ok(()) } else { self.set_len() });
         done.map_err(|source| StorageError::Io { path: self.part.clone(), source })
     }
 
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// Tells whether it is the file that was known: else its pieces are to be hashed.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.is_certain
     }
 
     pub(crate) fn name(&self) -> String {
@@ -170,17 +207,46 @@ impl PartFile {
         let _operation = self.disks.file_systems.begin(self.id.dev);
         let end = offset.saturating_add(bytes.len() as u64);
         let is_hole = || self.next_data(offset).is_none_or(|data| data >= end);
-        if is_zeros(bytes) && is_hole() {
-            Ok(())
-        } else {
-            self.disks.disk.write(&self.file, bytes, offset)
+        match is_zeros(bytes) && is_hole() {
+            true => Ok(()),
+            false => self.write_data(bytes, offset),
         }
     }
 
     /// Writes a piece that may have been lost on its way to the disk, though it can still be read.
     pub(crate) fn write_again(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let _operation = self.disks.file_systems.begin(self.id.dev);
-        self.disks.disk.write(&self.file, bytes, offset)
+        self.write_data(bytes, offset)
+    }
+
+    fn write_data(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.watch.change(&self.file, || self.disks.disk.write(&self.file, bytes, offset))
+    }
+
+    fn set_len(&self) -> io::Result<()> {
+        self.watch.change(&self.file, || self.file.set_len(self.len))
+    }
+
+    /// Tells whether another process may have changed what is in it.
+    pub(crate) fn is_touched(&self) -> bool {
+        let _operation = self.disks.file_systems.begin(self.id.dev);
+        self.watch.is_touched(&self.file)
+    }
+
+    /// Tells whether another process is known to have written to it: nothing of it is to be served.
+    pub(crate) fn is_written(&self) -> bool {
+        self.watch.is_written()
+    }
+
+    /// Takes it as it is now for unchanged, and gives it its length again: what is in it is to be
+    /// checked after this.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn accept_changes(&self) -> io::Result<()> {
+        let _operation = self.disks.file_systems.begin(self.id.dev);
+        self.watch.accept(&self.file);
+        if self.file.metadata()?.len() == self.len { Ok(()) } else { self.set_len() }
     }
 
     pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
@@ -196,11 +262,11 @@ impl PartFile {
     /// then.
     pub(crate) fn clone_from(&self, source: &File) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        rustix::fs::ioctl_ficlone(&self.file, source)?;
+        self.watch.change(&self.file, || rustix::fs::ioctl_ficlone(&self.file, source))?;
         #[cfg(not(target_os = "linux"))]
         return Err(io::Error::from(io::ErrorKind::Unsupported));
         // It may have been written to meanwhile, and be longer or shorter now.
-        self.file.set_len(self.len)
+        self.set_len()
     }
 
     /// Makes everything written durable. When that has failed once, it fails from then on: the
@@ -228,23 +294,32 @@ impl PartFile {
         }
     }
 
+    /// Makes it durable and gives it its final name.
+    ///
+    /// # Errors
+    /// [`StorageError::Touched`] if another process may have changed it: it still has its name
+    /// then, and is to be checked.
     pub(crate) fn finish(&self) -> Result<FileStamp, StorageError> {
         let failed = |source| StorageError::Io { path: self.part.clone(), source };
         self.sync().and_then(|()| self.file.sync_all()).map_err(failed)?;
         self.check_directory()?;
         self.check_ours(&self.part)?;
-        if self.file.metadata().map_err(failed)?.len() != self.len {
-            return Err(StorageError::Cut(self.part.clone()));
+        let checked = FileStamp::new(&self.file.metadata().map_err(failed)?);
+        if self.is_touched() || checked.len != self.len {
+            return Err(StorageError::Touched(self.part.clone()));
         }
-        self.rename().map_err(|e| match e.kind() {
+        let named = self.rename().map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
                 StorageError::TargetExists { target: self.target.clone(), part: self.part.clone() }
             }
             _ => StorageError::Io { path: self.target.clone(), source: e },
         })?;
+        if let Some(lacking) = named.lacking() {
+            log::warn!("{}: its file system {lacking}", self.target.display());
+        }
         // Between the check and the rename another file may have been put there; then that one has
         // the name.
-        self.check_ours(&self.target)?;
+        let stamp = self.stamp_of_target(named, &checked)?;
         // The data is durable and the name is given; whether the name survives a crash now is the
         // file system's word.
         let again = rustix::fs::openat(
@@ -254,7 +329,7 @@ impl PartFile {
             Mode::empty(),
         );
         let _ = again.and_then(rustix::fs::fsync);
-        self.file.metadata().map(|facts| FileStamp::new(&facts)).map_err(failed)
+        Ok(stamp)
     }
 
     pub(crate) fn remove(&self) -> io::Result<()> {
@@ -266,17 +341,32 @@ impl PartFile {
         }
     }
 
-    fn rename(&self) -> io::Result<()> {
-        let (directory, part, target) =
-            (&self.directory, name_of(&self.part), name_of(&self.target));
-        match rustix::fs::renameat_with(directory, part, directory, target, RenameFlags::NOREPLACE)
-        {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                rustix::fs::linkat(directory, part, directory, target, AtFlags::empty())?;
-                Ok(rustix::fs::unlinkat(directory, part, AtFlags::empty())?)
+    fn rename(&self) -> io::Result<Named> {
+        let calls = self.disks.disk.naming();
+        naming::rename(calls, &self.directory, name_of(&self.part), name_of(&self.target))
+    }
+
+    /// Returns how the file looks under its final name, with the length and time of when it was
+    /// `checked`: one that was written to since is not served.
+    fn stamp_of_target(
+        &self,
+        named: Named,
+        checked: &FileStamp,
+    ) -> Result<FileStamp, StorageError> {
+        let replaced = || StorageError::Replaced(self.target.clone());
+        let facts = fs::symlink_metadata(&self.target).map_err(|_| replaced())?;
+        let (FileStamp { len, modified_ns, .. }, there) = (*checked, FileStamp::new(&facts));
+        // Some file systems in user space number each name of a file.
+        let is_ours = match named {
+            Named::Linked => {
+                facts.is_file() && (there.len, there.modified_ns) == (len, modified_ns)
             }
-            other => Ok(other?),
+            Named::Renamed | Named::Replaced => self.check_ours(&self.target).is_ok(),
+        };
+        if !is_ours {
+            return Err(replaced());
         }
+        Ok(FileStamp { len, modified_ns, ..there })
     }
 
     /// Tells whether a path in the directory is the name of the file that we hold.
@@ -331,15 +421,33 @@ pub(crate) fn check_target(
     match fs::symlink_metadata(target) {
         Ok(_) => return Err(EngineError::TargetExists(target.to_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        // What making the file fails with says more.
+        Err(e) if is_refusal(Errno::from_io_error(&e)) => {}
         Err(source) => return Err(EngineError::Target { path: target.to_owned(), source }),
     }
-    let there =
-        fs::symlink_metadata(part_path(target, info_hash)).map_or(0, |facts| facts.blocks() * 512);
+    let part = part_path(target, info_hash);
+    let there = fs::symlink_metadata(&part).map_or(0, |facts| facts.blocks() * 512);
     let need = len.saturating_sub(there).min(lacking);
     let room = rustix::fs::statvfs(parent(target))
         .map_err(|e| EngineError::Target { path: target.to_owned(), source: e.into() })?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
-    if need > free { Err(EngineError::NoRoom { need, free }) } else { Ok(()) }
+    match room.f_blocks {
+        // It does not know its room, or takes no files at all.
+        0 => try_making(&part)
+            .map_err(|source| EngineError::Target { path: target.to_owned(), source }),
+        _ if need > free => Err(EngineError::NoRoom { need, free }),
+        _ => Ok(()),
+    }
+}
+
+/// Makes an empty file and removes it, unless one is there.
+fn try_making(path: &Path) -> io::Result<()> {
+    match File::options().write(true).create_new(true).open(path) {
+        Ok(_) => fs::remove_file(path),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) if is_refusal(Errno::from_io_error(&e)) => Ok(()),
+        Err(e) => Err(e),
+    }
 }
 
 /// Says that what a download has fetched is gone.
@@ -367,6 +475,7 @@ pub(crate) fn is_empty(facts: &Metadata) -> bool {
 /// Opens the `.part` for reading and writing, or makes it: a plain file with no other name. Nothing
 /// else is opened, or only to find out.
 fn open_part(
+    calls: &dyn Naming,
     directory: &OwnedFd,
     part: &Path,
     ours: bool,
@@ -383,7 +492,8 @@ fn open_part(
             }
             None => {}
         },
-        Err(Errno::NOENT) => {}
+        // Some file systems refuse a name already when it is looked for.
+        Err(errno) if errno == Errno::NOENT || is_refusal(Some(errno)) => {}
         Err(errno) => return Err(failed(errno)),
     }
     // Without following a link, and without waiting for the other end of a pipe: either may have
@@ -391,20 +501,17 @@ fn open_part(
     let flags =
         OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        // A new file has the rights that the user's umask leaves.
         Err(Errno::NOENT) if !may_make => return Err(StorageError::Missing(part.to_owned())),
-        Err(Errno::NOENT) => rustix::fs::openat(
-            directory,
-            name,
-            flags | OFlags::CREATE | OFlags::EXCL,
-            Mode::from(0o666),
-        ),
+        Err(Errno::NOENT) => calls.create(directory, name, flags | OFlags::CREATE | OFlags::EXCL),
         other => other,
     };
     let file = match opened {
         Ok(opened) => File::from(opened),
         Err(Errno::LOOP) => return not_a_file("a symbolic link"),
         Err(Errno::EXIST) => return Err(StorageError::Foreign(part.to_owned())),
+        Err(errno) if is_refusal(Some(errno)) => {
+            return Err(StorageError::NameRefused { path: part.to_owned(), source: errno.into() });
+        }
         Err(errno) => return Err(failed(errno)),
     };
     let facts = rustix::fs::fstat(&file).map_err(failed)?;
@@ -413,6 +520,11 @@ fn open_part(
         None if facts.st_nlink != 1 => not_a_file("a file that has another name, too"),
         None => Ok(file),
     }
+}
+
+/// Tells whether an error says that a file system does not take a name.
+fn is_refusal(errno: Option<Errno>) -> bool {
+    errno.is_some_and(|errno| [Errno::INVAL, Errno::NAMETOOLONG, Errno::ILSEQ].contains(&errno))
 }
 
 /// What a thing is in words, unless it is a plain file.

@@ -1,28 +1,37 @@
-//! The shared files that are open: few of many, the least recently used closed first.
+//! The shared files that are open: few of many, the least recently used closed first, and those
+//! that were not read for some seconds, so that their disk can be unmounted and a deleted file's
+//! space is given back.
 //!
 //! **Invariant:** a shared file is opened read-only, and bytes are served only of the very file
 //! that was hashed, unchanged: the open file is compared at each read, never the path.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 use crate::swarm::api::SeedSpec;
-use crate::swarm::disk::file_systems::FileSystems;
+use crate::swarm::disk::file_systems::{FileSystems, numbers_anew};
 use crate::types::{FileStamp, InfoHash};
+
+/// A shared file that was not read for so long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Says why a shared file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SeedError {
-    /// It is gone, or not what was hashed: stop offering it.
+    /// It is not what was hashed: stop offering it.
     #[error("it is not the file that was shared")]
     Changed,
+    /// It is not there: stop offering it until it is back.
+    #[error("it is not there")]
+    Gone,
     /// It cannot be read now.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -37,7 +46,25 @@ pub(crate) struct SeedFiles {
 #[derive(Default)]
 struct OpenFiles {
     uses: u64,
-    open: HashMap<InfoHash, (Arc<File>, u64)>,
+    open: HashMap<InfoHash, OpenFile>,
+    /// File systems on which a thread closes files now.
+    closing: BTreeSet<u64>,
+}
+
+/// A file as it looked when it was opened.
+#[derive(Clone)]
+struct OpenFile {
+    file: Arc<File>,
+    stamp: FileStamp,
+    used: u64,
+    used_at: Instant,
+}
+
+/// Files of one file system to be dropped, which may block; then [`SeedFiles::closed`] is to be
+/// told.
+pub(crate) struct IdleFiles {
+    pub(crate) device: u64,
+    pub(crate) files: Vec<Arc<File>>,
 }
 
 impl SeedFiles {
@@ -55,16 +82,41 @@ impl SeedFiles {
         offset: u64,
     ) -> Result<(), SeedError> {
         let _operation = self.file_systems.begin(spec.stamp.dev);
-        let file = self.get(info_hash, spec)?;
-        check(&file, spec)?;
-        match file.read_exact_at(bytes, offset) {
+        let open = self.get(info_hash, spec)?;
+        open.check(&spec.path)?;
+        match open.file.read_exact_at(bytes, offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(SeedError::Changed),
             other => Ok(other?),
         }
     }
 
     pub(crate) fn close(&self, info_hash: InfoHash) {
-        self.state.lock().open.remove(&info_hash);
+        let closed = self.state.lock().open.remove(&info_hash);
+        // Not under the lock: it may block.
+        drop(closed);
+    }
+
+    /// Takes the files that were not read for long, by file system. One on which files are being
+    /// closed already is left alone: it may hang.
+    pub(crate) fn take_idle(&self) -> Vec<IdleFiles> {
+        let mut state = self.state.lock();
+        let OpenFiles { open, closing, .. } = &mut *state;
+        let mut idle: BTreeMap<u64, Vec<Arc<File>>> = BTreeMap::new();
+        open.retain(|_, open| {
+            let device = open.stamp.dev;
+            let stays = open.used_at.elapsed() < IDLE_MAX || closing.contains(&device);
+            if !stays {
+                idle.entry(device).or_default().push(open.file.clone());
+            }
+            stays
+        });
+        closing.extend(idle.keys());
+        idle.into_iter().map(|(device, files)| IdleFiles { device, files }).collect()
+    }
+
+    /// Notes that no files of this file system are being closed any more.
+    pub(crate) fn closed(&self, device: u64) {
+        self.state.lock().closing.remove(&device);
     }
 
     #[cfg(test)]
@@ -72,48 +124,59 @@ impl SeedFiles {
         self.state.lock().open.len()
     }
 
-    fn get(&self, info_hash: InfoHash, spec: &SeedSpec) -> Result<Arc<File>, SeedError> {
+    fn get(&self, info_hash: InfoHash, spec: &SeedSpec) -> Result<OpenFile, SeedError> {
         {
             let mut state = self.state.lock();
             state.uses += 1;
             let now = state.uses;
-            if let Some((file, used)) = state.open.get_mut(&info_hash) {
-                *used = now;
-                return Ok(file.clone());
+            if let Some(open) = state.open.get_mut(&info_hash) {
+                (open.used, open.used_at) = (now, Instant::now());
+                return Ok(open.clone());
             }
         }
-        let file = Arc::new(open(spec)?);
+        let (file, stamp) = open(spec)?;
         let mut state = self.state.lock();
+        let mut closed = Vec::new();
         while state.open.len() >= self.open_max {
-            let Some(oldest) =
-                state.open.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
-            else {
-                break;
-            };
-            state.open.remove(&oldest);
+            let Some(oldest) = state.open.iter().min_by_key(|(_, open)| open.used) else { break };
+            let oldest = *oldest.0;
+            closed.extend(state.open.remove(&oldest));
         }
-        let now = state.uses;
-        state.open.insert(info_hash, (file.clone(), now));
-        Ok(file)
+        let (file, used) = (Arc::new(file), state.uses);
+        let open = OpenFile { file, stamp, used, used_at: Instant::now() };
+        state.open.insert(info_hash, open.clone());
+        drop(state);
+        drop(closed);
+        Ok(open)
     }
 }
 
-fn open(spec: &SeedSpec) -> Result<File, SeedError> {
-    match open_plain(&spec.path) {
-        // Another file is not kept open either.
-        Ok((file, stamp)) if stamp == spec.stamp => Ok(file),
-        Ok(_) => Err(SeedError::Changed),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
-            Err(SeedError::Changed)
+impl OpenFile {
+    fn check(&self, path: &Path) -> Result<(), SeedError> {
+        let facts = self.file.metadata()?;
+        match facts.is_file() && FileStamp::new(&facts) == self.stamp {
+            true if facts.nlink() > 0 => Ok(()),
+            true if path.symlink_metadata().is_err() => Err(SeedError::Gone),
+            _ => Err(SeedError::Changed),
         }
+    }
+}
+
+fn open(spec: &SeedSpec) -> Result<(File, FileStamp), SeedError> {
+    match open_plain(&spec.path) {
+        Ok((file, stamp)) if is_same(&spec.path, &stamp, &spec.stamp) => Ok((file, stamp)),
+        // Another file is not kept open either.
+        Ok(_) => Err(SeedError::Changed),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(SeedError::Gone),
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Err(SeedError::Changed),
         Err(e) => Err(e.into()),
     }
 }
 
-fn check(file: &File, spec: &SeedSpec) -> Result<(), SeedError> {
-    let facts = file.metadata()?;
-    let same = facts.is_file() && facts.nlink() > 0 && FileStamp::new(&facts) == spec.stamp;
-    if same { Ok(()) } else { Err(SeedError::Changed) }
+/// Tells whether the file that is at the path now is the one that was noted earlier. Where files
+/// have no lasting number, its path, length and time decide.
+pub(crate) fn is_same(path: &Path, there: &FileStamp, noted: &FileStamp) -> bool {
+    there.is_same_file(noted) || there.is_alike(noted) && numbers_anew(path)
 }
 
 /// Opens a plain file for reading, without following a link in the last component and without

@@ -111,12 +111,12 @@ pub(super) fn write(torrent: &Torrent) {
         return writes_lost(torrent, &part, format!("cannot write {}: {e}", part.name()));
     }
     // The download may have been cancelled meanwhile, and begun again: then its file is another.
-    let id = {
+    let durable = {
         let mut state = torrent.state.lock();
         let transfer = state.transfer.as_mut();
-        transfer.and_then(|t| t.set_durable(&part, &pieces).then_some(t.id))
+        transfer.and_then(|t| t.set_durable(&part, pieces).map(|pieces| (t.id, pieces)))
     };
-    if let Some(id) = id {
+    if let Some((id, pieces)) = durable {
         torrent.services.host.journal(id, torrent.info_hash, &pieces);
     }
 }

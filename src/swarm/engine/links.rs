@@ -67,7 +67,7 @@ impl Links {
         self.by_key.is_empty()
     }
 
-    pub(super) fn close_if(&self, is_over: impl Fn(&Link) -> bool) {
+    pub(super) fn close_if(&self, mut is_over: impl FnMut(&Link) -> bool) {
         self.iter().filter(|link| is_over(link)).for_each(|link| link.close());
     }
 }

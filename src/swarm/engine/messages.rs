@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::record::Checked;
@@ -301,8 +302,8 @@ impl MessageHandler<'_> {
             self.download(|download, _| download.piece_arriving(link.key, piece));
             torrent.services.buffers.take(torrent.geometry.len_of(piece) as usize)
         });
-        reader.read_block(&mut buffer[begin as usize..(begin + len) as usize], || {
-            self.download(|download, now| download.data_arriving(now, link.key, piece));
+        reader.read_block(&mut buffer[begin as usize..(begin + len) as usize], |came| {
+            self.download(|download, now| download.data_arriving(now, link.key, piece, came));
         })?;
         link.answered(span);
         let fate = torrent.block_received(link, span);
@@ -316,7 +317,10 @@ impl MessageHandler<'_> {
         match fate {
             // It was taken back meanwhile, or came twice.
             BlockFate::Unwanted => self.count_unwanted(len)?,
-            BlockFate::Completed | BlockFate::Accepted => self.wanted += u64::from(len),
+            BlockFate::Completed | BlockFate::Accepted => {
+                self.wanted += u64::from(len);
+                link.has_brought.store(true, Ordering::Relaxed);
+            }
         }
         Ok(())
     }

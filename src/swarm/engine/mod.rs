@@ -27,7 +27,8 @@ pub(crate) mod torrent;
 pub(crate) mod torrents;
 mod upload;
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,11 +41,16 @@ use super::api::{
     UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
-use crate::net::Incoming;
+use super::disk::seed_files::IdleFiles;
+use crate::net::{Incoming, is_own_address};
 use crate::types::{DeviceId, InfoHash, Ticket};
 
 /// How often time-outs, slots and dials are looked at.
 const TICK: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether links still have an address of this machine, and shared files are
+/// read.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Moves files. [`Engine::stop`] ends it in good order; dropping it only tells its threads to end.
 pub struct Engine {
@@ -293,11 +299,44 @@ impl Drop for Engine {
 }
 
 fn keep_time(torrents: &Torrents) {
+    let mut looks_at = Instant::now();
     while !torrents.services.stop.wait(TICK) {
         for torrent in torrents.active() {
             torrent.tick();
             dial_due(&torrent, &mut torrent.state.lock());
         }
+        if looks_at <= Instant::now() {
+            close_stranded(torrents);
+            close_idle_files(&torrents.services);
+            looks_at = Instant::now() + LOOK_EVERY;
+        }
+    }
+}
+
+/// Closes the shared files that nobody reads, on threads that may wait for a disk.
+fn close_idle_files(services: &Arc<Services>) {
+    for IdleFiles { device, files } in services.seed_files.take_idle() {
+        let closing = services.clone();
+        let close = move || {
+            drop(files);
+            closing.seed_files.closed(device);
+        };
+        if let Err(e) = services.threads.spawn("posse-close", close) {
+            log::warn!("no thread closes shared files: {e}");
+            services.seed_files.closed(device);
+        }
+    }
+}
+
+/// Closes the links whose address at this end is not this machine's any more: nothing will come on
+/// them, and the other end cannot be told.
+fn close_stranded(torrents: &Torrents) {
+    let mut addresses: HashMap<IpAddr, bool> = HashMap::new();
+    for torrent in torrents.active() {
+        torrent.state.lock().links.close_if(|link| {
+            let own = link.connection.local_addr();
+            !*addresses.entry(own.ip()).or_insert_with(|| is_own_address(own))
+        });
     }
 }
 

@@ -176,16 +176,34 @@ impl DownloadRecord {
         stats
     }
 
-    pub(super) fn set_durable(&mut self, part: &Arc<PartFile>, pieces: &Bitfield) -> bool {
-        let is_same = self.is_at(part);
-        if is_same {
+    /// Notes that pieces of this `.part` are durable; returns those that are still verified.
+    pub(super) fn set_durable(
+        &mut self,
+        part: &Arc<PartFile>,
+        mut pieces: Bitfield,
+    ) -> Option<Bitfield> {
+        self.is_at(part).then(|| {
+            pieces.retain(self.journaled());
             self.durable = pieces.clone();
-        }
-        is_same
+            pieces
+        })
     }
 
     pub(super) fn is_at(&self, part: &Arc<PartFile>) -> bool {
         self.part.as_ref().is_some_and(|own| Arc::ptr_eq(own, part))
+    }
+
+    /// Takes all pieces but these for missing; returns what is durable of them. The `.part` stays
+    /// open.
+    pub(super) fn lose_all_but(&mut self, have: &Bitfield) -> Bitfield {
+        self.before = self.stats();
+        (self.download, self.writer) = (None, None);
+        (self.metainfo_fetch, self.chain_fetch) = (None, None);
+        self.verified = have.clone();
+        for pieces in [&mut self.proven, &mut self.durable] {
+            pieces.retain(have);
+        }
+        self.durable.clone()
     }
 
     /// Tells whether it is paused, and has neither a thread nor its file.

@@ -5,7 +5,8 @@
 //! made durable. If anything goes wrong, the verified pieces stay in the `.part`, and
 //! [`Transfer::resume`](crate::swarm::Transfer::resume) goes on from it.
 //!
-//! [`walk`] runs from top to bottom, once. While pieces come, the thread writes those that the
+//! [`walk`] runs from top to bottom, and again from the first request on if another process wrote
+//! to the `.part`: what it spoilt is fetched again. While pieces come, the thread writes those that the
 //! pool's workers have hashed. A piece that passes the file's [chain](crate::swarm::pick::chain) is
 //! proven for good; where there is no chain, the whole is hashed at the end.
 
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::MutexGuard;
 
+use self::prove::Proof;
 use super::dial::dial_due;
 use super::record::{Checked, DownloadRecord};
 use super::torrent::{Torrent, TorrentState};
@@ -34,6 +36,8 @@ use crate::types::{Bitfield, ChainingValues};
 /// How long a locked `.part` is waited for: after a failure another thread of ours may be about to
 /// close it.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
+/// How often a file is verified again because another process wrote to it.
+const ROUNDS_MAX: u32 = 10;
 pub(super) const LOCKED_RETRY: Duration = Duration::from_millis(20);
 
 enum End {
@@ -126,12 +130,26 @@ impl Run<'_> {
     fn steps(&self) -> Result<(), End> {
         let part = self.open()?;
         let have = scan::find_pieces(self, &part)?;
-        let copy::Filled { have, whole } = copy::fill(self, &part, have)?;
-        let hashed = self.attach(have)?;
-        pieces::take(self, &part, &hashed)?;
-        self.begin_finishing()?;
-        let chain = prove::prove(self, &part, whole)?;
-        self.finish(&part, chain)
+        let copy::Filled { mut have, mut whole } = copy::fill(self, &part, have)?;
+        for _ in 0..ROUNDS_MAX {
+            let hashed = self.attach(have)?;
+            have = pieces::take(self, &part, &hashed)?;
+            if !have.is_full() {
+                continue;
+            }
+            self.begin_finishing()?;
+            have = match prove::prove(self, &part, whole.take())? {
+                Proof::Right(chain) => match self.finish(&part, chain)? {
+                    true => return Ok(()),
+                    false => scan::check_again(self, &part)?,
+                },
+                Proof::Lacks(left) => left,
+            };
+        }
+        Err(End::Failed(format!(
+            "another program keeps writing to {}; end that program, or name another destination",
+            part.name()
+        )))
     }
 
     /// The record of the download, unless it was cancelled, or the engine stops.
@@ -251,8 +269,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Gives the file its name, and offers it.
-    fn finish(&self, part: &PartFile, chain: Arc<ChainingValues>) -> Result<(), End> {
+    /// Gives the file its name, and offers it. False if another process may have written to it since
+    /// its pieces were verified.
+    fn finish(&self, part: &PartFile, chain: Arc<ChainingValues>) -> Result<bool, End> {
         let torrent = self.torrent;
         let (id, path) = self.with(|transfer| (transfer.id, transfer.target.clone()))?;
         if torrent.metainfo.get().is_none() {
@@ -262,7 +281,10 @@ impl Run<'_> {
         let metainfo = torrent.metainfo.get().cloned().ok_or_else(|| {
             End::Failed(format!("{} does not have the pieces that the group lists", part.name()))
         })?;
-        let stamp = part.finish()?;
+        let stamp = match part.finish() {
+            Err(StorageError::Touched(_)) => return Ok(false),
+            finished => finished?,
+        };
         let seed = SeedSpec { metainfo, chain: Some(chain), path, stamp };
         let mut state = torrent.state.lock();
         state.uploads.set_seeding(true);
@@ -285,7 +307,7 @@ impl Run<'_> {
         log::info!("{} is complete and verified", seed.path.display());
         let info_hash = torrent.info_hash;
         torrent.services.host.event(EngineEvent::Completed { id, info_hash, seed });
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -223,6 +223,8 @@ impl Torrent {
         }
         let (now, clock) = (self.now(), Instant::now());
         state.links.close_if(|link| link.proof().expires <= clock);
+        let is_collecting = state.transfer.as_ref().is_some_and(DownloadRecord::is_collecting);
+        state.links.iter().for_each(|link| link.expect_data(is_collecting));
         self.hold_uploads(&mut state);
         state.uploads.tick(now);
         if let Some(download) = state.download() {
@@ -292,14 +294,16 @@ impl Torrent {
         self.changed.notify_all();
     }
 
-    pub(super) fn seed_changed(&self, seed: &SeedSpec) {
+    /// Stops offering a file that is not what was shared, or is gone.
+    pub(super) fn seed_changed(&self, seed: &SeedSpec, is_gone: bool) {
         let path = seed.path.clone();
-        log::warn!("{} was changed after it was shared; it is not offered", path.display());
+        let what = if is_gone { "is not there" } else { "was changed after it was shared" };
+        log::warn!("{} {what}; it is not offered", path.display());
         if self.state.lock().stop_seeding() {
             let info_hash = self.info_hash;
             self.services.seed_files.close(info_hash);
             self.services.notify(Notice::Unused(info_hash));
-            self.services.host.event(EngineEvent::FileChanged { info_hash, path });
+            self.services.host.event(EngineEvent::FileChanged { info_hash, path, is_gone });
         }
     }
 }

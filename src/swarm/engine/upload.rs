@@ -133,7 +133,10 @@ impl<'a> Upload<'a> {
         };
         let offset = torrent.geometry.offset(span.piece) + u64::from(span.begin);
         let Some(seed) = seed else {
-            return part.ok_or(io::ErrorKind::NotFound)?.read(data, offset);
+            let part = part.ok_or(io::ErrorKind::NotFound)?;
+            part.read(data, offset)?;
+            // Looked at afterwards: what was read is what had been verified.
+            return if part.is_written() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) };
         };
         match torrent.services.seed_files.read(torrent.info_hash, &seed, data, offset) {
             Ok(()) => Ok(()),
@@ -143,8 +146,12 @@ impl<'a> Upload<'a> {
                 Err(e)
             }
             Err(SeedError::Changed) => {
-                torrent.seed_changed(&seed);
+                torrent.seed_changed(&seed, false);
                 Err(io::ErrorKind::InvalidData.into())
+            }
+            Err(SeedError::Gone) => {
+                torrent.seed_changed(&seed, true);
+                Err(io::ErrorKind::NotFound.into())
             }
         }
     }

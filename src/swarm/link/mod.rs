@@ -30,6 +30,11 @@ const OUTGOING_LEN_MAX: usize = 1 << 20;
 /// Bytes that the system keeps beyond what is on its way, where links share an uplink: enough until
 /// the next writer is awake.
 const UNSENT_MAX: u32 = 128 << 10;
+/// A link on which data is due ends after so long without a sign of life from the other end's
+/// system: a cable may be out, or an address may have changed.
+const DEAD_AFTER: Duration = Duration::from_secs(7);
+/// Any link ends when the other end's system has acknowledged nothing for so long.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 /// Silence on our side after which a keep-alive is sent (BEP 3).
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
@@ -58,10 +63,14 @@ pub(crate) struct Link {
     closed: AtomicBool,
     /// Whether the system was told to keep little of what waits to be sent.
     ordered: AtomicBool,
+    /// Whether the system was told to look after the other end, as data is due.
+    probed: AtomicBool,
     /// Whether the writer reads from the disk.
     pub(crate) is_reading: AtomicBool,
     /// Bytes of blocks sent.
     pub(crate) sent: AtomicU64,
+    /// Whether it has brought a block that was wanted.
+    pub(crate) has_brought: AtomicBool,
     /// The extension ids under which the peer takes messages about the info dictionary and the
     /// chaining values, and tickets.
     metadata_id: Mutex<Option<u8>>,
@@ -109,6 +118,7 @@ impl Link {
         extensions: bool,
         connection: Connection,
     ) -> Self {
+        connection.end_when_unacknowledged(UNACKNOWLEDGED_MAX);
         Self {
             key,
             device,
@@ -121,8 +131,10 @@ impl Link {
             has_all: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ordered: AtomicBool::new(false),
+            probed: AtomicBool::new(false),
             is_reading: AtomicBool::new(false),
             sent: AtomicU64::new(0),
+            has_brought: AtomicBool::new(false),
             metadata_id: Mutex::default(),
             chain_id: Mutex::default(),
             ticket_id: Mutex::default(),
@@ -271,6 +283,18 @@ impl Link {
     pub(crate) fn keep_order(&self) {
         if !self.ordered.swap(true, Ordering::Relaxed) {
             self.connection.bound_unsent(UNSENT_MAX);
+        }
+    }
+
+    /// Has the system find out soon that the other end is gone, while blocks or other data are due.
+    pub(crate) fn expect_data(&self, is_due: bool) {
+        let is_due = is_due || !self.wanted.lock().is_empty();
+        if self.probed.swap(is_due, Ordering::Relaxed) == is_due {
+            return;
+        }
+        self.connection.probe(is_due.then_some(DEAD_AFTER));
+        if !is_due {
+            self.connection.end_when_unacknowledged(UNACKNOWLEDGED_MAX);
         }
     }
 

@@ -52,13 +52,14 @@ impl LinkReader {
         }
     }
 
-    /// Reads a block's data; calls `arriving` now and then while it comes slowly.
+    /// Reads a block's data; calls `arriving` now and then while it comes slowly, with the bytes that
+    /// have come.
     pub(crate) fn read_block(
         &mut self,
         mut rest: &mut [u8],
-        arriving: impl Fn(),
+        arriving: impl Fn(u32),
     ) -> Result<(), LinkError> {
-        let mut reported = None;
+        let (mut reported, len) = (None, rest.len());
         while !rest.is_empty() {
             match self.stream.read(rest) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
@@ -72,7 +73,7 @@ impl LinkReader {
             let now = Instant::now();
             if now.duration_since(*reported.get_or_insert(now)) > ARRIVING_INTERVAL {
                 reported = Some(now);
-                arriving();
+                arriving((len - rest.len()) as u32);
             }
         }
         Ok(())

@@ -74,6 +74,23 @@ impl ClientProcess {
         Self::spawn(command, home, json)
     }
 
+    /// The same through another program, which carries out the rest of its command line.
+    pub(crate) fn start_through(
+        wrapper: &[&str],
+        home: &Path,
+        address: SocketAddr,
+        info: &Path,
+        options: &[&str],
+    ) -> Self {
+        let inner = command(home, address, info);
+        let mut outer = Command::new(wrapper[0]);
+        outer.args(&wrapper[1..]).arg(inner.get_program()).args(inner.get_args());
+        outer.current_dir(home).args(["--on-error", "continue", "--log", "info", "--json"]);
+        outer.args(options);
+        set_home(&mut outer, home);
+        Self::spawn(outer, home, true)
+    }
+
     fn spawn(mut command: Command, home: &Path, json: bool) -> Self {
         let name = home.file_name().expect("a home has a name").to_string_lossy();
         let process = Process::spawn(&format!("client {name}"), &mut command);

@@ -61,6 +61,62 @@ impl Drop for SmallDisk {
     }
 }
 
+/// A file system in an image, which can be unmounted and mounted again under another device
+/// number; unmounted when dropped.
+#[derive(Debug)]
+pub(crate) struct ImageDisk {
+    at: PathBuf,
+    image: PathBuf,
+}
+
+impl ImageDisk {
+    /// Makes one and mounts it. Without the permission to mount it prints the reason and returns
+    /// none.
+    pub(crate) fn mount(at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let image = at.with_extension("image");
+        File::create(&image).unwrap().set_len(32 << 20).unwrap();
+        let disk = Self { at: at.to_owned(), image };
+        let made = run(Command::new("mkfs.ext4").arg("-qF").arg(&disk.image));
+        match made.and_then(|()| disk.mount_again()) {
+            Ok(()) => Some(disk),
+            Err(why) => {
+                eprintln!("SKIPPED: no image can be mounted here: {why}");
+                None
+            }
+        }
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.at
+    }
+
+    /// Unmounts it, if no file on it is open.
+    pub(crate) fn unmount(&self) -> Result<(), String> {
+        run(Command::new("umount").arg(&self.at))
+    }
+
+    /// Mounts it.
+    pub(crate) fn mount_again(&self) -> Result<(), String> {
+        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.at))
+    }
+}
+
+impl Drop for ImageDisk {
+    fn drop(&mut self) {
+        unmount(&self.at);
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
 /// A FUSE file system that passes everything on to a directory, and can be stopped.
 #[derive(Debug)]
 pub(crate) struct FuseDisk {
@@ -105,6 +161,11 @@ impl FuseDisk {
     /// Where it is mounted.
     pub(crate) fn path(&self) -> &Path {
         &self.at
+    }
+
+    /// Ends its daemon: every call fails from now on.
+    pub(crate) fn crash(&mut self) {
+        let _ = (self.daemon.kill(), self.daemon.wait());
     }
 
     /// Stops it: from now on nothing that is asked of it is answered, until the returned value is

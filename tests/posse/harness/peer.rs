@@ -32,6 +32,8 @@ pub(crate) enum Behaviour {
     Corrupt,
     /// It offers everything, unchokes, and answers no request.
     Silent,
+    /// It sends a byte a second of the first block that it is asked for.
+    Drips,
     /// It takes links and says nothing at all.
     Mute,
     /// It closes the link in the middle of a block once it has served that many requests; then it
@@ -325,6 +327,9 @@ impl Shared {
         if self.behaviour == Behaviour::Silent {
             return Ok(());
         }
+        if self.behaviour == Behaviour::Drips {
+            return self.drip(writer, request);
+        }
         if let Behaviour::Slow(pace) = self.behaviour {
             std::thread::sleep(pace);
         }
@@ -342,6 +347,28 @@ impl Shared {
         }
         writer.write_all(&bytes)?;
         self.seen.lock().last = Some(Instant::now());
+        Ok(())
+    }
+
+    fn drip(
+        &self,
+        writer: &mut impl Write,
+        (piece, begin, len): (u32, u32, u32),
+    ) -> io::Result<()> {
+        let from = piece as usize * self.content.piece_len as usize + begin as usize;
+        let data = self.content.read(from, len as usize);
+        let bytes = PeerMessage::Piece { piece, begin, data }.to_bytes();
+        let (head, data) = bytes.split_at(bytes.len() - len as usize);
+        writer.write_all(head)?;
+        let mut seen = self.seen.lock();
+        for byte in data {
+            writer.write_all(&[*byte])?;
+            writer.flush()?;
+            self.changed.wait_for(&mut seen, Duration::from_secs(1));
+            if self.is_gone() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        }
         Ok(())
     }
 

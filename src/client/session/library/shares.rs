@@ -21,7 +21,9 @@ impl Library {
 
     /// Puts a share that the store has.
     pub(crate) fn restore_share(&mut self, row: Arc<ShareRow>, offered: bool) {
-        self.shares.insert((row.group, row.facts.info_hash), Share { row, offered });
+        let key = (row.group, row.facts.info_hash);
+        self.away.remove(&key);
+        self.shares.insert(key, Share { row, offered });
     }
 
     /// Changes a share's row and marks it to be written.
@@ -46,6 +48,7 @@ impl Library {
     /// Removes a share, also from the store.
     pub(crate) fn remove_share(&mut self, group: GroupId, info_hash: InfoHash) {
         self.shares.remove(&(group, info_hash));
+        self.away.remove(&(group, info_hash));
         self.touch(Key::Share(group, info_hash));
     }
 
@@ -56,6 +59,7 @@ impl Library {
         info_hash: InfoHash,
         offered: bool,
     ) -> bool {
+        self.away.remove(&(group, info_hash));
         match self.shares.get_mut(&(group, info_hash)) {
             Some(share) => std::mem::replace(&mut share.offered, offered) != offered,
             None => false,

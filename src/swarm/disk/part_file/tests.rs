@@ -226,7 +226,9 @@ fn few_shared_files_are_open_and_a_changed_one_is_noticed() {
     fs::write(&specs[19].path, [1; 101]).unwrap();
     assert!(matches!(read(19), Err(SeedError::Changed)), "longer");
     fs::remove_file(&specs[18].path).unwrap();
-    assert!(matches!(read(18), Err(SeedError::Changed)), "removed while open");
+    assert!(matches!(read(18), Err(SeedError::Gone)), "removed while open");
+    files.close(InfoHash::from_bytes([18; 20]));
+    assert!(matches!(read(18), Err(SeedError::Gone)), "removed");
     fs::remove_file(&specs[3].path).unwrap();
     fs::create_dir(&specs[3].path).unwrap();
     assert!(matches!(read(3), Err(SeedError::Changed)), "a directory now");

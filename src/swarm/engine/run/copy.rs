@@ -31,7 +31,7 @@ use super::{End, Run};
 use crate::swarm::api::{LocalCopy, SeedSpec};
 use crate::swarm::disk::buffers::Buffer;
 use crate::swarm::disk::part_file::PartFile;
-use crate::swarm::disk::seed_files::{open_plain, stamp_of};
+use crate::swarm::disk::seed_files::{is_same, open_plain, stamp_of};
 use crate::swarm::engine::torrent::Torrent;
 use crate::swarm::pick::chain::ChainHasher;
 use crate::swarm::pick::check::Checker;
@@ -113,15 +113,15 @@ pub(crate) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
 /// seeder stays linked.
 fn check_seed(torrent: &Torrent, seed: &SeedSpec) {
     // It may only be unreadable now.
-    let is_same = stamp_of(&seed.path).is_ok_and(|stamp| stamp == seed.stamp);
-    if !is_same {
-        torrent.seed_changed(seed);
+    match stamp_of(&seed.path) {
+        Ok(stamp) if is_same(&seed.path, &stamp, &seed.stamp) => {}
+        other => torrent.seed_changed(seed, other.is_err()),
     }
 }
 
 fn open(source: &LocalCopy, len: u64) -> Option<File> {
     let (file, stamp) = open_plain(&source.path).ok()?;
-    (stamp.len == len && stamp.is_same_file(&source.stamp)).then_some(file)
+    (stamp.len == len && is_same(&source.path, &stamp, &source.stamp)).then_some(file)
 }
 
 /// What a file that should have the content told.

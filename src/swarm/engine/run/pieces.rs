@@ -8,18 +8,24 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
 
-use super::{End, Run};
+use super::{End, Run, scan};
 use crate::swarm::disk::part_file::PartFile;
 use crate::swarm::engine::record::Checked;
 use crate::swarm::engine::torrent::TorrentState;
 use crate::swarm::pick::check::Finding;
+use crate::types::Bitfield;
 
 /// Verified bytes after which the journal is written before its time.
 const UNSYNCED_MAX: u64 = 64 << 20;
+
+/// How often it is looked at least whether another process has written to the `.part`.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many times as long as reading all pieces again took it is not looked after it was in vain.
+const LOOK_RARELY: u32 = 20;
 
 enum Verdict {
     /// It is right, and written. It passed the chain, or else is proven at the end.
@@ -30,16 +36,28 @@ enum Verdict {
     Unwritten(Instant, String),
 }
 
+/// Takes pieces until all are there, or some turn out to be there no more: returns those that are.
 pub(super) fn take(
     run: &Run<'_>,
     part: &Arc<PartFile>,
     hashed: &Receiver<Checked>,
-) -> Result<(), End> {
+) -> Result<Bitfield, End> {
     let stop = &run.torrent.services.stop;
+    let mut looks_at = Instant::now();
     loop {
-        match run.with(|transfer| transfer.have().is_full()) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
+        let now = Instant::now();
+        if now >= looks_at && part.is_touched() {
+            let before = run.with(|transfer| transfer.have().ones())?;
+            let have = scan::check_again(run, part)?;
+            if have.ones() < before {
+                return Ok(have);
+            }
+            // The times of some network file systems change by themselves.
+            looks_at = Instant::now() + (now.elapsed() * LOOK_RARELY).max(LOOK_EVERY);
+        }
+        match run.with(|transfer| transfer.have().is_full().then(|| transfer.have().clone())) {
+            Ok(Some(have)) => return Ok(have),
+            Ok(None) => {}
             Err(end) => {
                 // What was found good before the engine stopped is written for the next start.
                 hashed
@@ -55,6 +73,7 @@ pub(super) fn take(
                 conclude(run, &checked.map_err(|_| End::Quiet)?, part)?;
             }
             recv(stop.channel()) -> _ => {}
+            default(LOOK_EVERY) => {}
         }
     }
 }

@@ -10,34 +10,38 @@ use std::sync::Arc;
 use super::{End, Run, scan};
 use crate::swarm::disk::part_file::PartFile;
 use crate::swarm::pick::chain::ChainHasher;
-use crate::types::{ChainingValues, PieceIndex, Sha1Digest};
+use crate::types::{Bitfield, ChainingValues, PieceIndex, Sha1Digest};
 
 /// The SHA-1 of the whole, and its chaining values.
 pub(crate) type Whole = (Sha1Digest, ChainingValues);
 
-/// Proves the file; returns its chaining values. `whole` is what it has, if it was hashed already.
-pub(crate) fn prove(
-    run: &Run<'_>,
-    part: &PartFile,
-    whole: Option<Whole>,
-) -> Result<Arc<ChainingValues>, End> {
+/// What came of it.
+pub(super) enum Proof {
+    /// The file is right; its chaining values.
+    Right(Arc<ChainingValues>),
+    /// The disk has only these pieces any more.
+    Lacks(Bitfield),
+}
+
+/// Proves the file. `whole` is what it has, if it was hashed already.
+pub(super) fn prove(run: &Run<'_>, part: &PartFile, whole: Option<Whole>) -> Result<Proof, End> {
     let (chain, proven, sha1) = run
         .with(|transfer| (transfer.chain.clone(), transfer.proven.clone(), transfer.facts.sha1))?;
     let Some(chain) = chain else {
         let (digest, values) = whole.map_or_else(|| hash_whole(run, part), Ok)?;
         return match digest == sha1 {
-            true => Ok(Arc::new(values)),
-            false => Err(scan::explain(run, part, sha1)?),
+            true => Ok(Proof::Right(Arc::new(values))),
+            false => scan::explain(run, part, sha1).map(Proof::Lacks),
         };
     };
     let mut buffer = Vec::new();
     let lacking = |piece: &PieceIndex| !proven.has(*piece);
     for piece in run.torrent.geometry.indexes().filter(lacking) {
         if !chain.proves(piece, read(run, part, piece, &mut buffer)?) {
-            return Err(scan::explain(run, part, sha1)?);
+            return scan::explain(run, part, sha1).map(Proof::Lacks);
         }
     }
-    Ok(chain.values().clone())
+    Ok(Proof::Right(chain.values().clone()))
 }
 
 fn hash_whole(run: &Run<'_>, part: &PartFile) -> Result<Whole, End> {

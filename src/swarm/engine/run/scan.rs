@@ -1,11 +1,13 @@
-//! Which pieces the disk has: before a download asks for any, and after the whole turned out to be
-//! wrong.
+//! Which pieces the disk has: before a download asks for any, and after another process may have
+//! written to the file.
 //!
-//! **Invariant:** a piece counts as there if the journal lists it and the file has data at its
-//! place, or if what can be read has its hash. A hole reads as zeros: a piece that is listed and is
+//! **Invariant:** a piece counts as there if the journal lists it, and the file is the one that the
+//! journal is of and has data at its place, or if what can be read has its hash. A hole reads as zeros: a piece that is listed and is
 //! a hole now was lost with the file, unless it is all zeros.
 //!
 //! Called on the download's thread; reads the disk, without the torrent's lock.
+
+use std::io;
 
 use super::{End, Run};
 use crate::swarm::disk::buffers::Buffer;
@@ -36,8 +38,10 @@ pub(super) fn find_pieces(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, En
         if next_data.is_none_or(|data| data < offset) {
             next_data = Some(part.next_data(offset).unwrap_or(u64::MAX));
         }
-        let (is_listed, has_data) =
-            (verified.has(piece), next_data.is_some_and(|data| data < offset + len));
+        let (is_listed, has_data) = (
+            verified.has(piece) && part.is_certain(),
+            next_data.is_some_and(|data| data < offset + len),
+        );
         let bytes = &mut buffer[..len as usize];
         let is_good = match has_data {
             true => is_listed || part.read(bytes, offset).is_ok() && checker.is_good(piece, bytes),
@@ -67,36 +71,55 @@ pub(super) fn find_pieces(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, En
     Ok(have)
 }
 
-/// Every piece was right and the whole is not: finds out whether the disk still has what was
-/// written. What it has not is missing from now on, also in the journal. Returns the end of the
-/// download.
-pub(super) fn explain(run: &Run<'_>, part: &PartFile, want: Sha1Digest) -> Result<End, End> {
-    let torrent = run.torrent;
-    let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
-    let mut buffer = piece_buffer(torrent);
-    let checker = Checker { metainfo: torrent.metainfo.get().cloned(), chain: None };
-    for piece in geometry.indexes() {
-        let bytes = &mut buffer[..geometry.len_of(piece) as usize];
-        if part.read(bytes, geometry.offset(piece)).is_ok() && checker.is_good(piece, bytes) {
-            have.insert(piece);
-        }
-        run.check_running()?;
-    }
-    let bad = have.count() - have.ones();
-    if bad == 0 {
-        return Ok(End::Failed(format!(
+/// Every piece was right when it came and the whole is not: finds out which pieces the disk does
+/// not have. Fails if it has all of them.
+pub(super) fn explain(run: &Run<'_>, part: &PartFile, want: Sha1Digest) -> Result<Bitfield, End> {
+    let checker = Checker { metainfo: run.torrent.metainfo.get().cloned(), chain: None };
+    let have = check_again_by(run, part, &checker)?;
+    if have.is_full() {
+        return Err(End::Failed(format!(
             "every piece is right, but the whole does not have the SHA-1 {want}, as the group says"
         )));
     }
-    let (id, durable) = run.with(|transfer| {
-        transfer.put_away();
-        (transfer.proven, transfer.verified) = (Bitfield::empty(have.count()), have);
-        transfer.durable = transfer.journaled().clone();
-        (transfer.id, transfer.durable.clone())
-    })?;
-    torrent.services.notify(Notice::Journal(id, torrent.info_hash, durable));
-    Ok(End::Failed(format!(
-        "{bad} pieces of {} were changed after they had been checked; resume fetches them again",
-        part.name()
-    )))
+    Ok(have)
+}
+
+/// Reads the verified pieces again: another process may have written to the file. What is not right
+/// any more is missing from now on, also in the journal. Returns the pieces that are right.
+pub(super) fn check_again(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
+    let checker = run.with(|transfer| transfer.checker(run.torrent.metainfo.get()))?;
+    match checker.metainfo.is_none() && checker.chain.is_none() {
+        // Every piece was here from the start; the whole is still to be hashed.
+        true => {
+            part.accept_changes().map_err(|e| unreadable(part, &e))?;
+            run.with(|transfer| transfer.have().clone())
+        }
+        false => check_again_by(run, part, &checker),
+    }
+}
+
+fn check_again_by(run: &Run<'_>, part: &PartFile, checker: &Checker) -> Result<Bitfield, End> {
+    let torrent = run.torrent;
+    part.accept_changes().map_err(|e| unreadable(part, &e))?;
+    let before = run.with(|transfer| transfer.have().clone())?;
+    let (geometry, mut have) = (torrent.geometry, before.clone());
+    let mut buffer = piece_buffer(torrent);
+    for piece in geometry.indexes().filter(|piece| before.has(*piece)) {
+        let bytes = &mut buffer[..geometry.len_of(piece) as usize];
+        if part.read(bytes, geometry.offset(piece)).is_err() || !checker.is_good(piece, bytes) {
+            have.remove(piece);
+        }
+        run.check_running()?;
+    }
+    let bad = before.ones() - have.ones();
+    if bad > 0 {
+        log::warn!("{}: another program wrote to it; {bad} pieces are fetched again", part.name());
+        let (id, durable) = run.with(|transfer| (transfer.id, transfer.lose_all_but(&have)))?;
+        torrent.services.notify(Notice::Journal(id, torrent.info_hash, durable));
+    }
+    Ok(have)
+}
+
+fn unreadable(part: &PartFile, error: &io::Error) -> End {
+    End::Failed(format!("cannot read {}: {error}", part.name()))
 }

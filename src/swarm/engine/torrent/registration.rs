@@ -80,11 +80,13 @@ impl Torrent {
     fn forget(&self, state: &mut TorrentState, link: &Link) {
         let Some(link) = state.links.remove(link.key) else { return };
         let now = self.now();
-        let (mut pieces, mut is_useful) = (0, link.sent.load(Ordering::Relaxed) > 0);
+        let is_useful =
+            link.sent.load(Ordering::Relaxed) > 0 || link.has_brought.load(Ordering::Relaxed);
+        let mut pieces = 0;
         if let Some(transfer) = &mut state.transfer {
             if let Some(download) = &mut transfer.download {
                 let stats = download.link_stats(link.key).unwrap_or_default();
-                (pieces, is_useful) = (stats.pieces, is_useful || stats.received > 0);
+                pieces = stats.pieces;
                 download.leave(now, link.key);
             }
             for of in [PartsOf::Metainfo, PartsOf::Chain] {

@@ -36,11 +36,12 @@ impl Download {
         }
     }
 
-    /// Part of a block of the piece came: it is not late, and the link is alive. Optional; useful
-    /// for slow links with large blocks.
-    pub fn data_arriving(&mut self, now: Duration, link: LinkKey, piece: PieceIndex) {
+    /// Part of a block of the piece came, `came` bytes of the block by now: it is not late, and the
+    /// link is alive. Optional; useful for slow links with large blocks.
+    pub fn data_arriving(&mut self, now: Duration, link: LinkKey, piece: PieceIndex, came: u32) {
         if let Some(state) = self.links.get_mut_unindexed(link) {
             state.data_came(now);
+            state.trickled(now, came);
             let chunk = state.chunks.iter_mut().find(|chunk| chunk.piece == piece);
             chunk.into_iter().for_each(|chunk| chunk.progress = chunk.progress.max(now));
             self.totals.arrivals += 1;

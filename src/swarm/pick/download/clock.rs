@@ -16,6 +16,11 @@ const CHUNK_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// wanted a moment later.
 const DULL_TIME: Duration = Duration::from_secs(5);
 
+/// A link whose block trickles loses its pieces to one that is so many times as fast.
+const FAR_FASTER: f64 = 32.0;
+/// How long a link is left alone that lost its pieces so.
+const TRICKLE_PAUSE: Duration = Duration::from_secs(10);
+
 impl Download {
     /// Finds what was promised and does not come, and gives it up. Call a few times a second, then
     /// `next_job`.
@@ -24,6 +29,7 @@ impl Download {
         let links: Vec<LinkKey> = self.links.keys();
         for link in links {
             self.give_up_late(now, link);
+            self.give_up_trickling(now, link);
             let dull = self.links.get(link).and_then(|state| state.dull_since);
             if dull.is_some_and(|since| now.saturating_sub(since) >= DULL_TIME) {
                 self.lose_interest(link);
@@ -42,6 +48,34 @@ impl Download {
         }
         self.totals.timed_out += late.len() as u32;
         late.into_iter().for_each(|piece| self.drop_chunk(link, piece, true));
+    }
+
+    /// Takes the pieces from a link that brings some bytes now and then, if another can bring them
+    /// far sooner.
+    fn give_up_trickling(&mut self, now: Duration, link: LinkKey) {
+        let Some(state) = self.links.get(link) else { return };
+        let Some(rate) = state.trickle_rate(now) else { return };
+        let is_faster = |piece: PieceIndex, (other, state): (LinkKey, &Link)| {
+            other != link
+                && state.unchoked
+                && !state.snubbed
+                && state.rate_now(now).is_some_and(|theirs| theirs > rate * FAR_FASTER)
+                && self.picker.offers(other, piece.get())
+        };
+        let had_elsewhere =
+            |piece: &PieceIndex| self.links.iter().any(|other| is_faster(*piece, other));
+        let lost: Vec<PieceIndex> =
+            state.chunks.iter().map(|chunk| chunk.piece).filter(had_elsewhere).collect();
+        if lost.is_empty() {
+            return;
+        }
+        if let Some(state) = self.links.get_mut(link) {
+            (state.snubbed, state.resume_at) = (true, now + TRICKLE_PAUSE);
+            state.avoid.extend(lost.iter().map(|piece| (piece.get(), now + AVOID_TIME)));
+            state.window.forget_rate();
+        }
+        self.totals.timed_out += lost.len() as u32;
+        lost.into_iter().for_each(|piece| self.drop_chunk(link, piece, true));
     }
 }
 

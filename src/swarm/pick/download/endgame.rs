@@ -67,7 +67,7 @@ impl Download {
         if self.duplicated + cost > bound {
             return None;
         }
-        let (here, there) = (mine.time_for(cost)?, theirs.time_left(piece)?);
+        let (here, there) = (mine.time_for(now, cost)?, theirs.time_left(now, piece)?);
         (there > 2.0 * here && there > here + GAIN_MIN).then_some(there - here)
     }
 }

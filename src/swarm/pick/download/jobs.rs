@@ -132,7 +132,7 @@ impl Download {
             .filter(|mine| mine.chunks.is_empty() && !mine.snubbed)?;
         mine.look_at = now + LOOK_EVERY;
         let mine = self.links.get(link)?;
-        let here = mine.time_for(self.geometry.piece_len().into())?.max(TAKE_OVER_MIN);
+        let here = mine.time_for(now, self.geometry.piece_len().into())?.max(TAKE_OVER_MIN);
         let gain = |(&piece, active): (&PieceIndex, &Active)| {
             let [other] = active.copies[..] else { return None };
             let theirs =
@@ -143,7 +143,7 @@ impl Download {
                 && !chunk.arriving
                 && chunk.received(&self.geometry) == 0
                 && waited >= here;
-            let left = theirs.time_left(piece)? - waited;
+            let left = theirs.time_left(now, piece)? - waited;
             let may = untouched
                 && self.picker.offers(link, piece.get())
                 && !mine.avoid.contains_key(&piece.get());

@@ -25,6 +25,8 @@ const REJECT_PAUSE: Duration = Duration::from_millis(50);
 const AHEAD_MIN: f64 = 0.008;
 /// Most doublings of the pause: 6.4 s.
 const REJECT_DOUBLINGS_MAX: u32 = 7;
+/// How long a block has to come in parts before they tell the link's rate.
+const TRICKLE_MIN: Duration = Duration::from_millis(1_500);
 /// How long a piece is not asked of a link that did not bring it, if no other link can give it.
 pub(super) const AVOID_TIME: Duration = Duration::from_secs(1);
 
@@ -60,6 +62,17 @@ pub(super) struct Link {
     pub(super) alive: Duration,
     /// When it last brought data.
     came: Option<Duration>,
+    /// The block that comes in parts now.
+    trickle: Option<Trickle>,
+}
+
+/// A block of which parts were said to have come: when first, how much of it by then, and how much
+/// by now.
+#[derive(Debug, Clone, Copy)]
+struct Trickle {
+    since: Duration,
+    first: u32,
+    came: u32,
 }
 
 impl Link {
@@ -84,6 +97,30 @@ impl Link {
             snubbed: false,
             alive: now,
             came: None,
+            trickle: None,
+        }
+    }
+
+    /// Notes that so many bytes of a block have come, and not all.
+    pub(super) fn trickled(&mut self, now: Duration, came: u32) {
+        let trickle = self.trickle.filter(|trickle| trickle.came <= came);
+        let trickle = trickle.unwrap_or(Trickle { since: now, first: came, came });
+        self.trickle = Some(Trickle { came, ..trickle });
+    }
+
+    /// Bytes per second of a block that has been coming in parts for long.
+    pub(super) fn trickle_rate(&self, now: Duration) -> Option<f64> {
+        let Trickle { since, first, came } = self.trickle?;
+        let time = now.saturating_sub(since);
+        (time >= TRICKLE_MIN).then(|| f64::from((came - first).max(1)) / time.as_secs_f64())
+    }
+
+    /// Bytes per second as measured by whole blocks, or less if the next one trickles.
+    pub(super) fn rate_now(&self, now: Duration) -> Option<f64> {
+        let whole = self.window.rate().filter(|&rate| rate > 0.0);
+        match self.trickle_rate(now) {
+            Some(rate) => Some(whole.map_or(rate, |whole| whole.min(rate))),
+            None => whole,
         }
     }
 
@@ -139,8 +176,8 @@ impl Link {
 
     /// Seconds until `bytes` more would have come, behind what was asked for already; none if
     /// nothing was measured.
-    pub(super) fn time_for(&self, bytes: u64) -> Option<f64> {
-        let rate = self.window.rate().filter(|&rate| rate > 0.0)?;
+    pub(super) fn time_for(&self, now: Duration, bytes: u64) -> Option<f64> {
+        let rate = self.rate_now(now)?;
         Some(
             (self.in_flight + bytes) as f64 / rate
                 + self.window.delay().unwrap_or_default().as_secs_f64(),
@@ -149,10 +186,10 @@ impl Link {
 
     /// Seconds until the link's chunk of the piece will have come, with all that was asked for
     /// before it.
-    pub(super) fn time_left(&self, piece: PieceIndex) -> Option<f64> {
+    pub(super) fn time_left(&self, now: Duration, piece: PieceIndex) -> Option<f64> {
         let place = self.chunks.iter().position(|chunk| chunk.piece == piece)?;
         let bytes: u64 = self.chunks[..=place].iter().map(|chunk| u64::from(chunk.left)).sum();
-        self.window.rate().filter(|&rate| rate > 0.0).map(|rate| bytes as f64 / rate)
+        self.rate_now(now).map(|rate| bytes as f64 / rate)
     }
 
     pub(super) fn add(&mut self, chunk: Chunk) {
@@ -200,6 +237,7 @@ impl Link {
         self.rate.add(now, u64::from(bytes));
         self.window.received(now, u64::from(bytes));
         self.data_came(now);
+        self.trickle = None;
         self.snubbed = false;
         self.rejects = 0;
     }

@@ -288,7 +288,7 @@ fn a_link_that_brings_nothing_stands_still_after_two_seconds() {
     assert!(at(&mut scene, SECOND * 2) > 0);
     assert_eq!(at(&mut scene, SECOND * 21 / 10), 0);
     // Parts of a large block count, too.
-    scene.download.data_arriving(SECOND * 3, LinkKey(0), spans[1].1.piece);
+    scene.download.data_arriving(SECOND * 3, LinkKey(0), spans[1].1.piece, 1);
     assert!(at(&mut scene, SECOND * 4) > 0);
     assert_eq!(at(&mut scene, SECOND * 6), 0);
 }
@@ -400,4 +400,46 @@ fn a_block_has_few_links_looked_at_however_many_there_are() {
     scene.download.check_invariants();
     let each = (scene.download.links_looked_at() - before) / blocks;
     assert!(each <= 4, "{each} links looked at for each block");
+}
+
+#[test]
+fn a_link_that_trickles_loses_its_pieces_to_one_that_does_not() {
+    let mut scene = Scene::new(&["xxxxxxxxxxxx", "xxxxxxxxxxxx"]);
+    let (_, spans) = scene.jobs();
+    let (mut slow, mut fast): (Vec<_>, Vec<_>) =
+        spans.into_iter().partition(|(link, _)| *link == LinkKey(0));
+    let (stuck, count) = (slow[0].1.piece, slow.len());
+    for tenth in 1..40 {
+        scene.now = SECOND / 10 * tenth;
+        if tenth % 10 == 5 {
+            scene.download.data_arriving(scene.now, LinkKey(0), stuck, tenth / 10 + 1);
+        }
+        if !fast.is_empty() {
+            let (_, span) = fast.remove(0);
+            if scene.download.block_received(scene.now, LinkKey(1), span) == BlockFate::Completed {
+                scene.download.verified(scene.now, span.piece, LinkKey(1));
+            }
+        }
+        scene.download.tick(scene.now);
+        scene.download.check_invariants();
+        let (_, spans) = scene.jobs();
+        let (more, others): (Vec<_>, Vec<_>) =
+            spans.into_iter().partition(|(link, _)| *link == LinkKey(0));
+        slow.extend(more);
+        fast.extend(others);
+    }
+    assert!(scene.download.is_complete(), "{:?}", scene.download.stats());
+    assert_eq!(slow.len(), count, "it was asked again");
+}
+
+#[test]
+fn a_lone_link_that_trickles_keeps_its_pieces() {
+    let mut scene = Scene::new(&["xxxx"]);
+    let (jobs, spans) = scene.jobs();
+    for second in 1..30 {
+        scene.now = SECOND * second;
+        scene.download.data_arriving(scene.now, LinkKey(0), spans[0].1.piece, second);
+        scene.download.tick(scene.now);
+    }
+    assert_eq!(scene.download.stats().in_flight, jobs.len() as u32);
 }
