@@ -1,8 +1,8 @@
 //! The commands about downloads: starting, controlling and listing them.
 //!
 //! **Invariant:** a destination is checked on its disk's own thread, so a disk that hangs delays
-//! only its own command, and for a moment only. A `.part` counts as a download's own only after the
-//! engine has reported which file it made or opened.
+//! only its own command, and for a moment only. A `.part` counts as a download's own only once the
+//! store has which file it is, as it was made for the download, or as the engine has reported.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +16,11 @@ use super::session::input::{Answer, Begin, Command, StaleShares};
 use super::session::refusals::{state, taken};
 use super::session::status::DownloadStatus;
 use super::start::Client;
-use crate::store::{DownloadRow, Progress, ShareRow};
-use crate::types::{Bitfield, FileEntry, FileFacts, GroupEntry, InfoHash, Refusal, UserId};
+use crate::store::{DownloadRow, OwnPart, Progress, ShareRow};
+use crate::swarm::{make_part, remove_new_part};
+use crate::types::{
+    Bitfield, FileEntry, FileFacts, GroupEntry, InfoHash, InodeId, Refusal, UserId,
+};
 
 impl Client {
     /// Starts a download in the background; it waits if all slots are taken. If `destination` is a
@@ -165,12 +168,14 @@ pub(crate) struct Beginning {
     moved: Option<(Arc<DownloadRow>, PathBuf)>,
     /// A failed download whose `.part` is at another place, to be removed.
     left: Option<Arc<DownloadRow>>,
+    /// The `.part` that was made for it.
+    made: Option<InodeId>,
 }
 
 impl Beginning {
     /// A download that continues already.
     fn going_on(handle: DownloadHandle) -> Self {
-        Self { handle, pending: None, moved: None, left: None }
+        Self { handle, pending: None, moved: None, left: None, made: None }
     }
 
     /// The download's row.
@@ -183,7 +188,7 @@ impl Beginning {
     /// # Errors
     /// [`ClientError::Store`], [`ClientError::DownloadState`]; then the earlier state is restored.
     pub(crate) fn wait(self) -> Result<DownloadHandle, ClientError> {
-        let Self { handle, pending, moved, left } = self;
+        let Self { handle, pending, moved, left, made } = self;
         let Some(pending) = pending else { return Ok(handle) };
         let disks = &handle.runtime().disks;
         match pending.wait() {
@@ -198,6 +203,12 @@ impl Beginning {
                 if let Some((failed, target)) = moved {
                     let old = failed.target.clone();
                     disks.run(&old, move || put_part_back(&failed, &target));
+                }
+                if let Some(made) = made {
+                    let row = handle.row().clone();
+                    let target = row.target.clone();
+                    let remove = move || remove_new_part(&target, row.facts.info_hash, made);
+                    disks.run(&handle.row().target, remove);
                 }
                 Err(error)
             }
@@ -271,11 +282,12 @@ impl Runtime {
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Beginning, ClientError> {
         let Replaced { before, failed, other_version } = replaced;
+        let info_hash = row.facts.info_hash;
         // A failed download of another version to the same path is cancelled, and its data removed.
         if let Some(other) = other_version {
             self.ask(Command::Cancel(other))?;
         }
-        let stale = self.stale_shares(row.facts.info_hash)?;
+        let stale = self.stale_shares(info_hash)?;
         if is_there {
             let seed = compare(&row, progress)?;
             let handle = DownloadHandle::new(self, Arc::new(row.clone()));
@@ -284,22 +296,30 @@ impl Runtime {
         }
         let (target, wanted) = (row.target.clone(), row.clone());
         let taken_from = target.clone();
-        let take = move || take_part(&wanted, failed);
+        // One that waits has no `.part` yet.
+        let begins_now = self.view().library.queue.has_free_slot();
+        let take = move || take_part(&wanted, failed, begins_now);
         let put_back = move |late: Result<PartOf, ClientError>| {
-            if let Ok(PartOf { source: Some(failed), .. }) = late {
+            let Ok(PartOf { source, made, .. }) = late else { return };
+            if let Some(failed) = source {
                 put_part_back(&failed, &taken_from);
+            }
+            if let Some(made) = made {
+                remove_new_part(&taken_from, info_hash, made);
             }
         };
         let part = self.disks.within_or(&target, take, put_back)??;
         let mut row = row;
         if let Some(source) = &part.source {
             (row.verified, row.part) = (journal_for(&row.facts, source), source.part);
+        } else {
+            row.part = part.made.map(OwnPart::File);
         }
         let moved = part.source.clone().filter(|source| source.target != row.target);
         let moved = moved.map(|source| (source, row.target.clone()));
         let handle = DownloadHandle::new(self, Arc::new(row.clone()));
         let pending = Some(self.ask_soon(Command::Begin(Box::new(Begin { row, before, stale }))));
-        Ok(Beginning { handle, pending, moved, left: part.left })
+        Ok(Beginning { handle, pending, moved, left: part.left, made: part.made })
     }
 
     /// Groups in which this content is offered although the file is gone or has changed.
@@ -348,25 +368,35 @@ struct PartOf {
     source: Option<Arc<DownloadRow>>,
     /// A failed download whose `.part` stays elsewhere.
     left: Option<Arc<DownloadRow>>,
+    /// The `.part` that was made for the new one.
+    made: Option<InodeId>,
 }
 
-/// Checks a new download's target path, and moves a failed one's `.part` there.
-fn take_part(row: &DownloadRow, failed: Option<Arc<DownloadRow>>) -> Result<PartOf, ClientError> {
+/// Checks a new download's target path, and moves a failed one's `.part` there. If there is none
+/// and the new one `begins_now`, makes its `.part`: its first row says which file that is.
+fn take_part(
+    row: &DownloadRow,
+    failed: Option<Arc<DownloadRow>>,
+    begins_now: bool,
+) -> Result<PartOf, ClientError> {
     let is_in_place =
         failed.as_ref().is_some_and(|failed| failed.target == row.target && has_part(failed));
     if !is_in_place {
         check_place(&row.target, row.facts.info_hash)?;
     }
-    let Some(failed) = failed else { return Ok(PartOf { source: None, left: None }) };
+    let Some(failed) = failed else {
+        let made = begins_now.then(|| make_part(&row.target, row.facts.info_hash)).flatten();
+        return Ok(PartOf { source: None, left: None, made });
+    };
     if is_in_place || move_part(&failed, &row.target) {
         let now = DownloadRow { target: row.target.clone(), ..(*failed).clone() };
         if let Some(reason) = missing(&now) {
             return Err(state(&format!("{reason} cancel_download gives it up")));
         }
-        return Ok(PartOf { source: Some(failed), left: None });
+        return Ok(PartOf { source: Some(failed), left: None, made: None });
     }
     let is_elsewhere = failed.target != row.target;
-    Ok(PartOf { source: None, left: is_elsewhere.then_some(failed) })
+    Ok(PartOf { source: None, left: is_elsewhere.then_some(failed), made: None })
 }
 
 /// Moves a failed download's `.part` back to its own place.

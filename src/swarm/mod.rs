@@ -20,6 +20,7 @@ pub(crate) use disk::part_file::{is_empty as is_empty_part, missing_part};
 pub(crate) use disk::seed_files::{is_same, open_plain, stamp_of};
 pub use disk::{
     hasher::{hash_file, hash_file_as},
+    new_part::{make_part, remove_new_part},
     part_file::part_path,
 };
 pub use engine::Engine;

@@ -13,6 +13,7 @@ use super::Runtime;
 use crate::client::session::TICKET_TIMEOUT;
 use crate::client::session::input::{Answer, EngineNews, Input};
 use crate::client::trackers::uptime;
+use crate::store::DownloadRow;
 use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec, TransferId};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
@@ -135,6 +136,13 @@ impl Host for SessionHost {
 
     fn opened(&self, id: TransferId, info_hash: InfoHash, part: InodeId) -> Result<(), String> {
         let Some(runtime) = self.runtime.upgrade() else { return Ok(()) };
+        let view = runtime.view();
+        let is_in = |row: &DownloadRow| row.part.is_some_and(|own| own.file() == Some(part));
+        if view.library.is_written(info_hash)
+            && view.library.of_transfer(info_hash, id).is_some_and(|of| is_in(&of.row))
+        {
+            return Ok(());
+        }
         // On the disk before a byte is written to the file: a later run knows it by that.
         let opened = move |reply| Input::Engine(id, info_hash, EngineNews::Opened(reply, part));
         runtime.question(opened).wait().map(drop).map_err(|error| error.to_string())

@@ -228,6 +228,11 @@ impl Queue {
         (kept != Kept { place: None, limit: None }).then_some(kept)
     }
 
+    /// Tells whether a download that enters now has a slot at once.
+    pub(crate) fn has_free_slot(&self) -> bool {
+        !self.closed && self.waiting.is_empty() && self.has_room()
+    }
+
     fn has_room(&self) -> bool {
         self.max == 0 || self.running.len() < self.max
     }

@@ -3,5 +3,6 @@
 pub(crate) mod buffers;
 pub(crate) mod file_systems;
 pub(crate) mod hasher;
+pub(crate) mod new_part;
 pub(crate) mod part_file;
 pub(crate) mod seed_files;
