@@ -26,7 +26,7 @@ pub use engine::Engine;
 pub(crate) use engine::handle::Pulse;
 pub use engine::handle::Transfer;
 pub(crate) use pick::download::{Action, Stats};
-pub use pick::download::{BlockFate, ChunkJob, Download, LinkKey, LinkTraits, Options};
+pub use pick::download::{BlockFate, ChunkJob, Download, LinkKey, LinkTraits, Options, ReaderKey};
 
 #[cfg(test)]
 pub(crate) use serve::choker::Choke;
