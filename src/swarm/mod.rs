@@ -25,6 +25,7 @@ pub use disk::{
 pub use engine::Engine;
 pub(crate) use engine::handle::Pulse;
 pub use engine::handle::Transfer;
+pub use engine::reader::{READERS_MAX, READERS_PER_FILE_MAX, ReadError, Reader};
 pub(crate) use pick::download::{Action, Stats};
 pub use pick::download::{BlockFate, ChunkJob, Download, LinkKey, LinkTraits, Options, ReaderKey};
 
