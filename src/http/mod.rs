@@ -7,9 +7,11 @@
 //! The server knows no route. A [`Handler`] gets each request on the connection's thread and may
 //! block it. Requests of one connection are answered in order. `httparse` parses heads and `http`
 //! has the types of names and values; this room has framing (RFC 9112), threads, limits and shutdown.
+//! Ranges and percent-encoding are parsed by crates, too.
 
 mod chunks;
 mod client;
+mod content;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod request;
@@ -23,9 +25,10 @@ mod wire;
 use std::time::Duration;
 
 pub use client::{Response, send};
+pub use content::{Selection, attachment_name, decoded_segment, select};
 pub use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 pub use request::Request;
-pub use respond::{BodyStream, Responder, server_sent_event};
+pub use respond::{BodyStream, Responder, SizedBody, server_sent_event};
 pub use server::{Acceptor, Handler, Server};
 pub use socket::Socket;
 
@@ -43,3 +46,5 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for writing one part of a response.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for a body of known length, whose reader may pause, as players do.
+pub const SIZED_WRITE_TIMEOUT: Duration = Duration::from_secs(300);

@@ -1,15 +1,16 @@
 //! Writing a response, at once or in parts.
 //!
-//! **Invariant:** a connection is reused only after a complete response with an unambiguous end.
+//! **Invariant:** a connection is reused only after a complete response with an unambiguous end. A
+//! body of known length that is not sent whole closes the connection.
 
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
-use super::{Socket, WRITE_TIMEOUT};
+use super::{SIZED_WRITE_TIMEOUT, Socket, WRITE_TIMEOUT};
 use crate::net::Stop;
 
 /// Writes the response to one request.
@@ -84,6 +85,83 @@ impl<'a> Responder<'a> {
             is_head: self.is_head,
             takes_chunks: self.takes_chunks,
         })
+    }
+}
+
+impl<'a> Responder<'a> {
+    /// Begins a response whose body has `len` bytes. `headers` are sent beside the common ones,
+    /// which are the date, the media type, the length, `cache-control` and
+    /// `x-content-type-options`.
+    ///
+    /// # Errors
+    /// The socket's.
+    ///
+    /// # Blocking
+    /// For at most [`WRITE_TIMEOUT`].
+    pub fn sized(
+        self,
+        status: StatusCode,
+        media_type: &str,
+        headers: &HeaderMap,
+        len: u64,
+    ) -> io::Result<SizedBody<'a>> {
+        let again = *self.keeps_alive && !self.stop.is_set();
+        let mut head = head(status, media_type, again).into_bytes();
+        for (name, value) in headers {
+            // A `HeaderValue` has no line end.
+            let parts = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
+            parts.into_iter().for_each(|part| head.extend_from_slice(part));
+        }
+        head.extend_from_slice(format!("content-length: {len}\r\n\r\n").as_bytes());
+        // `finish` sets it again.
+        *self.keeps_alive = false;
+        *self.has_answered = true;
+        self.socket.send_all(&head, WRITE_TIMEOUT)?;
+        let left = if self.is_head { 0 } else { len };
+        Ok(SizedBody { socket: self.socket, keeps_alive: self.keeps_alive, again, left })
+    }
+}
+
+/// The body of a response whose length is known.
+pub struct SizedBody<'a> {
+    socket: &'a Arc<dyn Socket>,
+    keeps_alive: &'a mut bool,
+    /// Whether the connection is reused after the whole body.
+    again: bool,
+    left: u64,
+}
+
+impl SizedBody<'_> {
+    /// Bytes that are still to be sent; none if the request was HEAD.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Sends the next bytes of the body.
+    ///
+    /// # Errors
+    /// The socket's, when the client is gone; [`io::ErrorKind::InvalidInput`] for more bytes than
+    /// are left.
+    ///
+    /// # Blocking
+    /// For at most [`SIZED_WRITE_TIMEOUT`].
+    pub fn write(&mut self, part: &[u8]) -> io::Result<()> {
+        let left = self.left.checked_sub(part.len() as u64);
+        self.left = left.ok_or(io::ErrorKind::InvalidInput)?;
+        self.socket.send_all(part, SIZED_WRITE_TIMEOUT)
+    }
+
+    /// Ends the body. Dropping it instead closes the connection, which marks the body as
+    /// incomplete.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if bytes are left.
+    pub fn finish(self) -> io::Result<()> {
+        if self.left > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        *self.keeps_alive = self.again;
+        Ok(())
     }
 }
 
