@@ -9,13 +9,14 @@ use std::time::Duration;
 use crossbeam_channel::select;
 use serde_json::json;
 
+use super::answer::{answer, fail, refuse};
+use super::content;
 use super::watch::Watch;
 use crate::client::api::{Api, ApiError, Command, ErrorCode, Event, Update};
 use crate::http::{BodyStream, Handler, Method, Request, Responder, StatusCode, server_sent_event};
 
 /// The prefix of all routes.
 pub(super) const ROOT: &str = "/api/v1/";
-const JSON: &str = "application/json";
 /// One JSON value a line.
 pub(super) const LINES: &str = "application/x-ndjson";
 /// Interval between comments in an idle stream of events, by which both ends notice a lost peer.
@@ -36,7 +37,14 @@ impl Routes {
 impl Handler for Routes {
     fn handle(&self, request: Request, responder: Responder<'_>) -> io::Result<()> {
         let is_read = request.method == Method::GET || request.method == Method::HEAD;
-        match request.path().strip_prefix(ROOT) {
+        let path = request.path().strip_prefix(ROOT);
+        if let Some(names) = path.and_then(content::names_in) {
+            return match is_read {
+                true => content::answer(&*self.api, &self.watch, &request, names, responder),
+                false => wrong_method(responder),
+            };
+        }
+        match path {
             Some("command") if request.method == Method::POST => self.command(&request, responder),
             Some("snapshot") if is_read => match self.api.snapshot() {
                 Ok(snapshot) => answer(responder, StatusCode::OK, &json!(snapshot)),
@@ -45,10 +53,7 @@ impl Handler for Routes {
             Some("events") if request.method == Method::GET => {
                 self.events(request.parameter("moving") != Some("0"), responder)
             }
-            Some("command" | "snapshot" | "events") => {
-                let text = "this route needs another method";
-                refuse(responder, StatusCode::METHOD_NOT_ALLOWED, text)
-            }
+            Some("command" | "snapshot" | "events") => wrong_method(responder),
             _ => {
                 let text = "no such route; docs/JSON.md lists the routes";
                 refuse(responder, StatusCode::NOT_FOUND, text)
@@ -57,37 +62,9 @@ impl Handler for Routes {
     }
 }
 
-fn answer(
-    responder: Responder<'_>,
-    status: StatusCode,
-    value: &serde_json::Value,
-) -> io::Result<()> {
-    responder.send(status, JSON, format!("{value}\n").as_bytes())
-}
-
-fn fail(responder: Responder<'_>, error: &ApiError) -> io::Result<()> {
-    answer(responder, status_of(error.code), &json!({ "error": error }))
-}
-
-fn refuse(responder: Responder<'_>, status: StatusCode, text: &str) -> io::Result<()> {
-    answer(responder, status, &json!({ "error": ApiError::bad_argument(text) }))
-}
-
-/// The HTTP status of an error.
-fn status_of(code: ErrorCode) -> StatusCode {
-    match code {
-        ErrorCode::BadArgument | ErrorCode::Path | ErrorCode::Unsupported => {
-            StatusCode::BAD_REQUEST
-        }
-        ErrorCode::NoSuchDownload => StatusCode::NOT_FOUND,
-        ErrorCode::NoTracker
-        | ErrorCode::NoAnswer
-        | ErrorCode::WrongNetwork
-        | ErrorCode::UntrustedTracker
-        | ErrorCode::ClientGone => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::CONFLICT,
-    }
+fn wrong_method(responder: Responder<'_>) -> io::Result<()> {
+    let text = "this route needs another method";
+    refuse(responder, StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
 /// Parses a command. The error does not quote the input, which may hold a password.

@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::client::api::{
-    Account, ApiError, Command, ErrorCode, Event, Limits, OnProgress, Progress, Reply, Snapshot,
-    Update, VERSION, Work, call,
+    Account, ApiError, Command, Content, ErrorCode, Event, Limits, OnProgress, Progress, Reply,
+    Snapshot, Update, VERSION, Work, call,
 };
 use crate::net::Stop;
-use crate::types::{DeviceId, UserId};
+use crate::types::{DeviceId, FileName, Sha1Digest, UserId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Scripted {
     asked: Mutex<Vec<Command>>,
-    ended: Mutex<Vec<String>>,
+    ended: Arc<Mutex<Vec<String>>>,
     subscribers: Mutex<Vec<Sender<Update>>>,
 }
 
@@ -83,6 +83,49 @@ impl Api for Scripted {
         let (sender, receiver) = bounded(100);
         self.subscribers.lock().push(sender);
         Ok(receiver)
+    }
+
+    fn open(&self, group: &str, file: &str) -> Result<Box<dyn Content>, ApiError> {
+        let name: Result<FileName, _> = file.parse();
+        match name.ok().filter(|_| group == "the lab") {
+            Some(name) => Ok(Box::new(Scroll { name, ended: self.ended.clone() })),
+            None => Err(ApiError::new(ErrorCode::NotHere, "download it first")),
+        }
+    }
+}
+
+/// Content of zeros, of which the second mebibyte does not come.
+struct Scroll {
+    name: FileName,
+    ended: Arc<Mutex<Vec<String>>>,
+}
+
+impl Content for Scroll {
+    fn name(&self) -> FileName {
+        self.name.clone()
+    }
+
+    fn len(&self) -> u64 {
+        4 << 20
+    }
+
+    fn sha1(&self) -> Sha1Digest {
+        Sha1Digest::from_bytes([7; 20])
+    }
+
+    fn read_at(&mut self, bytes: &mut [u8], offset: u64, stop: &Stop) -> Result<usize, ApiError> {
+        if (1 << 20..2 << 20).contains(&offset) {
+            stop.wait(PATIENCE);
+            return Err(ApiError::interrupted());
+        }
+        // Less than is asked for, as at the end of what has come.
+        Ok(bytes.len().min(100_000))
+    }
+}
+
+impl Drop for Scroll {
+    fn drop(&mut self) {
+        self.ended.lock().push(self.name.to_string());
     }
 }
 
@@ -242,4 +285,49 @@ fn requests_of_other_programs_are_answered_in_json() {
     assert_eq!(get("/api/v1/snapshot").1["revision"], 7);
     assert_eq!(get("/api/v1/command").0, 405);
     assert_eq!(get("/").0, 404);
+}
+
+#[test]
+fn content_is_sent_as_it_comes_and_a_reader_that_leaves_ends_its_own_alone() {
+    let stage = Stage::new();
+    let ask = |method: &str, path: &str, headers: &str| {
+        let mut stream = UnixStream::connect(stage.dir.path().join(socket::NAME)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let end = "host: x\r\nconnection: close\r\n";
+        let request =
+            format!("{method} /api/v1/groups/{path}/content HTTP/1.1\r\n{end}{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let whole = |mut stream: UnixStream| {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        (String::from_utf8(answer[..head].to_vec()).unwrap(), answer.len() - head)
+    };
+    let (head, len) = whole(ask("GET", "the%20lab/files/a.mp3", "range: bytes=2097152-\r\n"));
+    assert!(head.starts_with("HTTP/1.1 206 Partial Content\r\n"), "{head}");
+    assert!(head.contains("content-range: bytes 2097152-4194303/4194304\r\n"), "{head}");
+    assert!(head.contains("content-type: audio/mpeg\r\n") && len == 2 << 20, "{head}{len}");
+    let (head, len) = whole(ask("HEAD", "the%20lab/files/a.mp3", "range: bytes=0-1\r\n"));
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && len == 0, "{head}");
+    assert!(head.contains("content-length: 4194304\r\n"), "{head}");
+    assert!(whole(ask("GET", "lab/files/a.mp3", "")).0.starts_with("HTTP/1.1 404 "));
+    assert!(whole(ask("PUT", "the%20lab/files/a.mp3", "")).0.starts_with("HTTP/1.1 405 "));
+    // Of two that wait for more, one leaves.
+    let read = |file: &str| {
+        let mut stream = ask("GET", &format!("the%20lab/files/{file}"), "");
+        stream.read_exact(&mut vec![0; 1 << 20]).unwrap();
+        stream
+    };
+    let (leaves, mut stays) = (read("leaves"), read("stays"));
+    let ended = |file: &str| stage.client.ended.lock().iter().any(|ended| ended == file);
+    drop(leaves);
+    until("its reading ends", || ended("leaves"));
+    assert!(!ended("stays"));
+    // The end of the service ends the other, which shows that it is not whole.
+    stage.service.stop();
+    let mut rest = Vec::new();
+    stays.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() < 3 << 20, "{}", rest.len());
 }
