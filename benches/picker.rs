@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use posse::swarm::{BlockFate, Download, LinkKey, LinkTraits, Options};
+use posse::swarm::{BlockFate, Download, LinkKey, LinkTraits, Options, ReaderKey};
 use posse::types::{Bitfield, Geometry, Span};
 
 const TRAITS: LinkTraits = LinkTraits { block_len_max: 512 << 10, requests_max: 256, fast: true };
@@ -19,9 +19,15 @@ fn main() {
 /// A download with `seeds` links that have everything and `partial` ones that have every second
 /// piece, each other ones.
 fn download(pieces: u32, seeds: u64, partial: u64) -> (Geometry, Download) {
+    download_of(Bitfield::empty(pieces), seeds, partial)
+}
+
+/// The same, of which `have` is there already.
+fn download_of(have: Bitfield, seeds: u64, partial: u64) -> (Geometry, Download) {
+    let (pieces, piece_len) = (have.count(), 512 << 10);
     let geometry =
-        Geometry::new(u64::from(pieces) * (512 << 10), 512 << 10).expect("the sizes are valid");
-    let mut download = Download::new(geometry, Bitfield::empty(pieces), Options::default(), 1);
+        Geometry::new(u64::from(pieces) * u64::from(piece_len), piece_len).expect("valid sizes");
+    let mut download = Download::new(geometry, have, Options::default(), 1);
     for link in 0..seeds + partial {
         download.join(Duration::ZERO, LinkKey(link), TRAITS);
         match link < seeds {
@@ -69,6 +75,21 @@ fn four_seeders(bencher: divan::Bencher, pieces: u32) {
 #[divan::bench(args = PIECES)]
 fn two_hundred_links(bencher: divan::Bencher, pieces: u32) {
     let (_, mut download) = download(pieces, 20, 180);
+    let mut now = Duration::ZERO;
+    bencher.bench_local(|| round(&mut download, &mut now));
+}
+
+/// As many readers as there may be, whose windows have come: all of these are looked at in vain.
+#[divan::bench(args = PIECES)]
+fn four_seeders_and_sixteen_readers(bencher: divan::Bencher, pieces: u32) {
+    let (geometry, _) = download(pieces, 0, 0);
+    let mut have = Bitfield::empty(pieces);
+    let read = geometry.indexes().take(16 * 32).chain(geometry.indexes().last());
+    read.for_each(|piece| _ = have.insert(piece));
+    let (_, mut download) = download_of(have, 4, 0);
+    for reader in 0..16 {
+        assert!(download.set_reader(ReaderKey(reader), reader as u32 * 32..u32::MAX));
+    }
     let mut now = Duration::ZERO;
     bencher.bench_local(|| round(&mut download, &mut now));
 }

@@ -6,8 +6,8 @@
 //!
 //! Each run measures, one after the other: two floors (two processes that do nothing but send,
 //! receive, hash once and write, in clear and in encrypted records), a download from one seeder, a
-//! download from two, and the time to the first piece of several small files. Every figure is the
-//! median of the runs. A download's time runs from `download_file` being typed until the client
+//! download from two, a download that is read over HTTP while it comes, and the time to the first
+//! piece of several small files. Every figure is the median of the runs. A download's time runs from `download_file` being typed until the client
 //! says that it is complete: verified twice, synced and renamed; the floors' ends with the sync.
 //! Everything the programs send is encrypted, and there are two trackers.
 //!
@@ -22,6 +22,8 @@ mod floor;
 mod measure;
 #[path = "throughput/records.rs"]
 mod records;
+#[path = "throughput/stream.rs"]
+mod stream;
 #[path = "../examples/support/mod.rs"]
 mod support;
 
@@ -62,6 +64,8 @@ struct Options {
 const BAR_ENCRYPTED: f64 = 0.70;
 /// What two seeders are to reach of one: a bar of our own.
 const BAR_TWO: f64 = 1.0;
+/// What a download that is read while it comes is to reach of one that is not.
+const BAR_STREAM: f64 = 0.80;
 /// What `upload_file` is to reach of one core's SHA-1.
 const BAR_UPLOAD: f64 = 0.90;
 /// Bytes of memory that either side may take.
@@ -121,17 +125,19 @@ fn report(runs: &[Run], len: u64) {
         "peak receiving",
         "peak sending",
     ];
-    let samples: [Row; 4] = [
+    let samples: [Row; 5] = [
         ("bare loop, in clear", |run| &run.plain),
         ("bare loop, AES-GCM", |run| &run.encrypted),
         ("download, one seeder", |run| &run.one),
         ("download, two seeders", |run| &run.two),
+        ("read while it comes", |run| &run.streamed),
     ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(samples.map(|(name, sample)| row(name, runs, len, [plain, encrypted], sample)));
     println!();
     table(&rows);
     let (one, two) = (speed(runs, len, |run| &run.one), speed(runs, len, |run| &run.two));
+    let streamed = speed(runs, len, |run| &run.streamed);
     let sha1 = middle(&|run| run.sha1_rate);
     let upload = rate(len, Duration::from_secs_f64(middle(&|run| run.upload.as_secs_f64())));
     let first = median(
@@ -139,7 +145,7 @@ fn report(runs: &[Run], len: u64) {
     );
     let peak = runs
         .iter()
-        .flat_map(|run| [&run.one, &run.two])
+        .flat_map(|run| [&run.one, &run.two, &run.streamed])
         .map(|s| s.receiver.memory_peak.max(s.sender.memory_peak))
         .max();
     println!(
@@ -147,6 +153,7 @@ fn report(runs: &[Run], len: u64) {
         one / encrypted
     );
     println!("two seeders              {:.2} of one (our own bar: {BAR_TWO:.2})", two / one);
+    println!("read while it comes      {:.2} of one (bar: {BAR_STREAM:.2})", streamed / one);
     println!("peak memory              {} (bar: {})", mib(peak.unwrap_or(0)), mib(BAR_MEMORY));
     println!("first piece              after {first:.0} ms (bar: {BAR_FIRST:.0} ms)");
     println!(

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{Member, Network, Result, Usage, content};
-use crate::{first, floor};
+use crate::{first, floor, stream};
 
 /// One transfer.
 pub(crate) struct Sample {
@@ -33,6 +33,8 @@ pub(crate) struct Run {
     pub(crate) one: Sample,
     /// A download from two seeders.
     pub(crate) two: Sample,
+    /// A download from one seeder, read over HTTP while it comes; its end is the last byte read.
+    pub(crate) streamed: Sample,
     /// Times to the first piece.
     pub(crate) first: Vec<Duration>,
 }
@@ -52,19 +54,21 @@ impl Run {
         floor::settle(dir, len)?;
         let encrypted = floor::measure(file, &copy, true)?;
         let (one, (upload, upload_cpu)) =
-            download(network, file, len, &format!("one-{number}"), 1)?;
-        let (two, _) = download(network, file, len, &format!("two-{number}"), 2)?;
+            download(network, file, len, &format!("one-{number}"), 1, false)?;
+        let (two, _) = download(network, file, len, &format!("two-{number}"), 2, false)?;
+        let (streamed, _) = download(network, file, len, &format!("read-{number}"), 1, true)?;
         let first = first::pieces(network, &format!("first-{number}"))?;
         println!(
-            "run {number}: bare loop {:.0}, with AES-GCM {:.0}; one seeder {:.0}, two seeders {:.0} MB/s; upload_file {:.2} of SHA-1; first piece after {:.0?} ms",
+            "run {number}: bare loop {:.0}, with AES-GCM {:.0}; one seeder {:.0}, two seeders {:.0}, read while it comes {:.0} MB/s; upload_file {:.2} of SHA-1; first piece after {:.0?} ms",
             mbs(len, &plain),
             mbs(len, &encrypted),
             mbs(len, &one),
             mbs(len, &two),
+            mbs(len, &streamed),
             crate::support::show::rate(len, upload) / sha1_rate,
             first.iter().map(|time| time.as_secs_f64() * 1e3).collect::<Vec<_>>(),
         );
-        Ok(Self { sha1_rate, upload, upload_cpu, plain, encrypted, one, two, first })
+        Ok(Self { sha1_rate, upload, upload_cpu, plain, encrypted, one, two, streamed, first })
     }
 }
 
@@ -72,7 +76,8 @@ fn mbs(len: u64, sample: &Sample) -> f64 {
     crate::support::show::rate(len, sample.time)
 }
 
-/// Downloads the file once, with clients started for this alone; also returns what the first
+/// Downloads the file once, with clients started for this alone, and reads it meanwhile if told so;
+/// also returns what the first
 /// seeder's `upload_file` took: time, and CPU time.
 fn download(
     network: &Network,
@@ -80,6 +85,7 @@ fn download(
     len: u64,
     group: &str,
     seeders: usize,
+    is_read: bool,
 ) -> Result<(Sample, (Duration, Duration))> {
     let mut owner = Member::start(network, &format!("{group}-seeder-1"))?;
     owner.ask(&["create_group", group])?;
@@ -96,14 +102,21 @@ fn download(
     let mut receiver = Member::start(network, &format!("{group}-leecher"))?;
     receiver.enter(&mut senders[0], group)?;
     floor::settle(network.dir(), len)?;
-    let sample = transfer(&mut receiver, &senders, group, file)?;
+    let socket = is_read.then(|| stream::socket_of(network, receiver.user()));
+    let sample = transfer(&mut receiver, &senders, group, file, socket.as_deref())?;
     check(&receiver, file, len)?;
     receiver.leave()?;
     senders.into_iter().try_for_each(Member::leave)?;
     Ok((sample, upload))
 }
 
-fn transfer(receiver: &mut Member, senders: &[Member], group: &str, file: &Path) -> Result<Sample> {
+fn transfer(
+    receiver: &mut Member,
+    senders: &[Member],
+    group: &str,
+    file: &Path,
+    socket: Option<&Path>,
+) -> Result<Sample> {
     let name =
         file.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?;
     let used = |receiver: &Member| {
@@ -111,7 +124,11 @@ fn transfer(receiver: &mut Member, senders: &[Member], group: &str, file: &Path)
     };
     let (receiver_before, senders_before) = used(receiver);
     let start = receiver.download(group, name)?;
-    let time = receiver.wait_complete()?.duration_since(start);
+    let read = match socket {
+        Some(socket) => stream::read(socket, group, name, file.metadata()?.len())?,
+        None => start,
+    };
+    let time = receiver.wait_complete()?.max(read).duration_since(start);
     let (receiver_after, senders_after) = used(receiver);
     let mut sender = Usage::default();
     for (before, after) in senders_before.into_iter().zip(senders_after) {

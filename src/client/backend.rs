@@ -6,6 +6,7 @@
 //! Commands run on the caller's thread. The thread "updates" numbers the events and sends them to
 //! the subscribers.
 
+mod content;
 mod convert;
 mod listings;
 mod updates;
@@ -18,7 +19,7 @@ use parking_lot::Mutex;
 
 use self::updates::Updates;
 use super::api::{
-    self, Account, Api, ApiError, Begun, Command, Download, Ends, Event, Link, NewToken,
+    self, Account, Api, ApiError, Begun, Command, Content, Download, Ends, Event, Link, NewToken,
     OnProgress, Progress, Reply, SessionEnded, Snapshot, Update, Work,
 };
 use super::downloads::Beginning;
@@ -383,6 +384,13 @@ impl Api for Backend {
 
     fn subscribe(&self, moving: bool) -> Result<Receiver<Update>, ApiError> {
         Ok(self.updates.subscribe(moving))
+    }
+
+    fn open(&self, group: &str, file: &str) -> Result<Box<dyn Content>, ApiError> {
+        match self.client.open_file(group, file) {
+            Ok(open) => Ok(Box::new(open)),
+            Err(error) => Err(convert::error(error)),
+        }
     }
 }
 

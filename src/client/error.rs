@@ -118,6 +118,19 @@ pub enum ClientError {
         /// File as typed.
         file: String,
     },
+    /// The file is neither shared here nor being downloaded.
+    #[error(
+        "{file} in {group} is neither shared nor being downloaded here; download_file brings it"
+    )]
+    NotHere {
+        /// Group as typed.
+        group: String,
+        /// File as typed.
+        file: String,
+    },
+    /// As many callers as may read the file.
+    #[error("too many are reading files already, or this one; end one of them")]
+    Crowded,
     /// The download's state does not allow the command.
     #[error("{0}")]
     DownloadState(String),

@@ -8,11 +8,13 @@
 //! The server knows no route. [`access`] tells who may use an API over TCP. A [`Handler`] gets each request on the connection's thread and may
 //! block it. Requests of one connection are answered in order. `httparse` parses heads and `http`
 //! has the types of names and values; this room has framing (RFC 9112), threads, limits and shutdown.
+//! Ranges and percent-encoding are parsed by crates, too.
 
 pub mod access;
 mod assets;
 mod chunks;
 mod client;
+mod content;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod metrics;
@@ -31,10 +33,11 @@ use std::time::Duration;
 
 pub use assets::{Asset, Assets};
 pub use client::{Response, send};
+pub use content::{Selection, attachment_name, decoded_segment, select};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use metrics::Metrics;
 pub use request::{BodyError, Request};
-pub use respond::{BodyStream, Responder, server_sent_event};
+pub use respond::{BodyStream, Responder, SizedBody, server_sent_event};
 pub use server::{Acceptor, Handler, Server};
 pub use socket::Socket;
 pub use tcp::Tcp;
@@ -56,3 +59,5 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const PART_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for writing one part of a response.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for a body of known length, whose reader may pause, as players do.
+pub const SIZED_WRITE_TIMEOUT: Duration = Duration::from_secs(300);

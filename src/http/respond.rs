@@ -1,6 +1,7 @@
 //! Writing a response, at once or in parts.
 //!
-//! **Invariant:** a connection is reused only after a complete response with an unambiguous end.
+//! **Invariant:** a connection is reused only after a complete response with an unambiguous end. A
+//! body of known length that is not sent whole closes the connection.
 
 use std::cell::Cell;
 use std::io;
@@ -12,7 +13,7 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE
 use http::header::{TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{Socket, WRITE_TIMEOUT};
+use super::{SIZED_WRITE_TIMEOUT, Socket, WRITE_TIMEOUT};
 use crate::net::Stop;
 
 /// Writes the response to one request.
@@ -104,6 +105,82 @@ impl<'a> Responder<'a> {
     /// Tells whether the connection can carry another request after this response.
     fn is_reusable(&self) -> bool {
         *self.keeps_alive && self.is_read.get() && !self.stop.is_set()
+    }
+}
+
+impl<'a> Responder<'a> {
+    /// Begins a response whose body has `len` bytes. `headers` are sent beside the common ones,
+    /// which are the date, the media type, the length, `cache-control` and
+    /// `x-content-type-options`.
+    ///
+    /// # Errors
+    /// The socket's.
+    ///
+    /// # Blocking
+    /// For at most [`WRITE_TIMEOUT`].
+    pub fn sized(
+        self,
+        status: StatusCode,
+        media_type: &str,
+        headers: &HeaderMap,
+        len: u64,
+    ) -> io::Result<SizedBody<'a>> {
+        let again = self.is_reusable();
+        let mut all = self.headers;
+        for (name, value) in headers {
+            all.insert(name, value.clone());
+        }
+        all.insert(CONTENT_LENGTH, len.into());
+        let head = head(status, media_type, all, again);
+        // `finish` sets it again.
+        *self.keeps_alive = false;
+        *self.has_answered = true;
+        self.socket.send_all(&head, WRITE_TIMEOUT)?;
+        let left = if self.is_head { 0 } else { len };
+        Ok(SizedBody { socket: self.socket, keeps_alive: self.keeps_alive, again, left })
+    }
+}
+
+/// The body of a response whose length is known.
+pub struct SizedBody<'a> {
+    socket: &'a Arc<dyn Socket>,
+    keeps_alive: &'a mut bool,
+    /// Whether the connection is reused after the whole body.
+    again: bool,
+    left: u64,
+}
+
+impl SizedBody<'_> {
+    /// Bytes that are still to be sent; none if the request was HEAD.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Sends the next bytes of the body.
+    ///
+    /// # Errors
+    /// The socket's, when the client is gone; [`io::ErrorKind::InvalidInput`] for more bytes than
+    /// are left.
+    ///
+    /// # Blocking
+    /// For at most [`SIZED_WRITE_TIMEOUT`].
+    pub fn write(&mut self, part: &[u8]) -> io::Result<()> {
+        let left = self.left.checked_sub(part.len() as u64);
+        self.left = left.ok_or(io::ErrorKind::InvalidInput)?;
+        self.socket.send_all(part, SIZED_WRITE_TIMEOUT)
+    }
+
+    /// Ends the body. Dropping it instead closes the connection, which marks the body as
+    /// incomplete.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if bytes are left.
+    pub fn finish(self) -> io::Result<()> {
+        if self.left > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        *self.keeps_alive = self.again;
+        Ok(())
     }
 }
 

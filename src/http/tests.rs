@@ -10,6 +10,9 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes that no socket's buffer holds, and those of one part.
+const LONG: u64 = 64 << 20;
+const PART: usize = 512 << 10;
 
 /// Connections that a test makes.
 struct Pairs(Receiver<UnixStream>, Sender<UnixStream>);
@@ -45,6 +48,21 @@ impl Handler for Echo {
                 let stop = responder.stop();
                 stop.wait(PATIENCE);
                 responder.send(StatusCode::OK, "text/plain", b"waited")
+            }
+            "/sized" | "/short" => {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::ETAG, HeaderValue::from_static("\"x\""));
+                let status = StatusCode::PARTIAL_CONTENT;
+                let len = LONG.min(request.parameter("len").map_or(8, |len| len.parse().unwrap()));
+                let mut body = responder.sized(status, "text/plain", &headers, len)?;
+                if request.path() == "/short" {
+                    return Err(io::Error::other("no more comes"));
+                }
+                while body.left() > 0 {
+                    body.write(&[b'y'; PART][..body.left().min(PART as u64) as usize])?;
+                }
+                assert!(body.write(b"more").is_err());
+                body.finish()
             }
             "/panic" => panic!("on purpose"),
             "/nothing" => Ok(()),
@@ -221,6 +239,44 @@ fn answers_come_in_parts_and_say_where_they_end() {
     let both = [&b"GET /parts HTTP/1.1\r\nHost: h\r\n\r\n"[..], GET].concat();
     let both = stage.exchange(&both);
     assert!(both.contains("0\r\n\r\nHTTP/1.1 200 OK"), "{both}");
+}
+
+#[test]
+fn a_body_of_known_length_is_sent_whole_or_shows_that_it_is_not() {
+    let stage = Stage::new();
+    let sized = b"GET /sized HTTP/1.1\r\nHost: h\r\n\r\n";
+    // The same connection serves on.
+    let both = stage.exchange(&[&sized[..], GET].concat());
+    assert!(both.starts_with("HTTP/1.1 206 Partial Content\r\n"), "{both}");
+    assert!(both.contains("etag: \"x\"\r\n") && both.contains("content-length: 8\r\n"), "{both}");
+    assert!(both.contains("\r\n\r\nyyyyyyyyHTTP/1.1 200 OK"), "{both}");
+    let head = stage.exchange(b"HEAD /sized HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(head.contains("content-length: 8\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    // Nothing else follows a body that ends early.
+    let short = [&b"GET /short HTTP/1.1\r\nHost: h\r\n\r\n"[..], GET].concat();
+    let short = stage.exchange(&short);
+    assert!(short.contains("content-length: 8\r\n") && short.ends_with("\r\n\r\n"), "{short}");
+    let old = stage.exchange(b"GET /sized HTTP/1.0\r\n\r\n");
+    assert!(old.contains("connection: close\r\n") && old.ends_with("yyyyyyyy"), "{old}");
+}
+
+/// A player that pauses takes nothing for longer than others may need for a part of a response.
+#[test]
+fn the_reader_of_a_long_body_may_pause_and_a_stop_does_not_wait_for_it() {
+    let stage = Stage::new();
+    let ask = format!("GET /sized?len={LONG} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut paused = stage.connect();
+    paused.write_all(ask.as_bytes()).unwrap();
+    let mut stalled = stage.connect();
+    stalled.write_all(ask.as_bytes()).unwrap();
+    std::thread::sleep(WRITE_TIMEOUT + Duration::from_secs(1));
+    let mut answer = vec![0; LONG as usize];
+    paused.read_exact(&mut answer).unwrap();
+    assert!(answer.ends_with(b"yyyy"));
+    let begun = Instant::now();
+    assert!(stage.server.stop(Duration::from_millis(100)).is_empty());
+    assert!(begun.elapsed() < WRITE_TIMEOUT, "{:?}", begun.elapsed());
+    assert!(stalled.read_to_end(&mut answer).is_ok());
 }
 
 #[test]

@@ -26,8 +26,9 @@ pub use disk::{
 pub use engine::Engine;
 pub(crate) use engine::handle::Pulse;
 pub use engine::handle::Transfer;
+pub use engine::reader::{READERS_MAX, READERS_PER_FILE_MAX, ReadError, Reader};
 pub(crate) use pick::download::{Action, Stats};
-pub use pick::download::{BlockFate, ChunkJob, Download, LinkKey, LinkTraits, Options};
+pub use pick::download::{BlockFate, ChunkJob, Download, LinkKey, LinkTraits, Options, ReaderKey};
 
 #[cfg(test)]
 pub(crate) use serve::choker::Choke;

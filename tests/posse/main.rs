@@ -12,6 +12,7 @@
 //! | [`trackers`] | where trackers listen, and where they keep their data |
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`attached`] | a client as a service, and several programs that use one running client |
+//! | [`streaming`] | a file's content by ranges, while it is downloaded and afterwards |
 //! | [`supervised`] | a service that is killed and started again goes on by itself |
 //! | [`full_data_directory`] | what a client answers without room for its state holds |
 //! | [`hanging`] | a mount that hangs holds up its own files alone |
@@ -80,6 +81,7 @@ mod sources;
 mod starting;
 mod staying;
 mod storm;
+mod streaming;
 mod supervised;
 mod terminal;
 mod trackers;

@@ -51,6 +51,10 @@ pub enum ErrorCode {
     Path,
     /// There is no download of that name.
     NoSuchDownload,
+    /// The file is neither shared nor being downloaded here.
+    NotHere,
+    /// As many callers as may read the file.
+    Crowded,
     /// The download cannot do that now.
     DownloadState,
     /// A download failed or paused itself.

@@ -8,9 +8,10 @@
 //! events, and a field that was added later has a default. [`VERSION`] grows if a change breaks this
 //! rule.
 //!
-//! [`Api::call`] blocks its caller; nothing else here does.
+//! [`Api::call`] and [`Content::read_at`] block their caller; nothing else here does.
 
 mod command;
+mod content;
 mod error;
 mod event;
 mod progress;
@@ -25,6 +26,7 @@ use crate::net::Stop;
 
 pub use crate::http::access::{Rights, TokenEntry};
 pub use command::{Command, Listing};
+pub use content::Content;
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Update};
 pub use progress::{Progress, Work};
@@ -71,6 +73,14 @@ pub trait Api: Send + Sync {
     /// # Errors
     /// [`ErrorCode::ClientGone`] if the client has ended.
     fn subscribe(&self, moving: bool) -> Result<Receiver<Update>, ApiError>;
+
+    /// Opens a file that the client shares or downloads, by the names of its group and itself.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotHere`] if the file has to be downloaded first, [`ErrorCode::DownloadState`]
+    /// for a failed download, [`ErrorCode::Crowded`]; [`ErrorCode::Unsupported`] for a client
+    /// behind a control socket, whose server has a route for it.
+    fn open(&self, group: &str, file: &str) -> Result<Box<dyn Content>, ApiError>;
 }
 
 /// Carries out a command without progress and without a way to interrupt it.

@@ -1,16 +1,17 @@
 //! A client of tests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::{
-    Account, Api, ApiError, Command, ErrorCode, Limits, OnProgress, Progress, Reply, Snapshot,
-    Update, VERSION, Work,
+    Account, Api, ApiError, Command, Content, ErrorCode, Limits, OnProgress, Progress, Reply,
+    Snapshot, Update, VERSION, Work,
 };
 use crate::net::Stop;
-use crate::types::{DeviceId, UserId};
+use crate::types::{DeviceId, FileName, Sha1Digest, UserId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -21,7 +22,7 @@ pub(crate) struct Scripted {
     /// What it was asked.
     pub(crate) asked: Mutex<Vec<Command>>,
     /// What has ended.
-    pub(crate) ended: Mutex<Vec<String>>,
+    pub(crate) ended: Arc<Mutex<Vec<String>>>,
     /// Who reads its updates.
     pub(crate) subscribers: Mutex<Vec<Sender<Update>>>,
 }
@@ -85,5 +86,48 @@ impl Api for Scripted {
         let (sender, receiver) = bounded(100);
         self.subscribers.lock().push(sender);
         Ok(receiver)
+    }
+
+    fn open(&self, group: &str, file: &str) -> Result<Box<dyn Content>, ApiError> {
+        let name: Result<FileName, _> = file.parse();
+        match name.ok().filter(|_| group == "the lab") {
+            Some(name) => Ok(Box::new(Scroll { name, ended: self.ended.clone() })),
+            None => Err(ApiError::new(ErrorCode::NotHere, "download it first")),
+        }
+    }
+}
+
+/// Content of zeros, of which the second mebibyte does not come.
+struct Scroll {
+    name: FileName,
+    ended: Arc<Mutex<Vec<String>>>,
+}
+
+impl Content for Scroll {
+    fn name(&self) -> FileName {
+        self.name.clone()
+    }
+
+    fn len(&self) -> u64 {
+        4 << 20
+    }
+
+    fn sha1(&self) -> Sha1Digest {
+        Sha1Digest::from_bytes([7; 20])
+    }
+
+    fn read_at(&mut self, bytes: &mut [u8], offset: u64, stop: &Stop) -> Result<usize, ApiError> {
+        if (1 << 20..2 << 20).contains(&offset) {
+            stop.wait(PATIENCE);
+            return Err(ApiError::interrupted());
+        }
+        // Less than is asked for, as at the end of what has come.
+        Ok(bytes.len().min(100_000))
+    }
+}
+
+impl Drop for Scroll {
+    fn drop(&mut self) {
+        self.ended.lock().push(self.name.to_string());
     }
 }

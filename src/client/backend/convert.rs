@@ -274,6 +274,8 @@ fn code(error: &ClientError) -> ErrorCode {
         ClientError::BadArgument(_) => ErrorCode::BadArgument,
         ClientError::Path { .. } => ErrorCode::Path,
         ClientError::NoSuchDownload { .. } => ErrorCode::NoSuchDownload,
+        ClientError::NotHere { .. } => ErrorCode::NotHere,
+        ClientError::Crowded => ErrorCode::Crowded,
         ClientError::DownloadState(_) => ErrorCode::DownloadState,
         ClientError::DownloadFailed(_) => ErrorCode::DownloadFailed,
         ClientError::TimedOut => ErrorCode::TimedOut,

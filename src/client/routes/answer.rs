@@ -49,11 +49,12 @@ fn status_of(code: ErrorCode) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         ErrorCode::NotAllowed => StatusCode::FORBIDDEN,
-        ErrorCode::NoSuchDownload => StatusCode::NOT_FOUND,
+        ErrorCode::NoSuchDownload | ErrorCode::NotHere => StatusCode::NOT_FOUND,
         ErrorCode::NoTracker
         | ErrorCode::NoAnswer
         | ErrorCode::WrongNetwork
         | ErrorCode::UntrustedTracker
+        | ErrorCode::Crowded
         | ErrorCode::ClientGone => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::CONFLICT,

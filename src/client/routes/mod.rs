@@ -6,6 +6,7 @@
 pub(crate) mod answer;
 mod caller;
 mod command;
+mod content;
 mod directories;
 mod drops;
 mod events;
@@ -46,6 +47,16 @@ enum Action {
     Events,
     Directories,
     Drop,
+    Content,
+}
+
+impl Route {
+    fn is_at(&self, path: &str) -> bool {
+        match self.action {
+            Action::Content => content::names_in(path).is_some(),
+            _ => self.path == path,
+        }
+    }
 }
 
 const fn route(method: Method, path: &'static str, needs: Rights, action: Action) -> Route {
@@ -58,6 +69,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Method::POST, "command", Rights::Read, Action::Command),
     route(Method::GET, "snapshot", Rights::Read, Action::Snapshot),
     route(Method::GET, "events", Rights::Read, Action::Events),
+    route(Method::GET, "groups/{group}/files/{file}/content", Rights::Read, Action::Content),
     route(Method::GET, "directories", Rights::Manage, Action::Directories),
     route(Method::PUT, "drops", Rights::Manage, Action::Drop),
 ];
@@ -94,13 +106,13 @@ impl Routes {
         caller: &dyn Caller,
     ) -> io::Result<()> {
         let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
-        let mut known = ROUTES.iter().filter(|route| route.path == path).peekable();
+        let mut known = ROUTES.iter().filter(|route| route.is_at(path)).peekable();
         if known.peek().is_none() {
             let text = "no such route; docs/JSON.md lists the routes";
             return refuse(responder, StatusCode::NOT_FOUND, text);
         }
         let Some(route) = known.find(|route| route.method == *method) else {
-            let methods = ROUTES.iter().filter(|route| route.path == path);
+            let methods = ROUTES.iter().filter(|route| route.is_at(path));
             let methods: Vec<&str> = methods.map(|route| route.method.as_str()).collect();
             let allowed = methods.join(", ").parse().map_err(io::Error::other)?;
             let responder = responder.header(header::ALLOW, allowed);
@@ -117,6 +129,10 @@ impl Routes {
             Action::Snapshot => self.snapshot(responder),
             Action::Events => self.events(request, responder, caller),
             Action::Directories => self.directories(request, responder, caller),
+            Action::Content => {
+                let names = content::names_in(path).unwrap_or_default();
+                content::answer(&*self.api, &self.watch, request, names, responder, caller)
+            }
             Action::Drop => self.drop_file(request, responder, caller),
         }
     }

@@ -297,6 +297,12 @@ impl Core {
                     // And no more are accepted.
                     runtime.close_engine();
                 }
+                match &ends {
+                    Ends::All => engine.end_readers(|_, _| true),
+                    Ends::Group(group) => engine.end_readers(|_, of| of == *group),
+                    // Those who read here are not concerned by what ends others' rights.
+                    _ => {}
+                }
                 engine.end_links(|link| is_ended(&ends, link));
             }
             Order::ShowTicket(ticket) => engine.show_ticket(&ticket),

@@ -3,8 +3,8 @@
 //! **Invariant:** only the owner of the data directory can connect. An attached program can do what
 //! the client's interface offers. A command ends when its caller disconnects.
 //!
-//! The socket speaks HTTP/1.1: `POST /api/v1/command`, `GET /api/v1/snapshot`, `GET /api/v1/events`
-//! (see `docs/JSON.md`). Threads: those of [`crate::http`], and "control watch".
+//! The socket speaks HTTP/1.1: `POST /api/v1/command`, `GET /api/v1/snapshot`, `GET /api/v1/events`,
+//! and the content of files (see `docs/JSON.md`). Threads: those of [`crate::http`], and "control watch".
 
 mod notify;
 mod remote;

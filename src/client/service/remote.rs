@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::socket::{Found, look};
 use crate::client::api::{
-    self, Api, ApiError, Command, ErrorCode, OnProgress, Reply, Snapshot, Update,
+    self, Api, ApiError, Command, Content, ErrorCode, OnProgress, Reply, Snapshot, Update,
 };
 use crate::client::routes::{LINES, ROOT};
 use crate::http::{Response, Socket, StatusCode, send};
@@ -233,6 +233,12 @@ impl Api for Remote {
             Ok(receiver)
         };
         open().map_err(|error: io::Error| gone(&error))
+    }
+
+    fn open(&self, _: &str, _: &str) -> Result<Box<dyn Content>, ApiError> {
+        let text = "an attached program does not read files; \
+                    the control socket serves them, as docs/JSON.md says";
+        Err(ApiError::new(ErrorCode::Unsupported, text))
     }
 }
 

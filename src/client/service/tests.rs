@@ -169,3 +169,48 @@ fn requests_of_other_programs_are_answered_in_json() {
     assert_eq!(get("/api/v1/command").0, 405);
     assert_eq!(get("/").0, 404);
 }
+
+#[test]
+fn content_is_sent_as_it_comes_and_a_reader_that_leaves_ends_its_own_alone() {
+    let stage = Stage::new();
+    let ask = |method: &str, path: &str, headers: &str| {
+        let mut stream = UnixStream::connect(stage.dir.path().join(socket::NAME)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let end = "host: x\r\nconnection: close\r\n";
+        let request =
+            format!("{method} /api/v1/groups/{path}/content HTTP/1.1\r\n{end}{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let whole = |mut stream: UnixStream| {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        (String::from_utf8(answer[..head].to_vec()).unwrap(), answer.len() - head)
+    };
+    let (head, len) = whole(ask("GET", "the%20lab/files/a.mp3", "range: bytes=2097152-\r\n"));
+    assert!(head.starts_with("HTTP/1.1 206 Partial Content\r\n"), "{head}");
+    assert!(head.contains("content-range: bytes 2097152-4194303/4194304\r\n"), "{head}");
+    assert!(head.contains("content-type: audio/mpeg\r\n") && len == 2 << 20, "{head}{len}");
+    let (head, len) = whole(ask("HEAD", "the%20lab/files/a.mp3", "range: bytes=0-1\r\n"));
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && len == 0, "{head}");
+    assert!(head.contains("content-length: 4194304\r\n"), "{head}");
+    assert!(whole(ask("GET", "lab/files/a.mp3", "")).0.starts_with("HTTP/1.1 404 "));
+    assert!(whole(ask("PUT", "the%20lab/files/a.mp3", "")).0.starts_with("HTTP/1.1 405 "));
+    // Of two that wait for more, one leaves.
+    let read = |file: &str| {
+        let mut stream = ask("GET", &format!("the%20lab/files/{file}"), "");
+        stream.read_exact(&mut vec![0; 1 << 20]).unwrap();
+        stream
+    };
+    let (leaves, mut stays) = (read("leaves"), read("stays"));
+    let ended = |file: &str| stage.client.ended.lock().iter().any(|ended| ended == file);
+    drop(leaves);
+    until("its reading ends", || ended("leaves"));
+    assert!(!ended("stays"));
+    // The end of the service ends the other, which shows that it is not whole.
+    stage.service.stop();
+    let mut rest = Vec::new();
+    stays.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() < 3 << 20, "{}", rest.len());
+}

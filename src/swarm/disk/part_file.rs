@@ -33,10 +33,14 @@ use crate::swarm::api::EngineError;
 use crate::swarm::disk::file_systems::{FileSystems, numbers_anew};
 use crate::types::{FileStamp, InfoHash, InodeId, limits};
 
-/// How a download's data is written; a trait so that tests can make disks fail.
+/// How a download's data is written and read; a trait so that tests can make disks fail.
 pub(crate) trait Disk: Send + Sync {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
+    }
+
+    fn read(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(bytes, offset)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
@@ -251,7 +255,7 @@ impl PartFile {
 
     pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let _operation = self.disks.file_systems.begin(self.id.dev);
-        self.file.read_exact_at(bytes, offset)
+        self.disks.disk.read(&self.file, bytes, offset)
     }
 
     /// Has the file share the blocks of another of the same length, where the file system can: what

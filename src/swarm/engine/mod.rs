@@ -7,10 +7,10 @@
 //! slots, dials), the journal (makes verified pieces durable, and tells the host), and the pace
 //! (sends requests that a limit held back). None is in the data's path.
 //!
-//! From the bottom: `services` is what all torrents share; `record`, `links` and `peers` are plain
-//! state of one `torrent`; `messages`, `upload` and `dial` are the threads of a link, `run` that of
-//! a download; `torrents` says which there are, and `accept`, `journal` and [`Transfer`] look them
-//! up.
+//! From the bottom: `services` is what all torrents share; `record`, `links`, `peers` and `windows`
+//! are plain state of one `torrent`; `messages`, `upload` and `dial` are the threads of a link, `run`
+//! that of a download; `torrents` says which there are, and `accept`, `journal`, `reader` and
+//! [`Transfer`] look them up.
 
 pub(crate) mod accept;
 mod dial;
@@ -20,12 +20,14 @@ mod links;
 mod messages;
 mod peers;
 mod pool;
+pub(crate) mod reader;
 pub(crate) mod record;
 mod run;
 pub(crate) mod services;
 pub(crate) mod torrent;
 pub(crate) mod torrents;
 mod upload;
+mod windows;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

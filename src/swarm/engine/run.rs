@@ -228,13 +228,14 @@ impl Run<'_> {
         if !is_full {
             state.links.close_if(|_| true);
         }
+        let options = Options { window_sum_max: services.window_share(), ..Options::default() };
+        let mut download = Download::new(geometry, have, options, rand::random());
+        state.readers.tell(&mut download);
         let transfer = self.record(&mut state)?;
         let is_paused = matches!(transfer.phase, TransferState::Paused(_));
-        let options = Options { window_sum_max: services.window_share(), ..Options::default() };
         // As many as there may be buffers: a worker never waits here.
         let buffers = options.window_sum_max / u64::from(geometry.piece_len());
         let (writer, hashed) = bounded(buffers as usize + 2);
-        let mut download = Download::new(geometry, have, options, rand::random());
         download.set_paused(is_paused);
         transfer.chain_missing = None;
         if !has_metainfo && !is_full {
@@ -304,6 +305,7 @@ impl Run<'_> {
         state.links.close_if(|link| link.has_all());
         torrent.drive(&mut state);
         drop(state);
+        torrent.changed.notify_all();
         log::info!("{} is complete and verified", seed.path.display());
         let info_hash = torrent.info_hash;
         torrent.services.host.event(EngineEvent::Completed { id, info_hash, seed });

@@ -10,4 +10,5 @@ mod harness;
 mod limits;
 mod local;
 mod raw;
+mod reading;
 mod tickets;

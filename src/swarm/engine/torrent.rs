@@ -21,6 +21,7 @@ use super::links::Links;
 use super::peers::Peers;
 use super::record::{Checked, DownloadRecord};
 use super::services::{Notice, Services};
+use super::windows::ReadWindows;
 use crate::swarm::api::{EngineEvent, SeedSpec, TransferState};
 use crate::swarm::disk::part_file::Disks;
 use crate::swarm::link::Link;
@@ -53,6 +54,7 @@ pub(super) struct TorrentState {
     pub(super) links: Links,
     pub(super) peers: Peers,
     pub(super) uploads: Uploads,
+    pub(super) readers: ReadWindows,
     /// The encoded metainfo, while there are links.
     pub(super) dictionary: Option<Arc<Vec<u8>>>,
     /// Why the last block that was asked for could not be read.
@@ -74,6 +76,7 @@ impl Torrent {
                 links: Links::default(),
                 peers: Peers::default(),
                 uploads,
+                readers: ReadWindows::default(),
                 dictionary: None,
                 read_error: None,
             }),

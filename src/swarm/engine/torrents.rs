@@ -7,8 +7,9 @@
 //!
 //! [`Host::seed`]: crate::swarm::api::Host::seed
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -16,19 +17,32 @@ use super::record::DownloadRecord;
 use super::run;
 use super::services::Services;
 use super::torrent::{Torrent, TorrentState};
+use crate::swarm::ReaderKey;
 use crate::swarm::api::{DownloadSpec, EngineError, SeedSpec, TransferState};
-use crate::types::{Geometry, InfoHash};
+use crate::types::{Geometry, GroupId, InfoHash};
 use crate::wire::metainfo::Metainfo;
+
+/// Readers at a time: half of the connections that a control socket serves.
+pub const READERS_MAX: usize = 32;
 
 pub(crate) struct Torrents {
     pub(super) services: Arc<Services>,
     by_hash: RwLock<HashMap<InfoHash, Arc<Torrent>>>,
     changes: Mutex<()>,
+    /// The readers that are open, with the group in whose name each reads.
+    readers: Mutex<BTreeMap<ReaderKey, (Arc<Torrent>, GroupId)>>,
+    next_reader: AtomicU64,
 }
 
 impl Torrents {
     pub(super) fn new(services: Arc<Services>) -> Self {
-        Self { services, by_hash: RwLock::default(), changes: Mutex::default() }
+        Self {
+            services,
+            by_hash: RwLock::default(),
+            changes: Mutex::default(),
+            readers: Mutex::default(),
+            next_reader: AtomicU64::new(1),
+        }
     }
 
     pub(crate) fn get(&self, info_hash: InfoHash) -> Option<Arc<Torrent>> {
@@ -114,6 +128,43 @@ impl Torrents {
         // is withdrawn before the link is registered, the registration is refused.
         let spec = self.services.host.seed(info_hash);
         spec.and_then(|spec| self.seed(spec).ok()).or(known)
+    }
+
+    /// Adds a reader of a torrent; `None` if there are too many.
+    pub(super) fn add_reader(&self, torrent: &Arc<Torrent>, group: GroupId) -> Option<ReaderKey> {
+        let key = ReaderKey(self.next_reader.fetch_add(1, Ordering::Relaxed));
+        {
+            let mut readers = self.readers.lock();
+            if readers.len() >= READERS_MAX {
+                return None;
+            }
+            readers.insert(key, (torrent.clone(), group));
+        }
+        let is_added = torrent.state.lock().readers.add(key);
+        if !is_added {
+            self.readers.lock().remove(&key);
+        }
+        is_added.then_some(key)
+    }
+
+    pub(super) fn remove_reader(&self, torrent: &Torrent, key: ReaderKey) {
+        self.readers.lock().remove(&key);
+        let state = &mut *torrent.state.lock();
+        let download = state.transfer.as_mut().and_then(|transfer| transfer.download.as_mut());
+        state.readers.remove(key, download);
+    }
+
+    pub(super) fn end_readers(&self, ends: impl Fn(InfoHash, GroupId) -> bool) {
+        let ended: Vec<(ReaderKey, Arc<Torrent>)> = {
+            let readers = self.readers.lock();
+            let ended =
+                readers.iter().filter(|(_, (torrent, group))| ends(torrent.info_hash, *group));
+            ended.map(|(key, (torrent, _))| (*key, torrent.clone())).collect()
+        };
+        for (key, torrent) in ended {
+            torrent.state.lock().readers.revoke(key);
+            torrent.changed.notify_all();
+        }
     }
 
     /// Stops offering a file; false if it was not offered.

@@ -28,6 +28,7 @@ mod endgame;
 mod jobs;
 mod link;
 mod links;
+mod readers;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -40,8 +41,10 @@ use rand::rngs::SmallRng;
 
 use self::link::Link;
 use self::links::Links;
+use self::readers::Readers;
+pub(crate) use self::readers::{READERS_MAX, WINDOW_PIECES_MAX};
 pub(crate) use self::values::{Action, LinkStats, Stats};
-pub use self::values::{BlockFate, ChunkJob, LinkKey, LinkTraits, Options};
+pub use self::values::{BlockFate, ChunkJob, LinkKey, LinkTraits, Options, ReaderKey};
 use crate::swarm::pick::picker::{Picker, PieceState};
 use crate::types::{Bitfield, Geometry, PieceIndex};
 
@@ -62,6 +65,7 @@ pub struct Download {
     is_in_order: bool,
     /// The next piece while pieces are chosen in order.
     next_in_order: u32,
+    readers: Readers,
     tokens: u64,
     actions: VecDeque<Action>,
     totals: Stats,
@@ -99,6 +103,7 @@ impl Download {
             is_held: false,
             is_in_order: false,
             next_in_order: 0,
+            readers: Readers::default(),
             tokens: 0,
             actions: complete.then_some(Action::Complete).into_iter().collect(),
             totals: Stats::default(),

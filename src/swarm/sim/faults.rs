@@ -1,5 +1,5 @@
 //! One download under random faults: joins, haves, leaves, corrupt pieces, time-outs, rejects,
-//! chokes, pauses, junk.
+//! chokes, pauses, readers that come and go, junk.
 //!
 //! After every step the download's invariants hold, and what it asks for is checked against what a
 //! peer may be asked. In the end one honest seeder stays, and the download must finish.
@@ -10,7 +10,9 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::super::{Action, BlockFate, ChunkJob, Download, LinkKey, LinkTraits, Options};
+use super::super::{
+    Action, BlockFate, ChunkJob, Download, LinkKey, LinkTraits, Options, ReaderKey,
+};
 use super::{Replay, seeds};
 use crate::types::{Bitfield, Geometry, PieceIndex, Span};
 
@@ -140,8 +142,9 @@ impl Run {
             40..72 => self.deliver(),
             72..76 => self.reject(),
             76..90 => self.verdict(),
-            90..93 => self.late_block(),
-            93..95 => self.junk(),
+            90..92 => self.late_block(),
+            92..94 => self.junk(),
+            94..95 => self.read(),
             95..96 => self.pause(),
             96..97 => self.advance(Duration::from_secs(20)),
             _ => self.advance(Duration::from_millis(300)),
@@ -381,6 +384,17 @@ impl Run {
         self.download.block_rejected(self.now, link, span);
         self.download.verified(self.now, piece, LinkKey(999));
         assert!(self.download.more_requests(self.now, LinkKey(999)).is_empty());
+    }
+
+    /// A reader comes, moves or goes.
+    fn read(&mut self) {
+        let reader = ReaderKey(self.rng.random_range(0..3));
+        if self.rng.random_ratio(1, 4) {
+            return self.download.remove_reader(reader);
+        }
+        let from = self.rng.random_range(0..self.geometry.piece_count() + 2);
+        let to = from + self.rng.random_range(0..8);
+        assert!(self.download.set_reader(reader, from..to));
     }
 
     fn pause(&mut self) {

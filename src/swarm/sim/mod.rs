@@ -9,6 +9,7 @@
 mod bound;
 mod faults;
 mod node;
+mod readers;
 mod world;
 
 /// The seeds to run: the one asked for, or the first `default`.

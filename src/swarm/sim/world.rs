@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use super::super::{ChokerOptions, LinkKey, Options};
+use super::super::{ChokerOptions, LinkKey, Options, ReaderKey};
 use super::node::{EVERY, Message, Node};
 use crate::types::{Geometry, PieceIndex, Span};
 
@@ -30,6 +30,10 @@ pub(super) struct Setup {
     pub(super) joins: Vec<Duration>,
     /// When leechers leave for good, by number of the client.
     pub(super) leaves: Vec<(Duration, usize)>,
+    /// When a client begins to read its file from a piece on, and the number of the client.
+    pub(super) reads: Vec<(Duration, usize, u32)>,
+    /// Whether what they read comes first; if not, they only wait for it.
+    pub(super) has_windows: bool,
     pub(super) latency: Duration,
     pub(super) suggests: bool,
     pub(super) options: Options,
@@ -45,6 +49,8 @@ impl Setup {
             upload: vec![upload; leechers + 1],
             joins: vec![Duration::ZERO; leechers],
             leaves: Vec::new(),
+            reads: Vec::new(),
+            has_windows: true,
             latency: Duration::from_millis(10),
             suggests: true,
             options: Options::default(),
@@ -79,6 +85,16 @@ pub(super) struct Report {
     pub(super) wasted: f64,
     /// Until each leecher was complete.
     pub(super) each: Vec<f64>,
+    /// Of each reader, the seconds until it had each piece from its first on.
+    pub(super) waits: Vec<Vec<f64>>,
+}
+
+/// A reader: whose, since when, from which piece on, and when each came.
+struct Read {
+    node: usize,
+    begun: Duration,
+    first: u32,
+    came: Vec<Duration>,
 }
 
 impl std::fmt::Display for Report {
@@ -101,6 +117,7 @@ enum Event {
     Join(usize),
     Up(usize, usize),
     Leave(usize),
+    Read(usize, u32),
     Arrive { from: usize, to: usize, message: Message },
     Sent(usize),
     Hashed(usize, LinkKey, PieceIndex),
@@ -149,6 +166,7 @@ pub(super) struct World {
     pipes: Vec<Pipe>,
     first_sent: Vec<bool>,
     copies_at_first: Option<u64>,
+    reads: Vec<Read>,
 }
 
 impl World {
@@ -164,6 +182,7 @@ impl World {
             pipes: (0..count).map(|_| Pipe::default()).collect(),
             first_sent: vec![false; setup.pieces as usize],
             copies_at_first: None,
+            reads: Vec::new(),
             setup,
         };
         world.at(Duration::ZERO, Event::Join(0));
@@ -174,6 +193,9 @@ impl World {
             .clone()
             .into_iter()
             .for_each(|(when, node)| world.at(when, Event::Leave(node)));
+        for (when, node, piece) in world.setup.reads.clone() {
+            world.at(when, Event::Read(node, piece));
+        }
         while !world.is_done() {
             let Some(Reverse(Due(when, _, event))) = world.due.pop() else {
                 panic!("nothing happens any more")
@@ -212,6 +234,11 @@ impl World {
             Event::Join(node) => self.join(node),
             Event::Leave(node) => self.leave(node),
             Event::Up(a, b) => self.link_up(a, b),
+            Event::Read(node, first) => {
+                self.reads.push(Read { node, begun: self.now, first, came: Vec::new() });
+                self.move_readers(node);
+                vec![node]
+            }
             Event::Arrive { from, to, message } => {
                 if self.peers[to].contains(&from)
                     && let Some(node) = &mut self.nodes[to]
@@ -225,6 +252,7 @@ impl World {
                 if let Some(node) = &mut self.nodes[node] {
                     node.download.verified(self.now, piece, link);
                 }
+                self.move_readers(node);
                 vec![node]
             }
             Event::Tick(node) => {
@@ -251,6 +279,21 @@ impl World {
         others.into_iter().for_each(|other| self.after(latency * 4, Event::Up(node, other)));
         self.after(TICK.mul_f64(1.0 + node as f64 / 100.0), Event::Tick(node));
         vec![node]
+    }
+
+    /// Lets the readers of a client read on as far as they can.
+    fn move_readers(&mut self, index: usize) {
+        let Some(node) = &mut self.nodes[index] else { return };
+        for (key, read) in (0..).zip(&mut self.reads).filter(|(_, read)| read.node == index) {
+            let next = |read: &Read| read.first + read.came.len() as u32;
+            let have = node.download.have();
+            let index = |piece: u32| self.setup.geometry().index(piece.into());
+            while index(next(read)).is_some_and(|piece| have.has(piece)) {
+                read.came.push(self.now);
+            }
+            let window = next(read)..self.setup.pieces;
+            assert!(!self.setup.has_windows || node.download.set_reader(ReaderKey(key), window));
+        }
     }
 
     fn link_up(&mut self, a: usize, b: usize) -> Vec<usize> {
@@ -391,6 +434,11 @@ impl World {
             copies_at_first: self.copies_at_first.map_or(f64::NAN, copies),
             wasted: wasted as f64 / (len * leechers.len() as f64),
             each,
+            waits: self.reads.iter().map(waits).collect(),
         }
     }
+}
+
+fn waits(read: &Read) -> Vec<f64> {
+    read.came.iter().map(|came| (*came - read.begun).as_secs_f64()).collect()
 }

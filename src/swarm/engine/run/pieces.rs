@@ -132,6 +132,9 @@ fn note(
                 transfer.proven.insert(piece);
             }
             transfer.is_dirty = true;
+            if !state.readers.is_empty() {
+                torrent.changed.notify_all();
+            }
             transfer.unsynced += checked.buffer.len() as u64;
             if transfer.unsynced >= UNSYNCED_MAX {
                 transfer.unsynced = 0;

@@ -26,6 +26,7 @@ impl Download {
     /// `next_job`.
     pub fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
+        self.measure_for_readers();
         let links: Vec<LinkKey> = self.links.keys();
         for link in links {
             self.give_up_late(now, link);

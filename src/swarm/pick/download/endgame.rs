@@ -16,10 +16,22 @@ pub(super) const COPIES_MAX: usize = 2;
 const SILENCE: Duration = Duration::from_secs(2);
 /// A duplicate must save at least this, in seconds: below it, it arrives with the original.
 const GAIN_MIN: f64 = 0.25;
-/// Duplicates by estimate may add up to one part in this of the file,
+/// Duplicates by estimate may add up to one part in this of the file.
 const DUPLICATES_PART: u64 = 128;
-/// but a few pieces are always allowed.
+/// A few pieces are always allowed.
 const DUPLICATES_MIN: u64 = 4;
+
+/// Under which terms a piece may be asked for twice by estimate.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    /// Up to one part in this of the file.
+    pub(super) part: u64,
+    /// Bytes of these that are used up.
+    pub(super) used: u64,
+    /// If nothing is known of the link's rate, a piece is expected to take as long again as it has
+    /// taken.
+    pub(super) is_impatient: bool,
+}
 
 impl Download {
     /// Tells whether every piece is verified or on its way, and some are on their way.
@@ -31,8 +43,9 @@ impl Download {
 
     /// Chooses a piece to ask this link for as well: the one that would otherwise come last.
     pub(super) fn duplicate_for(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
+        let terms = Terms { part: DUPLICATES_PART, used: self.duplicated, is_impatient: false };
         let worth = |(&piece, active): (&PieceIndex, &Active)| {
-            Some((self.gain(now, link, piece, active)?, piece))
+            Some((self.gain(now, link, piece, active, terms)?, piece))
         };
         let (_, piece) = self.active.iter().filter_map(worth).max_by(|a, b| a.0.total_cmp(&b.0))?;
         self.duplicated += u64::from(self.geometry.len_of(piece));
@@ -40,12 +53,13 @@ impl Download {
     }
 
     /// Seconds that a second copy over `link` would save; none if it is not worth its bytes.
-    fn gain(
+    pub(super) fn gain(
         &self,
         now: Duration,
         link: LinkKey,
         piece: PieceIndex,
         active: &Active,
+        terms: Terms,
     ) -> Option<f64> {
         let mine = self.links.get(link)?;
         let other = *active.copies.first().filter(|_| active.copies.len() < COPIES_MAX)?;
@@ -62,12 +76,15 @@ impl Download {
             return Some(f64::MAX);
         }
         let cost = u64::from(self.geometry.len_of(piece));
-        let bound = (self.geometry.len() / DUPLICATES_PART)
+        let bound = (self.geometry.len() / terms.part)
             .max(DUPLICATES_MIN * u64::from(self.geometry.piece_len()));
-        if self.duplicated + cost > bound {
+        if terms.used + cost > bound {
             return None;
         }
-        let (here, there) = (mine.time_for(now, cost)?, theirs.time_left(now, piece)?);
+        let waited = now.saturating_sub(chunk.progress).as_secs_f64();
+        let unknown = || terms.is_impatient.then_some(waited);
+        let (here, there) =
+            (mine.time_for(now, cost)?, theirs.time_left(now, piece).or_else(unknown)?);
         (there > 2.0 * here && there > here + GAIN_MIN).then_some(there - here)
     }
 }

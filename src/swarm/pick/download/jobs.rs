@@ -75,7 +75,7 @@ impl Download {
     /// The links that may be asked for something: whether it was silent lately, load, a random
     /// number, key.
     fn ready_links(&mut self, now: Duration) -> Vec<(bool, u64, u32, LinkKey)> {
-        let is_ending = self.is_endgame();
+        let is_ending = self.is_endgame() || self.is_awaited();
         let Self { links, picker, rng, geometry, options, .. } = self;
         let mut ready = Vec::new();
         for (link, state) in links.candidates(geometry, options) {
@@ -90,9 +90,12 @@ impl Download {
         ready
     }
 
-    /// Chooses a piece for the link: what it suggested, else the rarest, else at the very end one
-    /// that another link is slow with.
+    /// Chooses a piece for the link: one that a reader waits for, else what the link suggested,
+    /// else the rarest, else at the very end one that another link is slow with.
     fn choose(&mut self, now: Duration, link: LinkKey) -> Option<PieceIndex> {
+        if let Some(piece) = self.next_for_readers(now, link) {
+            return Some(piece);
+        }
         if self.is_endgame() {
             return self.duplicate_for(now, link);
         }
@@ -102,13 +105,7 @@ impl Download {
         let (links, picker) = (&self.links, &mut self.picker);
         let avoid = &links.get(link)?.avoid;
         let others_can = |picker: &super::Picker, piece| {
-            let can = |(other, state): (LinkKey, &super::Link)| {
-                other != link
-                    && state.unchoked
-                    && !state.avoid.contains_key(&piece)
-                    && picker.offers(other, piece)
-            };
-            links.iter().any(can)
+            links.others_can(link, piece, |other, _| picker.offers(other, piece))
         };
         let piece = picker.pick(link, |picker, piece| match avoid.get(&piece) {
             None => true,
@@ -116,6 +113,8 @@ impl Download {
         });
         match piece {
             Some(piece) => self.geometry.index(u64::from(piece)),
+            // Nothing of it is missing, and it is here for a reader's sake.
+            None if picker.wanted(link) == 0 && links.get(link)?.look_at > now => None,
             None => self.take_over(now, link),
         }
     }

@@ -58,6 +58,21 @@ impl Links {
         self.by_key.len()
     }
 
+    /// Tells whether another link than this one can be asked for a piece and is one that `fits`.
+    pub(super) fn others_can(
+        &self,
+        link: LinkKey,
+        piece: u32,
+        fits: impl Fn(LinkKey, &Link) -> bool,
+    ) -> bool {
+        self.iter().any(|(other, state)| {
+            other != link
+                && state.unchoked
+                && !state.avoid.contains_key(&piece)
+                && fits(other, state)
+        })
+    }
+
     /// Forgets for all links that a piece was to be asked elsewhere.
     pub(super) fn stop_avoiding(&mut self, piece: PieceIndex) {
         self.by_key.values_mut().for_each(|link| _ = link.avoid.remove(&piece.get()));

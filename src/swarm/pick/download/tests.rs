@@ -3,26 +3,26 @@
 use super::*;
 use crate::types::Span;
 
-const SECOND: Duration = Duration::from_secs(1);
-const PIECE: u32 = 64 << 10;
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const PIECE: u32 = 64 << 10;
 const FAST: LinkTraits = LinkTraits { block_len_max: PIECE, requests_max: 64, fast: true };
 
 /// A link's number and a piece's.
-type Pair = (u64, u32);
+pub(super) type Pair = (u64, u32);
 
 /// A download with one unchoked link for each string (`x`: has the piece), numbered from 0.
-struct Scene {
-    download: Download,
-    geometry: Geometry,
-    now: Duration,
+pub(super) struct Scene {
+    pub(super) download: Download,
+    pub(super) geometry: Geometry,
+    pub(super) now: Duration,
 }
 
 impl Scene {
-    fn new(peers: &[&str]) -> Self {
+    pub(super) fn new(peers: &[&str]) -> Self {
         Self::with(peers, Options::default())
     }
 
-    fn with(peers: &[&str], options: Options) -> Self {
+    pub(super) fn with(peers: &[&str], options: Options) -> Self {
         let geometry = Geometry::new(peers[0].len() as u64 * u64::from(PIECE), PIECE).unwrap();
         let download = Download::new(geometry, Bitfield::empty(geometry.piece_count()), options, 1);
         let mut scene = Self { download, geometry, now: Duration::ZERO };
@@ -30,7 +30,7 @@ impl Scene {
         scene
     }
 
-    fn join(&mut self, link: u64, peer: &str, traits: LinkTraits) {
+    pub(super) fn join(&mut self, link: u64, peer: &str, traits: LinkTraits) {
         let mut field = Bitfield::empty(self.geometry.piece_count());
         peer.bytes()
             .zip(self.geometry.indexes())
@@ -41,12 +41,12 @@ impl Scene {
         self.download.unchoked(self.now, LinkKey(link));
     }
 
-    fn piece(&self, number: u64) -> PieceIndex {
+    pub(super) fn piece(&self, number: u64) -> PieceIndex {
         self.geometry.index(number).unwrap()
     }
 
     /// Takes and starts every job there is: `(link, piece)` each, and the blocks.
-    fn jobs(&mut self) -> (Vec<Pair>, Vec<(LinkKey, Span)>) {
+    pub(super) fn jobs(&mut self) -> (Vec<Pair>, Vec<(LinkKey, Span)>) {
         let (mut jobs, mut spans) = (Vec::new(), Vec::new());
         while let Some(job) = self.download.next_job(self.now) {
             jobs.push((job.link.0, job.piece.get()));
@@ -58,13 +58,13 @@ impl Scene {
         (jobs, spans)
     }
 
-    fn receive(&mut self, spans: &[(LinkKey, Span)]) {
+    pub(super) fn receive(&mut self, spans: &[(LinkKey, Span)]) {
         for &(link, span) in spans {
             assert_ne!(self.download.block_received(self.now, link, span), BlockFate::Unwanted);
         }
     }
 
-    fn actions(&mut self) -> Vec<Action> {
+    pub(super) fn actions(&mut self) -> Vec<Action> {
         std::iter::from_fn(|| self.download.poll_action())
             .filter(|action| !matches!(action, Action::Interested(..)))
             .collect()

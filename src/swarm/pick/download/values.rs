@@ -7,6 +7,10 @@ use crate::types::limits::{BLOCK_LEN_MAX, WINDOW_SUM_MAX};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkKey(pub u64);
 
+/// Names one reader of a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReaderKey(pub u64);
+
 /// What the two handshakes of a link settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkTraits {
