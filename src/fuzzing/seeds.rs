@@ -131,6 +131,11 @@ fn http_messages() -> Vec<Seed> {
         seed("get", "GET /x?a=1&b HTTP/1.1\r\nHost: h\r\nAccept: a/b, c/d;q=1\r\n\r\n"),
         seed("post", format!("{head}Content-Length: 5\r\nConnection: close\r\n\r\nhello")),
         seed("chunked", format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}GET /")),
+        seed(
+            "range",
+            "GET /groups/a%20b/files/%22x/content HTTP/1.1\r\nHost: h\r\nRange: bytes=1-5\r\n\
+             If-Range: \"x\"\r\n\r\n",
+        ),
         seed("answer", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
         seed(
             "parts",

@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 
 use super::request::{BodyError, NoRequest, Request};
 use super::wire::Wire;
-use super::{BODY_LEN_MAX, Socket, send};
+use super::{
+    BODY_LEN_MAX, HeaderValue, Selection, Socket, attachment_name, decoded_segment, select, send,
+};
 
 /// A stream that yields at most `step` bytes a read and discards output.
 struct Memory {
@@ -60,6 +62,7 @@ fn requests(bytes: &[u8], step: usize) -> Vec<String> {
                 };
                 assert!(body.len() <= BODY_LEN_MAX);
                 let _ = (request.parameter("a"), request.accepts("text/html"));
+                content(&request);
                 let (method, target) = (&request.method, &request.target);
                 seen.push(format!("{method} {target} {:?} {body:?}", request.headers));
             }
@@ -71,6 +74,25 @@ fn requests(bytes: &[u8], step: usize) -> Vec<String> {
         }
     }
     seen
+}
+
+/// Reads the range that a request wants, and the names in its path.
+fn content(request: &Request<'_>) {
+    let etag = HeaderValue::from_static("\"x\"");
+    for len in [0, 1, 1000] {
+        let selection = select(&request.method, &request.headers, len, &etag);
+        if let Selection::Part(range) = selection {
+            assert!(range.start() <= range.end() && *range.end() < len, "{range:?} of {len}");
+        }
+    }
+    for name in request.path().split('/').filter_map(decoded_segment) {
+        let value = attachment_name("inline", &name);
+        let text = value.to_str().unwrap_or_default();
+        assert!(
+            text.starts_with("inline; filename=\"") && text.matches('"').count() == 2,
+            "{text}"
+        );
+    }
 }
 
 /// Reads one response.

@@ -68,8 +68,7 @@ impl Readers {
 
 impl Download {
     /// Sets the window of a reader: these pieces come before others, the first of them first.
-    /// Pieces beyond the file and beyond [`WINDOW_PIECES_MAX`] are left out. False if there are
-    /// [`READERS_MAX`] others.
+    /// Pieces beyond the file and beyond 32 are left out. False if there are 16 other readers.
     pub fn set_reader(&mut self, reader: ReaderKey, window: Range<u32>) -> bool {
         let is_new = !self.readers.windows.contains_key(&reader);
         if is_new && self.readers.windows.len() >= READERS_MAX {
