@@ -15,7 +15,10 @@ const TOPICS: &[(&str, &[&str])] = &[
             "whoami",
             "devices",
             "forget_device",
-            "notifications",
+            "page",
+            "tokens",
+            "create_token",
+            "revoke_token",
         ],
     ),
     (
@@ -27,6 +30,7 @@ const TOPICS: &[(&str, &[&str])] = &[
             "join_group",
             "leave_group",
             "list_members",
+            "notifications",
         ],
     ),
     (
@@ -56,7 +60,6 @@ const TOPICS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
-    ("page", &["page", "tokens", "create_token", "revoke_token"]),
     ("client", &["trackers", "wait", "seed", "sleep", "help", "exit", "quit", "shutdown"]),
 ];
 
