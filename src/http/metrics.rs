@@ -8,7 +8,6 @@ use std::io;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Responder, StatusCode};
@@ -21,10 +20,11 @@ pub struct Metrics(Registry);
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("posse");
-        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
-        registry.register("build", "The program's version", Info::new(version));
-        Self(registry)
+        let mut metrics = Self(Registry::with_prefix("posse"));
+        // A gauge, since Prometheus's own tools do not know OpenMetrics' type for it.
+        let version = [(env!("CARGO_PKG_VERSION"), 1)];
+        metrics.gauges("build_info", "The program's version", "version", version);
+        metrics
     }
 }
 
