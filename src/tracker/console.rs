@@ -95,7 +95,7 @@ pub struct Options {
     /// The certificate's private key as a PEM file
     #[arg(long, value_name = "FILE", requires = "page_cert")]
     page_key: Option<PathBuf>,
-    /// The page's address at a reverse proxy, as https://posse.example/tracker; may be repeated
+    /// The page's address at a reverse proxy: scheme, host and path; may be repeated
     #[arg(long, value_name = "URL")]
     page_origin: Vec<String>,
     /// What is logged to standard error: error, warn, info, debug or trace; RUST_LOG says it in

@@ -23,7 +23,7 @@ pub(super) struct PageArguments {
     /// The certificate's private key as a PEM file
     #[arg(long, value_name = "FILE", requires = "page_cert")]
     page_key: Option<PathBuf>,
-    /// The page's address at a reverse proxy, as https://posse.example/files; may be repeated
+    /// The page's address at a reverse proxy: scheme, host and path; may be repeated
     #[arg(long, value_name = "URL")]
     page_origin: Vec<String>,
     /// A directory in which the page may read and write; may be repeated [default: your home
