@@ -23,7 +23,7 @@ use posse::swarm::{
     TransferState, hash_file, hash_file_as,
 };
 use posse::trust::KeyPair;
-use posse::types::{Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
+use posse::types::{DeviceId, FileFacts, GroupId, InfoHash, Ticket, VerifiedPieces};
 use posse::wire::metainfo::Metainfo;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -142,7 +142,7 @@ impl Host for Alone {
     fn copies(&self, _: &FileFacts) -> Vec<LocalCopy> {
         vec![self.0.clone()]
     }
-    fn journal(&self, _: TransferId, _: InfoHash, _: &Bitfield) {}
+    fn journal(&self, _: TransferId, _: InfoHash, _: &VerifiedPieces) {}
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
     fn event(&self, _: EngineEvent) {}
 }

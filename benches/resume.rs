@@ -29,7 +29,10 @@ use posse::swarm::{
     DownloadSpec, Engine, EngineEvent, Hashed, Host, LocalCopy, Proof, TransferId, TransferState,
     hash_file,
 };
-use posse::types::{Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, Ticket};
+use posse::types::{
+    Bitfield, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PartStamp, Ticket,
+    VerifiedPieces,
+};
 use posse::wire::metainfo::Metainfo;
 
 use engine::{Anybody, Outcome, PATIENCE, peer, start, used};
@@ -101,13 +104,15 @@ fn resume(dir: &Path, hashed: &Hashed) -> Outcome<(Duration, f64, u64)> {
                 let (dev, inode) = (dev.parse()?, inode.parse()?);
                 part = Some(InodeId { dev, inode, born_ns: born.parse().ok() });
             }
-            ["journal", bits] => {
+            ["journal", changed, bits] => {
                 let bytes: Result<Vec<u8>, _> = (0..bits.len() / 2)
                     .map(|at| u8::from_str_radix(&bits[at * 2..][..2], 16))
                     .collect();
                 let bits = Bitfield::from_bytes(bytes?, count)?;
                 if bits.ones() == count - 1 {
-                    verified = Some(bits);
+                    let (changed_ns, is_final) = (changed.parse()?, false);
+                    let part = Some(PartStamp { changed_ns, is_final });
+                    verified = Some(VerifiedPieces { pieces: bits, part });
                     break;
                 }
             }
@@ -197,9 +202,12 @@ impl Host for Killed {
     fn copies(&self, _: &FileFacts) -> Vec<LocalCopy> {
         vec![self.copy.clone()]
     }
-    fn journal(&self, _: TransferId, _: InfoHash, verified: &Bitfield) {
-        let bits: String = verified.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        println!("journal {bits}");
+    fn journal(&self, _: TransferId, _: InfoHash, verified: &VerifiedPieces) {
+        let bytes = verified.pieces.as_bytes();
+        let bits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        if let Some(part) = verified.part {
+            println!("journal {} {bits}", part.changed_ns);
+        }
     }
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
     fn event(&self, _: EngineEvent) {}

@@ -26,7 +26,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use posse::swarm::{DownloadSpec, EngineEvent, Host, Proof, TransferId, TransferState, hash_file};
-use posse::types::{Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, Ticket};
+use posse::types::{
+    Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, PartStamp, Ticket,
+    VerifiedPieces,
+};
 use posse::wire::metainfo::Metainfo;
 use sha1::{Digest, Sha1};
 
@@ -192,10 +195,11 @@ impl Host for Journalled {
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
         self.0.is_offered(info_hash, group, device)
     }
-    fn journal(&self, _: TransferId, _: InfoHash, verified: &Bitfield) {
+    fn journal(&self, _: TransferId, _: InfoHash, verified: &VerifiedPieces) {
         let next = self.1.with_extension("next");
-        let written = std::fs::write(&next, verified.as_bytes())
-            .and_then(|()| std::fs::rename(&next, &self.1));
+        let changed_ns = verified.part.map_or(0, |part| part.changed_ns);
+        let bytes = [verified.pieces.as_bytes(), &changed_ns.to_be_bytes()].concat();
+        let written = std::fs::write(&next, bytes).and_then(|()| std::fs::rename(&next, &self.1));
         assert!(written.is_ok(), "the journal cannot be written: {written:?}");
     }
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
@@ -211,10 +215,14 @@ fn leech_sparse(arguments: &[String]) -> Outcome<()> {
     let geometry = metainfo.geometry();
     let chain = ChainingValues::from_bytes(&std::fs::read(directory.join("chain"))?);
     let journal = directory.join("journal");
-    let verified = std::fs::read(&journal)
-        .ok()
-        .and_then(|bytes| Bitfield::from_bytes(bytes, geometry.piece_count()).ok());
-    let vouched = verified.as_ref().map_or(0, Bitfield::ones);
+    let verified = std::fs::read(&journal).ok().and_then(|bytes| {
+        let (pieces, changed_ns) = bytes.split_last_chunk()?;
+        let pieces = Bitfield::from_bytes(pieces.to_vec(), geometry.piece_count()).ok()?;
+        let changed_ns = i64::from_be_bytes(*changed_ns);
+        let part = Some(PartStamp { changed_ns, is_final: false });
+        Some(VerifiedPieces { pieces, part })
+    });
+    let vouched = verified.as_ref().map_or(0, |verified| verified.pieces.ones());
     let facts = FileFacts {
         info_hash: metainfo.info_hash(),
         name: metainfo.name().clone(),

@@ -18,7 +18,8 @@ use posse::swarm::{
 };
 use posse::trust::KeyPair;
 use posse::types::{
-    Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+    ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+    VerifiedPieces,
 };
 use posse::wire::metainfo::Metainfo;
 
@@ -264,7 +265,7 @@ impl Host for Leecher {
         true
     }
 
-    fn journal(&self, _: TransferId, _: InfoHash, _: &Bitfield) {}
+    fn journal(&self, _: TransferId, _: InfoHash, _: &VerifiedPieces) {}
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
     fn event(&self, _: EngineEvent) {}
 }

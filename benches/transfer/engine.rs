@@ -19,7 +19,7 @@ use posse::swarm::{
 };
 use posse::trust::KeyPair;
 use posse::types::{
-    Bitfield, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+    DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId, VerifiedPieces,
 };
 use posse::wire::metainfo::Metainfo;
 
@@ -318,7 +318,7 @@ impl Host for Anybody {
         true
     }
 
-    fn journal(&self, _: TransferId, _: InfoHash, _: &Bitfield) {}
+    fn journal(&self, _: TransferId, _: InfoHash, _: &VerifiedPieces) {}
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
     fn event(&self, _: EngineEvent) {}
 }

@@ -19,7 +19,7 @@ use super::start::Client;
 use crate::store::{DownloadRow, OwnPart, Progress, ShareRow};
 use crate::swarm::{make_part, remove_new_part};
 use crate::types::{
-    Bitfield, FileEntry, FileFacts, GroupEntry, InfoHash, InodeId, Refusal, UserId,
+    FileEntry, FileFacts, GroupEntry, InfoHash, InodeId, Refusal, UserId, VerifiedPieces,
 };
 
 impl Client {
@@ -346,10 +346,11 @@ impl Runtime {
 
 /// The journal of a failed download, for one that goes on from its data: what was verified by other
 /// facts is hashed again.
-fn journal_for(facts: &FileFacts, source: &DownloadRow) -> Option<Bitfield> {
+fn journal_for(facts: &FileFacts, source: &DownloadRow) -> Option<VerifiedPieces> {
     let is_verified = (source.facts.sha1, source.facts.chain) == (facts.sha1, facts.chain);
     let verified = source.verified.as_ref()?;
-    Some(if is_verified { verified.clone() } else { Bitfield::empty(verified.count()) })
+    let count = verified.pieces.count();
+    Some(if is_verified { verified.clone() } else { VerifiedPieces::none(count) })
 }
 
 /// The downloads that a new one replaces.
@@ -446,8 +447,8 @@ mod tests {
             chain: None,
         };
         let first: PieceIndex = geometry.index(0).unwrap();
-        let mut verified = Bitfield::empty(4);
-        verified.insert(first);
+        let mut verified = VerifiedPieces::none(4);
+        verified.pieces.insert(first);
         let source = DownloadRow {
             user: UserId::from_bytes([1; 16]),
             group: GroupId::from_bytes([2; 16]),
@@ -464,7 +465,7 @@ mod tests {
         let listed = FileFacts { chain: Some(ChainHash::from_bytes([3; 20])), ..facts.clone() };
         let other = FileFacts { sha1: Sha1Digest::from_bytes([4; 20]), ..facts.clone() };
         for facts in [listed, other] {
-            assert_eq!(journal_for(&facts, &source), Some(Bitfield::empty(4)));
+            assert_eq!(journal_for(&facts, &source), Some(VerifiedPieces::none(4)));
         }
         let unknown = DownloadRow { verified: None, ..source };
         assert_eq!(journal_for(&facts, &unknown), None);

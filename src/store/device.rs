@@ -33,7 +33,7 @@ pub use self::write::Write;
 use super::{DatabaseKind, DirectoryLock, StoreError, open_database};
 use crate::types::{
     Bitfield, ChainHash, FileFacts, FileStamp, Fingerprint, GroupId, InfoHash, InodeId, Label,
-    Sha1Digest, UserId,
+    PartStamp, Sha1Digest, UserId, VerifiedPieces,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -58,6 +58,7 @@ const KIND: DatabaseKind = DatabaseKind {
         notifications::SCHEMA,
         asked::SCHEMA,
         chains::SCHEMA,
+        SCHEMA_12,
     ],
 };
 
@@ -106,6 +107,13 @@ const SCHEMA_5: &str = "
 /// there. From here on a download may be cancelled and still have its row (state 4).
 const SCHEMA_7: &str = "
     CREATE INDEX download_label ON download (user, group_label, label);
+";
+
+/// What came with the time at which a download last changed its `.part`. The pieces of downloads of
+/// before are hashed again, once.
+const SCHEMA_12: &str = "
+    ALTER TABLE download ADD COLUMN part_changed_ns INTEGER;
+    ALTER TABLE download ADD COLUMN part_is_final INTEGER;
 ";
 
 /// Whether a share is offered.
@@ -200,7 +208,7 @@ pub struct DownloadRow {
     /// How far it is.
     pub progress: Progress,
     /// Pieces that are on disk for good; `None` before the first.
-    pub verified: Option<Bitfield>,
+    pub verified: Option<VerifiedPieces>,
     /// What it has made of its own; `None` before it has.
     pub part: Option<OwnPart>,
     /// When it was asked for, in milliseconds since 1970: orders listings.
@@ -472,13 +480,16 @@ fn put_metainfo(connection: &Connection, metainfo: &Metainfo) -> rusqlite::Resul
 /// nothing if the row is about another group, name, content or target.
 const PUT_DOWNLOAD: &str = "
     INSERT INTO download
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+            ?19, ?20)
     ON CONFLICT DO UPDATE SET state = ?11, reason = ?12, verified = ?13, begun = ?14,
-        part_dev = ?15, part_inode = ?16, part_born_ns = ?17
+        part_dev = ?15, part_inode = ?16, part_born_ns = ?17, part_changed_ns = ?19,
+        part_is_final = ?20
         WHERE (grp, group_label, label, name, len, piece_len, sha1, target, chain)
             IS (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?18)";
 const REPLACE_DOWNLOAD: &str = "INSERT OR REPLACE INTO download
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+        ?20)";
 
 /// Adds a share, or changes its state and its file's stamp; no index holds these. Changes nothing if
 /// the row is about another name, content or path.
@@ -507,6 +518,7 @@ fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<
     let facts = &row.facts;
     let (state, reason) = progress(&row.progress);
     let (part_dev, part_inode, part_born_ns) = part_columns(row.part);
+    let stamp = row.verified.as_ref().and_then(|verified| verified.part);
     put(
         connection,
         [PUT_DOWNLOAD, REPLACE_DOWNLOAD],
@@ -523,12 +535,14 @@ fn put_download(connection: &Connection, row: &DownloadRow) -> rusqlite::Result<
             row.target.as_os_str().as_bytes(),
             state,
             reason,
-            row.verified.as_ref().map(Bitfield::as_bytes),
+            row.verified.as_ref().map(|verified| verified.pieces.as_bytes()),
             row.begun_ms as i64,
             part_dev,
             part_inode,
             part_born_ns,
             facts.chain.as_ref().map(ChainHash::as_bytes),
+            stamp.map(|stamp| stamp.changed_ns),
+            stamp.map(|stamp| stamp.is_final),
         ],
     )
 }
@@ -654,6 +668,9 @@ fn download_row(row: &Row<'_>) -> rusqlite::Result<DownloadRow> {
         .map(|g| g.piece_count())
         .unwrap_or(0);
     let verified: Option<Vec<u8>> = row.get("verified")?;
+    let changed: Option<(i64, bool)> =
+        row.get::<_, Option<_>>("part_changed_ns")?.zip(row.get("part_is_final")?);
+    let stamp = changed.map(|(changed_ns, is_final)| PartStamp { changed_ns, is_final });
     Ok(DownloadRow {
         user: UserId::from_bytes(row.get("user")?),
         group: GroupId::from_bytes(row.get("grp")?),
@@ -669,8 +686,9 @@ fn download_row(row: &Row<'_>) -> rusqlite::Result<DownloadRow> {
             _ => Progress::Complete,
         },
         // A bitfield that does not fit vouches for nothing; the pieces are hashed again.
-        verified: verified.map(|bytes| {
-            Bitfield::from_bytes(bytes, count).unwrap_or_else(|_| Bitfield::empty(count))
+        verified: verified.map(|bytes| VerifiedPieces {
+            pieces: Bitfield::from_bytes(bytes, count).unwrap_or_else(|_| Bitfield::empty(count)),
+            part: stamp,
         }),
         part: part(row)?,
         begun_ms: row.get::<_, i64>("begun")? as u64,

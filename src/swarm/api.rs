@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, ChainingValues, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId,
-    PieceIndex, PublicKey, Rate, Sha1Digest, Ticket, UserId, limits,
+    ChainingValues, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex,
+    PublicKey, Rate, Sha1Digest, Ticket, UserId, VerifiedPieces, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -151,7 +151,7 @@ pub trait Host: Send + Sync + 'static {
     /// These pieces are on disk for good: after a restart they need not be hashed again. Where the
     /// facts name chaining values, they are proven by those. Called on the journal thread; may
     /// block.
-    fn journal(&self, id: TransferId, info_hash: InfoHash, verified: &Bitfield);
+    fn journal(&self, id: TransferId, info_hash: InfoHash, verified: &VerifiedPieces);
     /// The file's metainfo has come from a member and is checked: keep it for the next start.
     /// Called on a link's thread; may block.
     fn metainfo(&self, info_hash: InfoHash, metainfo: &Arc<Metainfo>);
@@ -260,9 +260,9 @@ pub struct DownloadSpec {
     /// passed over.
     pub chain: Option<Arc<ChainingValues>>,
     /// `None`: a new download, and an existing `.part` is not ours and refused. `Some`:
-    /// begun earlier by this device; the `.part` is continued, these pieces are trusted, others
-    /// found there are hashed.
-    pub verified: Option<Bitfield>,
+    /// begun earlier by this device; the `.part` is continued. These pieces are trusted if its
+    /// time fits; others found there are hashed.
+    pub verified: Option<VerifiedPieces>,
     /// Whether to wait for [`resume`](super::Transfer::resume) before doing anything.
     pub paused: bool,
 }

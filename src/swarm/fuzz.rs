@@ -20,8 +20,8 @@ use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
 use crate::net::Transport;
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, PublicKey, Sha1Digest,
-    Signature, Ticket, TicketClaims, UserId, limits,
+    DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, PublicKey, Sha1Digest, Signature,
+    Ticket, TicketClaims, UserId, VerifiedPieces, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -69,7 +69,7 @@ impl Host for Anybody {
         group == GROUP
     }
 
-    fn journal(&self, _: TransferId, _: InfoHash, _: &Bitfield) {}
+    fn journal(&self, _: TransferId, _: InfoHash, _: &VerifiedPieces) {}
 
     fn metainfo(&self, _: InfoHash, _: &Arc<Metainfo>) {}
 

@@ -33,6 +33,7 @@ mod sync;
 mod text;
 mod tracker_address;
 mod tracker_info;
+mod verified_pieces;
 mod version;
 
 pub use bitfield::{Bitfield, BitfieldError};
@@ -66,4 +67,5 @@ pub use succession::{KeyRotation, KeyRotationError, PublicKey, RotationStage};
 pub use sync::{Durable, Lineage, RowBatch, StoreState, SyncMessage};
 pub use tracker_address::{TrackerAddress, TrackerAddressError};
 pub use tracker_info::{TrackerInfo, TrackerInfoError};
+pub use verified_pieces::{PartStamp, VerifiedPieces};
 pub use version::Version;

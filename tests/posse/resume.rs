@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::{Behaviour, Content, EvilPeer, World, eventually, sha1_of};
+use rustix::process::Signal;
+
+use crate::harness::{Behaviour, Content, EvilPeer, PATIENCE, World, eventually, sha1_of};
 
 const PIECES: usize = 32;
 
@@ -78,6 +80,34 @@ fn a_part_that_was_damaged_meanwhile_is_found_out() {
         bob.wait_downloads();
     }
     assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+}
+
+/// The journal lists pieces that passed the chaining values; only the file's time tells that they
+/// are not there any more.
+#[test]
+fn a_part_that_was_written_to_after_a_client_ended_is_read_again() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("big.bin", PIECES << 19, 55);
+    world.put("nik", &content);
+    let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
+    nik.login("nik");
+    bob.login("bob");
+    nik.ok("upload_file big.bin lab", &[]);
+    nik.ok("limits upload 3MiB/s", &[]);
+    bob.ok("download_file lab big.bin", &[]);
+    eventually("something is there", || (bob.bytes_done("big.bin") >= 4 << 19).then_some(()));
+    bob.process().signal(Signal::TERM);
+    bob.process().wait_exit(PATIENCE);
+    let part = part_of(&world, "bob");
+    let len = std::fs::metadata(&part).unwrap().len();
+    std::fs::write(&part, vec![0x55; len as usize]).unwrap();
+    nik.ok("limits upload off", &[]);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+    bob.finish();
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn a_part_that_the_download_did_not_make_is_neither_moved_nor_removed() {
         facts: entry().facts,
         target: target.clone(),
         progress: crate::store::Progress::Failed("why".into()),
-        verified: Some(crate::types::Bitfield::empty(1)),
+        verified: Some(crate::types::VerifiedPieces::none(1)),
         part,
         begun_ms: 0,
     };

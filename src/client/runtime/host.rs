@@ -17,7 +17,7 @@ use crate::store::DownloadRow;
 use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec, TransferId};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
-    Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId,
+    ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId, VerifiedPieces,
 };
 use crate::wire::metainfo::Metainfo;
 use crate::wire::tracker::Request;
@@ -155,7 +155,7 @@ impl Host for SessionHost {
         if is_ours { view.library.copies_of(facts) } else { Vec::new() }
     }
 
-    fn journal(&self, id: TransferId, info_hash: InfoHash, verified: &Bitfield) {
+    fn journal(&self, id: TransferId, info_hash: InfoHash, verified: &VerifiedPieces) {
         self.tell(Input::Engine(id, info_hash, EngineNews::Journal(verified.clone())));
     }
 

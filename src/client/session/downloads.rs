@@ -13,16 +13,16 @@ use super::{Answered, DISK_TIMEOUT, Session};
 use crate::client::error::ClientError;
 use crate::store::{DownloadRow, Progress};
 use crate::swarm::{DownloadSpec, SeedSpec};
-use crate::types::{Bitfield, Geometry, GroupId, InfoHash, Rate, Refusal};
+use crate::types::{Geometry, GroupId, InfoHash, Rate, Refusal, VerifiedPieces};
 
 /// The verified pieces for the engine: none if the download has no `.part` of its own yet, else the
 /// stored journal, or an empty one.
-fn journal(row: &DownloadRow) -> Option<Bitfield> {
+fn journal(row: &DownloadRow) -> Option<VerifiedPieces> {
     let pieces = || {
         Geometry::new(row.facts.len, row.facts.piece_len)
             .map_or(0, |geometry| geometry.piece_count())
     };
-    row.part.map(|_| row.verified.clone().unwrap_or_else(|| Bitfield::empty(pieces())))
+    row.part.map(|_| row.verified.clone().unwrap_or_else(|| VerifiedPieces::none(pieces())))
 }
 
 impl Session {

@@ -16,8 +16,8 @@ pub(crate) use crate::swarm::TransferId;
 use crate::swarm::{DownloadSpec, Pulse, SeedSpec};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
-    Bitfield, ChainingValues, DeviceId, DownloadState, FileFacts, FileId, FileStamp, Fingerprint,
-    GroupId, InfoHash, InodeId, Label, PublicKey, Rate, Ticket, UserEntry, UserId,
+    ChainingValues, DeviceId, DownloadState, FileFacts, FileId, FileStamp, Fingerprint, GroupId,
+    InfoHash, InodeId, Label, PublicKey, Rate, Ticket, UserEntry, UserId, VerifiedPieces,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -79,7 +79,7 @@ pub(crate) enum EngineNews {
     /// The `.part` file was opened. The reply leaves when the store has answered.
     Opened(ReplyTo, InodeId),
     /// These pieces are durable on the disk.
-    Journal(Bitfield),
+    Journal(VerifiedPieces),
     /// The metainfo has arrived. The reply leaves when the store has answered.
     Metainfo(ReplyTo, Arc<Metainfo>),
     /// The chaining values have arrived.

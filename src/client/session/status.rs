@@ -117,7 +117,8 @@ fn phase(progress: &Progress) -> DownloadPhase {
 
 fn journalled(row: &DownloadRow) -> u64 {
     let (facts, verified) = (&row.facts, row.verified.as_ref());
-    let bytes = verified.map_or(0, |field| u64::from(field.ones()) * u64::from(facts.piece_len));
+    let bytes = verified
+        .map_or(0, |verified| u64::from(verified.pieces.ones()) * u64::from(facts.piece_len));
     bytes.min(facts.len)
 }
 

@@ -76,11 +76,12 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
         store.apply(&[Write::Share(Arc::new(row.clone()))]).unwrap();
         store.apply(&[Write::Download(Arc::new(download(3 << 20)))]).unwrap();
         assert_eq!(store.downloads(row.user).unwrap(), [download(3 << 20)]);
-        let mut field = Bitfield::empty(6);
-        field.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
+        let mut verified = VerifiedPieces::none(6);
+        verified.pieces.insert(Geometry::new(3 << 20, 512 << 10).unwrap().index(4).unwrap());
+        verified.part = Some(PartStamp { changed_ns: 1 << 60, is_final: true });
         let now = DownloadRow {
             part: Some(OwnPart::File(PART)),
-            verified: Some(field),
+            verified: Some(verified),
             progress: Progress::Paused(Some("disk full".into())),
             ..download(3 << 20)
         };
@@ -98,7 +99,7 @@ fn everything_survives_a_restart_and_keeps_to_its_user() {
         store.apply(&[Write::Download(Arc::new(row.clone()))]).unwrap();
         assert_eq!(store.downloads(user).unwrap(), [row]);
     }
-    assert_eq!(downloads[0].verified.as_ref().unwrap().iter_ones().collect::<Vec<_>>(), [4]);
+    assert_eq!(downloads[0].verified.as_ref().unwrap().pieces.iter_ones().collect::<Vec<_>>(), [4]);
     let writes = [
         Write::NoShare { user, group, info_hash: facts(77).info_hash },
         Write::NoDownload { user, info_hash: facts(3 << 20).info_hash },
@@ -188,19 +189,25 @@ fn chaining_values_are_kept_by_what_the_facts_name() {
 fn a_journal_from_before_chaining_values_vouches_for_nothing_they_prove() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DATABASE);
-    let before = DatabaseKind { migrations: &KIND.migrations[..KIND.migrations.len() - 1], ..KIND };
-    let connection = open_database(&path, before).unwrap();
-    let all = |row: DownloadRow| DownloadRow { verified: Some(Bitfield::full(5)), ..row };
+    let connection = open_database(&path, KIND).unwrap();
+    let of = |pieces| Some(VerifiedPieces { pieces, part: None });
+    let all = |row: DownloadRow| DownloadRow { verified: of(Bitfield::full(5)), ..row };
     let (named, unnamed) = (all(download(5 << 19)), all(download((5 << 19) - 1)));
     assert!(named.facts.chain.is_some() && unnamed.facts.chain.is_none());
     let unnamed = DownloadRow { user: UserId::from_bytes([9; 16]), ..unnamed };
     put_download(&connection, &named).unwrap();
     put_download(&connection, &unnamed).unwrap();
+    let back = "
+        DROP TABLE chain;
+        ALTER TABLE download DROP COLUMN part_changed_ns;
+        ALTER TABLE download DROP COLUMN part_is_final;
+        PRAGMA user_version = 10;";
+    connection.execute_batch(back).unwrap();
     drop(connection);
     let store = DeviceStore::open(dir.path()).unwrap();
     let verified = |row: &DownloadRow| store.downloads(row.user).unwrap()[0].verified.clone();
-    assert_eq!(verified(&named), Some(Bitfield::empty(5)));
-    assert_eq!(verified(&unnamed), Some(Bitfield::full(5)));
+    assert_eq!(verified(&named), of(Bitfield::empty(5)));
+    assert_eq!(verified(&unnamed), of(Bitfield::full(5)));
 }
 
 #[test]

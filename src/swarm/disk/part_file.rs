@@ -31,7 +31,7 @@ use self::naming::{Named, SystemNaming};
 use self::watch::Watch;
 use crate::swarm::api::EngineError;
 use crate::swarm::disk::file_systems::{FileSystems, numbers_anew};
-use crate::types::{FileStamp, InfoHash, InodeId, limits};
+use crate::types::{FileStamp, InfoHash, InodeId, PartStamp, limits};
 
 /// How a download's data is written and read; a trait so that tests can make disks fail.
 pub(crate) trait Disk: Send + Sync {
@@ -101,6 +101,8 @@ pub(crate) struct PartFile {
     is_new: bool,
     /// It is the file that was known, not only one of that name and length.
     is_certain: bool,
+    /// When it had last been changed as it was opened.
+    opened: PartStamp,
     /// The directory of both names.
     directory: OwnedFd,
     part: PathBuf,
@@ -150,7 +152,7 @@ impl PartFile {
             // Where a file's number does not last, its name and length have to do.
             let is_ours = is_certain || facts.len() == len && numbers_anew(parent(target));
             match is_new || ours && is_ours {
-                true => Ok((id, is_new, is_certain)),
+                true => Ok((id, is_new, is_certain, PartStamp::new(&facts, true))),
                 false => Err(StorageError::Foreign(part.clone())),
             }
         };
@@ -161,7 +163,7 @@ impl PartFile {
         {
             return Err(StorageError::Locked(part));
         }
-        let (id, is_new, is_certain) = look()?;
+        let (id, is_new, is_certain, opened) = look()?;
         let (syncing, lost) = (Mutex::new(()), AtomicBool::new(false));
         let watch = Watch::new(&file);
         Ok(Self {
@@ -169,6 +171,7 @@ impl PartFile {
             id,
             is_new,
             is_certain,
+            opened,
             directory,
             part,
             target: target.to_owned(),
@@ -196,9 +199,16 @@ impl PartFile {
         self.is_new
     }
 
-    /// Tells whether it is the file that was known: else its pieces are to be hashed.
-    pub(crate) fn is_certain(&self) -> bool {
-        self.is_certain
+    /// Tells whether it is the file that was known, and was as the download had left it when it was
+    /// opened: else its pieces are to be hashed.
+    pub(crate) fn is_as_left(&self, left: Option<PartStamp>) -> bool {
+        self.is_certain && left.is_some_and(|left| left.fits(&self.opened))
+    }
+
+    /// Returns when we last changed it; `None` if another process may have changed it since, or the
+    /// file system does not say. Asks for it as it is `final` after the last write. Never blocks.
+    pub(crate) fn stamp(&self, is_final: bool) -> Option<PartStamp> {
+        self.watch.stamp(is_final)
     }
 
     pub(crate) fn name(&self) -> String {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::record::DownloadRecord;
 use super::run::{self, LOCKED_RETRY, open_unlocked};
+use super::services::Notice;
 use super::torrent::{Torrent, TorrentState};
 use super::torrents::Torrents;
 use crate::swarm::api::{TransferState, TransferStatus, Why};
@@ -151,6 +152,8 @@ impl Transfer {
         };
         if let Some(record) = state.transfer.as_mut() {
             record.leave_thread();
+            let (id, verified) = (record.id, record.for_journal());
+            self.torrent.services.notify(Notice::Journal(id, self.info_hash(), verified));
         }
         self.torrent.stop_fetching(&mut state, phase);
         true

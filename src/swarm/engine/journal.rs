@@ -19,6 +19,7 @@ use super::torrents::Torrents;
 use crate::net::Stop;
 use crate::swarm::api::TransferState;
 use crate::swarm::disk::part_file::PartFile;
+use crate::types::VerifiedPieces;
 
 /// Downloads that wait for a sync thread; one that finds no room is tried at the next interval.
 const SYNCS_MAX: usize = 256;
@@ -34,8 +35,8 @@ pub(super) fn run(torrents: &Torrents, inbox: &Inbox) {
         select! {
             recv(inbox.notices) -> notice => match notice {
                 Ok(Notice::Event(event)) => services.host.event(event),
-                Ok(Notice::Journal(id, info_hash, pieces)) => {
-                    services.host.journal(id, info_hash, &pieces);
+                Ok(Notice::Journal(id, info_hash, verified)) => {
+                    services.host.journal(id, info_hash, &verified);
                 }
                 Ok(Notice::Unused(info_hash)) => torrents.forget_unused(info_hash),
                 Err(_) => return,
@@ -98,14 +99,15 @@ fn sync_queued(queue: &Receiver<Arc<Torrent>>, stop: &Stop) {
 
 /// Makes the pieces verified so far durable, then tells the host.
 pub(super) fn write(torrent: &Torrent) {
-    let (part, pieces) = {
+    let (part, verified) = {
         let mut state = torrent.state.lock();
         let Some(transfer) = state.transfer.as_mut().filter(|transfer| transfer.is_dirty) else {
             return;
         };
         let Some(part) = transfer.part.clone() else { return };
         (transfer.is_dirty, transfer.unsynced) = (false, 0);
-        (part, transfer.journaled().clone())
+        let stamp = part.stamp(false);
+        (part, VerifiedPieces { pieces: transfer.journaled().clone(), part: stamp })
     };
     if let Err(e) = part.sync() {
         return writes_lost(torrent, &part, format!("cannot write {}: {e}", part.name()));
@@ -114,10 +116,10 @@ pub(super) fn write(torrent: &Torrent) {
     let durable = {
         let mut state = torrent.state.lock();
         let transfer = state.transfer.as_mut();
-        transfer.and_then(|t| t.set_durable(&part, pieces).map(|pieces| (t.id, pieces)))
+        transfer.and_then(|t| t.set_durable(&part, verified).map(|verified| (t.id, verified)))
     };
-    if let Some((id, pieces)) = durable {
-        torrent.services.host.journal(id, torrent.info_hash, &pieces);
+    if let Some((id, verified)) = durable {
+        torrent.services.host.journal(id, torrent.info_hash, &verified);
     }
 }
 

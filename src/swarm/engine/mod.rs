@@ -272,8 +272,13 @@ impl Engine {
         for torrent in self.torrents.take_all() {
             journal::write(&torrent);
             // The next download of it, in this process or another, finds the `.part` unlocked.
-            if let Some(transfer) = &mut torrent.state.lock().transfer {
+            let closed = torrent.state.lock().transfer.as_mut().and_then(|transfer| {
+                let was_open = transfer.part.is_some();
                 transfer.put_away();
+                was_open.then(|| (transfer.id, transfer.for_journal()))
+            });
+            if let Some((id, verified)) = closed {
+                services.host.journal(id, torrent.info_hash, &verified);
             }
         }
         late

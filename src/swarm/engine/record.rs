@@ -23,7 +23,7 @@ use crate::swarm::pick::check::{Checker, Finding};
 use crate::swarm::pick::parts::{self, PartsFetch};
 use crate::swarm::pick::zeros::bytes_to_write;
 use crate::swarm::{Download, LinkKey, Stats};
-use crate::types::{Bitfield, FileFacts, Geometry, InodeId, PieceIndex};
+use crate::types::{Bitfield, FileFacts, Geometry, InodeId, PartStamp, PieceIndex, VerifiedPieces};
 use crate::wire::metainfo::Metainfo;
 
 static NEXT_RUN: AtomicU64 = AtomicU64::new(0);
@@ -71,6 +71,9 @@ pub(super) struct DownloadRecord {
     pub(super) proven: Bitfield,
     /// The verified pieces that are durable.
     pub(super) durable: Bitfield,
+    /// When the `.part` was last changed by us, while it is not open; before that, as the journal
+    /// says.
+    pub(super) part_stamp: Option<PartStamp>,
     /// Whether writes were lost: what can be read and is not durable is written again.
     pub(super) must_rewrite: bool,
     /// Bytes found to be there while checking.
@@ -86,7 +89,8 @@ pub(super) struct DownloadRecord {
 impl DownloadRecord {
     pub(super) fn new(spec: &DownloadSpec, geometry: Geometry) -> Result<Self, EngineError> {
         let (facts, count) = (&spec.facts, geometry.piece_count());
-        let verified = spec.verified.clone().unwrap_or_else(|| Bitfield::empty(count));
+        let VerifiedPieces { pieces: verified, part: part_stamp } =
+            spec.verified.clone().unwrap_or_else(|| VerifiedPieces::none(count));
         let fits = |metainfo: &Arc<Metainfo>| parts::fits(metainfo, facts);
         if verified.count() != count || !spec.metainfo.as_ref().is_none_or(fits) {
             return Err(EngineError::Mismatch);
@@ -120,6 +124,7 @@ impl DownloadRecord {
             writer: None,
             proven: proven_of(facts, &verified),
             durable: verified.clone(),
+            part_stamp,
             must_rewrite: false,
             verified,
             bytes_checked: 0,
@@ -180,22 +185,30 @@ impl DownloadRecord {
     pub(super) fn set_durable(
         &mut self,
         part: &Arc<PartFile>,
-        mut pieces: Bitfield,
-    ) -> Option<Bitfield> {
+        mut verified: VerifiedPieces,
+    ) -> Option<VerifiedPieces> {
         self.is_at(part).then(|| {
-            pieces.retain(self.journaled());
-            self.durable = pieces.clone();
-            pieces
+            verified.pieces.retain(self.journaled());
+            self.durable = verified.pieces.clone();
+            verified
         })
+    }
+
+    /// Returns the durable pieces for the journal, with how the `.part` is now.
+    pub(super) fn for_journal(&self) -> VerifiedPieces {
+        let part = match &self.part {
+            Some(part) => part.stamp(false),
+            None => self.part_stamp,
+        };
+        VerifiedPieces { pieces: self.durable.clone(), part }
     }
 
     pub(super) fn is_at(&self, part: &Arc<PartFile>) -> bool {
         self.part.as_ref().is_some_and(|own| Arc::ptr_eq(own, part))
     }
 
-    /// Takes all pieces but these for missing; returns what is durable of them. The `.part` stays
-    /// open.
-    pub(super) fn lose_all_but(&mut self, have: &Bitfield) -> Bitfield {
+    /// Takes all pieces but these for missing. The `.part` stays open.
+    pub(super) fn lose_all_but(&mut self, have: &Bitfield) {
         self.before = self.stats();
         (self.download, self.writer) = (None, None);
         (self.metainfo_fetch, self.chain_fetch) = (None, None);
@@ -203,7 +216,6 @@ impl DownloadRecord {
         for pieces in [&mut self.proven, &mut self.durable] {
             pieces.retain(have);
         }
-        self.durable.clone()
     }
 
     /// Tells whether it is paused, and has neither a thread nor its file.
@@ -220,6 +232,9 @@ impl DownloadRecord {
     /// Closes the `.part` and keeps what is known of its pieces.
     pub(super) fn put_away(&mut self) {
         self.before = self.stats();
+        if let Some(part) = &self.part {
+            self.part_stamp = part.stamp(true);
+        }
         if self.part.as_ref().is_some_and(|part| part.has_lost()) {
             self.must_rewrite = true;
             self.verified = self.durable.clone();

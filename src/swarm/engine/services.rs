@@ -22,7 +22,7 @@ use crate::swarm::disk::part_file::{Disk, Disks};
 use crate::swarm::disk::seed_files::SeedFiles;
 use crate::swarm::link::limiter::RateLimiter;
 use crate::swarm::link::quota::LinkQuota;
-use crate::types::{Bitfield, DeviceId, InfoHash};
+use crate::types::{DeviceId, InfoHash, VerifiedPieces};
 
 /// Links that one address may be setting up: members behind one router are several.
 const UNPROVEN_PER_ADDRESS_MAX: usize = 32;
@@ -36,7 +36,7 @@ pub(super) enum Notice {
     /// Tell the host.
     Event(EngineEvent),
     /// Have the host write these pieces to its journal.
-    Journal(TransferId, InfoHash, Bitfield),
+    Journal(TransferId, InfoHash, VerifiedPieces),
     /// Forget the torrent if it is neither offered nor being downloaded.
     Unused(InfoHash),
 }

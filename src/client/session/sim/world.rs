@@ -17,7 +17,7 @@ use crate::store::{DownloadRow, Progress, QueuedRow, ShareRow, ShareState, Store
 use crate::swarm::{Pulse, SeedSpec, TransferState};
 use crate::types::{
     Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, InodeId, Label,
-    Sha1Digest, UserEntry, UserId,
+    Sha1Digest, UserEntry, UserId, VerifiedPieces,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -539,7 +539,9 @@ impl World {
                 self.waiting.insert(reply, "opened".into());
                 EngineNews::Opened(reply, InodeId { dev: 1, inode: part, born_ns: None })
             }
-            (TransferState::Downloading, 7) => EngineNews::Journal(Bitfield::full(1)),
+            (TransferState::Downloading, 7) => {
+                EngineNews::Journal(VerifiedPieces { pieces: Bitfield::full(1), part: None })
+            }
             _ => return,
         };
         let is_lost = self.chance(10) && !matches!(news, EngineNews::Opened(..));

@@ -17,6 +17,8 @@ use std::os::unix::fs::MetadataExt;
 
 use parking_lot::Mutex;
 
+use crate::types::PartStamp;
+
 /// Notices changes by other processes.
 pub(super) struct Watch {
     state: Mutex<State>,
@@ -35,9 +37,10 @@ struct State {
     is_written: bool,
 }
 
-/// What a write changes: length, time of the last write, time of the last change of status.
+/// What a write changes: length, time of the last write, time of the last change of status; and
+/// the later of the two for the journal.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Look(u64, [i64; 4]);
+struct Look(u64, [i64; 4], PartStamp);
 
 impl Watch {
     pub(super) fn new(file: &File) -> Self {
@@ -84,6 +87,14 @@ impl Watch {
         (state.last, state.is_touched, state.is_written) = (now, false, false);
     }
 
+    /// Returns when we last changed the file; `None` if another process may have changed it since,
+    /// or the file system does not say. It is final only if no change is under way.
+    pub(super) fn stamp(&self, is_final: bool) -> Option<PartStamp> {
+        let state = self.state.lock();
+        let Look(.., last) = state.last.filter(|_| !state.is_touched)?;
+        Some(PartStamp { is_final: is_final && !state.is_changing, ..last })
+    }
+
     fn take_reports(&self) {
         if self.reports.as_ref().is_some_and(reports::Reports::take) {
             let mut state = self.state.lock();
@@ -105,7 +116,7 @@ impl State {
 fn look_at(file: &File) -> Option<Look> {
     let facts = file.metadata().ok()?;
     let times = [facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec()];
-    Some(Look(facts.len(), times))
+    Some(Look(facts.len(), times, PartStamp::new(&facts, true)))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

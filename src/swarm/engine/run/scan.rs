@@ -2,8 +2,9 @@
 //! written to the file.
 //!
 //! **Invariant:** a piece counts as there if the journal lists it, and the file is the one that the
-//! journal is of and has data at its place, or if what can be read has its hash. A hole reads as zeros: a piece that is listed and is
-//! a hole now was lost with the file, unless it is all zeros.
+//! journal is of, was last changed when the journal says, and has data at its place; or if what can
+//! be read has its hash. A hole reads as zeros: a piece that is listed and is a hole now was lost
+//! with the file, unless it is all zeros.
 //!
 //! Called on the download's thread; reads the disk, without the torrent's lock.
 
@@ -26,10 +27,14 @@ pub(super) fn piece_buffer(torrent: &Torrent) -> Buffer {
 /// Finds the pieces that are there: those that the journal lists, and others in the `.part`.
 pub(super) fn find_pieces(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, End> {
     let torrent = run.torrent;
-    let (verified, must_rewrite, checker) = run.with(|transfer| {
+    let (verified, left, must_rewrite, checker) = run.with(|transfer| {
         let checker = transfer.checker(torrent.metainfo.get());
-        (transfer.verified.clone(), transfer.must_rewrite, checker)
+        (transfer.verified.clone(), transfer.part_stamp, transfer.must_rewrite, checker)
     })?;
+    let (is_as_left, mut lost) = (part.is_as_left(left), 0);
+    if !is_as_left && verified.ones() > 0 {
+        log::info!("{}: may have changed; what it has is checked again", part.name());
+    }
     let (geometry, mut have) = (torrent.geometry, Bitfield::empty(torrent.geometry.piece_count()));
     let mut buffer = piece_buffer(torrent);
     let (mut next_data, mut zeros) = (None, ZeroHashes::default());
@@ -38,10 +43,8 @@ pub(super) fn find_pieces(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, En
         if next_data.is_none_or(|data| data < offset) {
             next_data = Some(part.next_data(offset).unwrap_or(u64::MAX));
         }
-        let (is_listed, has_data) = (
-            verified.has(piece) && part.is_certain(),
-            next_data.is_some_and(|data| data < offset + len),
-        );
+        let has_data = next_data.is_some_and(|data| data < offset + len);
+        let is_listed = verified.has(piece) && (is_as_left || !has_data);
         let bytes = &mut buffer[..len as usize];
         let is_good = match has_data {
             true => is_listed || part.read(bytes, offset).is_ok() && checker.is_good(piece, bytes),
@@ -60,13 +63,20 @@ pub(super) fn find_pieces(run: &Run<'_>, part: &PartFile) -> Result<Bitfield, En
         run.with(|transfer| {
             if !is_good {
                 transfer.proven.remove(piece);
+                lost += u32::from(verified.has(piece));
                 return;
             }
             transfer.bytes_checked += len;
-            if checker.chain.is_some() && !is_listed {
-                transfer.proven.insert(piece);
+            match checker.chain {
+                _ if is_listed => {}
+                Some(_) => _ = transfer.proven.insert(piece),
+                None => _ = transfer.proven.remove(piece),
             }
         })?;
+    }
+    if lost > 0 {
+        let name = part.name();
+        log::warn!("{name}: {lost} pieces are not there any more and are fetched again");
     }
     Ok(have)
 }
@@ -114,7 +124,10 @@ fn check_again_by(run: &Run<'_>, part: &PartFile, checker: &Checker) -> Result<B
     let bad = before.ones() - have.ones();
     if bad > 0 {
         log::warn!("{}: another program wrote to it; {bad} pieces are fetched again", part.name());
-        let (id, durable) = run.with(|transfer| (transfer.id, transfer.lose_all_but(&have)))?;
+        let (id, durable) = run.with(|transfer| {
+            transfer.lose_all_but(&have);
+            (transfer.id, transfer.for_journal())
+        })?;
         torrent.services.notify(Notice::Journal(id, torrent.info_hash, durable));
     }
     Ok(have)

@@ -1,6 +1,7 @@
 //! Chaining values between engines: they come before any piece, prove every piece, and a false one
 //! is blamed on the right one.
 
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use super::evil::{Peer, fetch_from, hashed, seed};
@@ -8,7 +9,7 @@ use super::harness::*;
 use super::raw::*;
 use crate::swarm::link::handshake::CHAIN_ID;
 use crate::swarm::{DownloadSpec, EngineEvent, SeedSpec, TransferState};
-use crate::types::{Bitfield, ChainingValues, FileFacts, Sha1Digest};
+use crate::types::{Bitfield, ChainingValues, FileFacts, Rate, Sha1Digest, VerifiedPieces};
 use crate::wire::peer::{
     EXTENDED_HANDSHAKE_ID, ExtendedHandshake, MetadataMessage, PeerMessage, read_message,
 };
@@ -136,7 +137,7 @@ fn pieces_that_came_without_the_list_are_proven_when_it_is_there() {
     // They are in the `.part`, and no journal vouches for them.
     std::fs::write(leecher.part(&facts), &data[..3 << 20]).unwrap();
     let metainfo = Some(completed_metainfo(&seeder, &facts));
-    let verified = Some(Bitfield::empty(8));
+    let verified = Some(VerifiedPieces::none(8));
     let spec = DownloadSpec { metainfo, verified, ..leecher.spec(&facts) };
     let transfer = leecher.engine.download(spec).unwrap();
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
@@ -167,12 +168,45 @@ fn with_the_list_a_restart_believes_the_journal_and_hashes_nothing_else() {
     let spec = DownloadSpec {
         metainfo: Some(known.metainfo),
         chain: known.chain,
-        verified: Some(verified),
+        verified: Some(left(&leecher.part(&facts), verified)),
         ..leecher.spec(&facts)
     };
     let transfer = leecher.engine.download(spec).unwrap();
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
     assert_eq!(leecher.assert_complete(&transfer, &data).received, 3 << 20);
+}
+
+#[test]
+fn what_was_written_into_the_part_while_no_client_ran_is_found_and_fetched_again() {
+    let (mut seeder, mut leecher) = (Station::start(1), Station::start(2));
+    let data = noise(16 << 20, 11);
+    let facts = seeder.share("spoiled", &data);
+    assert!(facts.chain.is_some());
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    transfer.set_limit(Rate::new(40_000_000).ok());
+    transfer.wait_until(PATIENCE, |status| status.bytes_done > 4 << 20);
+    seeder.stop();
+    leecher.stop();
+    let done = transfer.status().bytes_done;
+    let journal = leecher.host.journal.lock()[&facts.info_hash].clone();
+    assert_eq!(u64::from(journal.pieces.ones()) * (512 << 10), done);
+    let first = journal.pieces.iter_ones().next().unwrap();
+    let file = std::fs::File::options().write(true).open(leecher.part(&facts)).unwrap();
+    file.write_all_at(b"theirs", u64::from(first) * (512 << 10)).unwrap();
+    drop(file);
+    let (seeder, next) = (Station::start(1), Station::start(2));
+    seeder.share("spoiled", &data);
+    let spec = DownloadSpec {
+        target: transfer.target(),
+        verified: Some(journal),
+        metainfo: Some(leecher.host.metainfo.lock()[&facts.info_hash].clone()),
+        chain: Some(leecher.host.chains.lock()[&facts.info_hash].clone()),
+        ..next.spec(&facts)
+    };
+    let again = next.engine.download(spec).unwrap();
+    next.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    let status = next.assert_complete(&again, &data);
+    assert_eq!(status.received, data.len() as u64 - done + (512 << 10));
 }
 
 #[test]
@@ -204,7 +238,7 @@ fn a_file_of_one_piece_needs_no_metainfo_from_a_member() {
     std::fs::remove_file(leecher.path("small")).unwrap();
     // A client that was killed behind the write: the piece is there, and the journal empty.
     std::fs::write(leecher.part(&facts), &data).unwrap();
-    let spec = DownloadSpec { verified: Some(Bitfield::empty(1)), ..leecher.spec(&facts) };
+    let spec = DownloadSpec { verified: Some(VerifiedPieces::none(1)), ..leecher.spec(&facts) };
     let transfer = leecher.engine.download(spec).unwrap();
     leecher.assert_complete(&transfer, &data);
 }
@@ -215,7 +249,8 @@ fn the_metainfo_of_a_complete_part_is_made_from_it() {
     let data = noise(2 << 20, 10);
     let (facts, known) = hashed(&leecher, "unknown", &data);
     std::fs::rename(leecher.path("unknown"), leecher.part(&facts)).unwrap();
-    let (chain, verified) = (known.chain, Some(Bitfield::full(4)));
+    let verified = Some(left(&leecher.part(&facts), Bitfield::full(4)));
+    let chain = known.chain;
     let spec = DownloadSpec { chain, verified, ..leecher.spec(&facts) };
     leecher.assert_complete(&leecher.engine.download(spec).unwrap(), &data);
     assert_eq!(completed(&leecher).metainfo, known.metainfo);

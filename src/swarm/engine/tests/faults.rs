@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::harness::*;
 use crate::swarm::disk::part_file::{Disk, Naming, SystemDisk};
 use crate::swarm::{DownloadSpec, EngineError, EngineEvent, TransferState, TransferStatus};
-use crate::types::{Bitfield, FileFacts, Rate, Sha1Digest};
+use crate::types::{Bitfield, FileFacts, Rate, Sha1Digest, VerifiedPieces};
 
 /// A disk that is full after some bytes, until it is given more.
 struct SmallDisk {
@@ -138,7 +138,11 @@ fn a_restart_fetches_only_what_is_missing() {
     leecher.stop();
     let done = transfer.status().bytes_done;
     let journal = leecher.host.journal.lock()[&facts.info_hash].clone();
-    assert_eq!(u64::from(journal.ones()) * (512 << 10), done, "the last journal has everything");
+    assert_eq!(
+        u64::from(journal.pieces.ones()) * (512 << 10),
+        done,
+        "the last journal has everything"
+    );
     let metainfo = leecher.host.metainfo.lock()[&facts.info_hash].clone();
     let (seeder, next) = (Station::start(1), Station::start(2));
     seeder.share("continued", &data);
@@ -148,7 +152,7 @@ fn a_restart_fetches_only_what_is_missing() {
         .geometry()
         .indexes()
         .filter(|piece| piece.get() % 2 == 0)
-        .for_each(|piece| assert!(!vouched.has(piece) || vouched.remove(piece)));
+        .for_each(|piece| assert!(!vouched.pieces.has(piece) || vouched.pieces.remove(piece)));
     let mut spec = next.spec(&facts);
     (spec.target, spec.verified, spec.metainfo) =
         (transfer.target(), Some(vouched), Some(metainfo));
@@ -164,7 +168,7 @@ fn a_journal_that_lies_about_a_lost_part_is_not_believed() {
     let data = noise(4 << 20, 5);
     let facts = seeder.share("lost", &data);
     let mut spec = leecher.spec(&facts);
-    spec.verified = Some(Bitfield::full(8));
+    spec.verified = Some(left(&leecher.part(&facts), Bitfield::full(8)));
     let transfer = leecher.engine.download(spec).unwrap();
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
     leecher.assert_complete(&transfer, &data);
@@ -241,7 +245,7 @@ fn links_and_directories_in_place_of_the_part_are_refused() {
             _ => std::fs::create_dir(leecher.part(&facts)).unwrap(),
         }
         let mut spec = leecher.spec(&facts);
-        spec.verified = Some(Bitfield::empty(2));
+        spec.verified = Some(VerifiedPieces::none(2));
         let transfer = leecher.engine.download(spec).unwrap();
         assert!(
             matches!(transfer.wait(PATIENCE).state, TransferState::Failed(_)),
@@ -385,7 +389,12 @@ fn what_a_failed_sync_lost_is_written_again() {
         matches!(status.state, TransferState::Paused(Some(_)) | TransferState::Failed(_))
     });
     assert_eq!(
-        leecher.host.journal.lock().get(&facts.info_hash).map_or(0, Bitfield::ones),
+        leecher
+            .host
+            .journal
+            .lock()
+            .get(&facts.info_hash)
+            .map_or(0, |verified| verified.pieces.ones()),
         0,
         "{status:?}"
     );
@@ -458,7 +467,8 @@ fn a_sparse_file_stays_sparse_and_needs_no_more_room_than_it_takes() {
     let file = std::fs::OpenOptions::new().write(true).open(&part).unwrap();
     file.set_len(40 << 20).unwrap();
     file.set_len(facts.len).unwrap();
-    (spec.verified, spec.metainfo) = (Some(Bitfield::full(97)), Some(hashed.seed.metainfo));
+    (spec.verified, spec.metainfo) =
+        (Some(left(&part, Bitfield::full(97))), Some(hashed.seed.metainfo));
     let again = next.engine.download(spec).unwrap();
     next.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
     assert_eq!(next.assert_complete(&again, &data).received, 512 << 10);
@@ -473,7 +483,7 @@ fn without_a_chain_a_piece_that_changed_on_the_disk_is_found_and_fetched_again()
     spoiled[3_000_000] ^= 1;
     std::fs::write(leecher.part(&facts), &spoiled).unwrap();
     let mut spec = leecher.spec(&facts);
-    spec.verified = Some(Bitfield::full(8));
+    spec.verified = Some(left(&leecher.part(&facts), Bitfield::full(8)));
     spec.metainfo = Some(
         crate::swarm::hash_file(&seeder.path("spoiled"), &mut |_| true).unwrap().seed.metainfo,
     );
@@ -492,8 +502,14 @@ fn much_that_was_verified_is_journalled_before_its_time() {
     let facts = seeder.share("much", &data);
     let transfer = leecher.fetch(&facts, &[&seeder]);
     leecher.assert_complete(&transfer, &data);
-    let journalled =
-        || leecher.host.journal.lock().get(&facts.info_hash).is_some_and(|have| have.ones() >= 128);
+    let journalled = || {
+        leecher
+            .host
+            .journal
+            .lock()
+            .get(&facts.info_hash)
+            .is_some_and(|have| have.pieces.ones() >= 128)
+    };
     eventually("the journal was written", journalled);
 }
 
@@ -559,7 +575,7 @@ fn a_stop_while_the_part_is_waited_for_loses_nothing_and_fails_nothing() {
     let holder = File::open(leecher.part(&facts)).unwrap();
     rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let mut spec = leecher.spec(&facts);
-    spec.verified = Some(Bitfield::empty(4));
+    spec.verified = Some(VerifiedPieces::none(4));
     let transfer = leecher.engine.download(spec).unwrap();
     leecher.stop();
     assert_eq!(transfer.status().state, TransferState::Checking);

@@ -19,7 +19,8 @@ use crate::swarm::{
 };
 use crate::trust::KeyPair;
 use crate::types::{
-    Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, Ticket, TicketClaims, UserId,
+    Bitfield, ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, PartStamp, Ticket,
+    TicketClaims, UserId, VerifiedPieces,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -89,7 +90,7 @@ pub(super) struct Membership {
 
 pub(super) struct Recorder {
     pub(super) events: Mutex<Vec<EngineEvent>>,
-    pub(super) journal: Mutex<HashMap<InfoHash, Bitfield>>,
+    pub(super) journal: Mutex<HashMap<InfoHash, VerifiedPieces>>,
     pub(super) metainfo: Mutex<HashMap<InfoHash, Arc<Metainfo>>>,
     pub(super) chains: Mutex<HashMap<InfoHash, Arc<ChainingValues>>>,
     pub(super) membership: Mutex<Membership>,
@@ -161,7 +162,7 @@ impl Host for Recorder {
         self.copies.lock().clone()
     }
 
-    fn journal(&self, _: TransferId, info_hash: InfoHash, verified: &Bitfield) {
+    fn journal(&self, _: TransferId, info_hash: InfoHash, verified: &VerifiedPieces) {
         self.journal.lock().insert(info_hash, verified.clone());
     }
 
@@ -312,4 +313,10 @@ pub(super) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut data = vec![0; len];
     rand::rngs::SmallRng::seed_from_u64(seed).fill(&mut data[..]);
     data
+}
+
+/// The journal of a `.part` that the download left as it is now.
+pub(super) fn left(part: &std::path::Path, pieces: Bitfield) -> VerifiedPieces {
+    let facts = std::fs::metadata(part).ok();
+    VerifiedPieces { pieces, part: facts.map(|facts| PartStamp::new(&facts, true)) }
 }
