@@ -208,6 +208,27 @@ fn others_downloads_go_on_while_a_mount_hangs() {
 }
 
 #[test]
+fn a_copy_on_a_mount_that_hangs_holds_up_no_download_of_its_content() {
+    let world = World::new(1);
+    let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };
+    world.group("lab", &["nik", "bob"]);
+    world.group("own", &["bob"]);
+    let content = Content::new("big.bin", 4 << 20, 997);
+    content.write(&disk.path().join("here.bin"));
+    world.put("nik", &content);
+    let (mut nik, mut bob) = (world.client("nik"), world.client("bob"));
+    nik.login("nik");
+    nik.ok("upload_file big.bin lab", &[]);
+    bob.login("bob");
+    bob.ok(&format!("upload_file {}/here.bin own", disk.path().display()), &[]);
+    let hanging = disk.hang();
+    bob.ok("download_file lab big.bin", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+    drop(hanging);
+}
+
+#[test]
 fn why_names_the_mount_that_hangs_and_others_journals_are_written() {
     let mut world = World::new(1);
     let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };

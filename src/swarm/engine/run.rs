@@ -14,6 +14,7 @@ mod copy;
 mod pieces;
 mod prove;
 mod scan;
+mod source;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -14,12 +14,10 @@
 //! has our info hash. So no peer is needed for that either.
 //!
 //! Called on the download's thread, between the check of the `.part` ([`super::scan`]) and the
-//! first request; blocks on the disk. Nothing is fetched meanwhile, since links come only
+//! first request; blocks on the `.part`'s disk, and for a while on the other file's ([`Source`]). Nothing is fetched meanwhile, since links come only
 //! afterwards.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -27,11 +25,12 @@ use sha1::{Digest, Sha1};
 
 use super::prove::Whole;
 use super::scan::piece_buffer;
+use super::source::{Opened, Source};
 use super::{End, Run};
 use crate::swarm::api::{LocalCopy, SeedSpec};
 use crate::swarm::disk::buffers::Buffer;
 use crate::swarm::disk::part_file::PartFile;
-use crate::swarm::disk::seed_files::{is_same, open_plain, stamp_of};
+use crate::swarm::disk::seed_files::{is_same, stamp_of};
 use crate::swarm::engine::torrent::Torrent;
 use crate::swarm::pick::chain::ChainHasher;
 use crate::swarm::pick::check::Checker;
@@ -71,18 +70,26 @@ pub(crate) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
         .into_iter()
         .filter(|other| Some(other) != offered.as_ref());
     for source in offered.iter().cloned().chain(others) {
-        let opened = open(&source, torrent.geometry.len());
-        if let Some(seed) =
-            seed.as_ref().filter(|_| opened.is_none() && Some(&source) == offered.as_ref())
-        {
-            check_seed(torrent, seed);
-        }
-        let Some(file) = opened else { continue };
+        let mut file = match Source::open(torrent, &source) {
+            Opened::Same(file) => file,
+            Opened::Hangs => continue,
+            Opened::Other => {
+                let is_offered = Some(&source) == offered.as_ref();
+                if let Some(seed) = seed.as_ref().filter(|_| is_offered) {
+                    check_seed(torrent, seed);
+                }
+                continue;
+            }
+        };
+        run.check_running()?;
         if torrent.metainfo.get().is_none() {
             if is_hopeless {
                 break;
             }
-            match learn(run, |bytes, offset| file.read_exact_at(bytes, offset))? {
+            let read = |bytes: &mut [u8], offset| {
+                file.read(offset, bytes.len()).map(|read| bytes.copy_from_slice(read))
+            };
+            match learn(run, read)? {
                 Learned::Ours => {}
                 Learned::Nothing => continue,
                 Learned::Other => {
@@ -93,7 +100,7 @@ pub(crate) fn fill(run: &Run<'_>, part: &PartFile, have: Bitfield) -> Result<Fil
         }
         let before = filled.have.ones();
         let checker = run.with(|transfer| transfer.checker(torrent.metainfo.get()))?;
-        let copy = Copy { run, part, file: &file, checker, buffer: piece_buffer(torrent) };
+        let copy = Copy { run, part, file, checker, buffer: piece_buffer(torrent) };
         copy.take(&mut filled)?;
         let brought = filled.have.ones() - before;
         log::info!(
@@ -119,11 +126,6 @@ fn check_seed(torrent: &Torrent, seed: &SeedSpec) {
     }
 }
 
-fn open(source: &LocalCopy, len: u64) -> Option<File> {
-    let (file, stamp) = open_plain(&source.path).ok()?;
-    (stamp.len == len && is_same(&source.path, &stamp, &source.stamp)).then_some(file)
-}
-
 /// What a file that should have the content told.
 pub(super) enum Learned {
     /// The metainfo.
@@ -138,7 +140,7 @@ pub(super) enum Learned {
 /// hash.
 pub(super) fn learn(
     run: &Run<'_>,
-    read: impl Fn(&mut [u8], u64) -> io::Result<()>,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
 ) -> Result<Learned, End> {
     let torrent = run.torrent;
     let geometry = torrent.geometry;
@@ -167,7 +169,7 @@ pub(super) fn learn(
 struct Copy<'a> {
     run: &'a Run<'a>,
     part: &'a PartFile,
-    file: &'a File,
+    file: Source,
     checker: Checker,
     buffer: Buffer,
 }
@@ -195,7 +197,7 @@ impl Copy<'_> {
 
     /// Has the `.part` share the blocks of the file; false where the file system cannot.
     fn clone_whole(&self) -> Result<bool, End> {
-        match self.part.clone_from(self.file) {
+        match self.part.clone_from(self.file.file()) {
             Ok(()) => Ok(true),
             Err(error) => {
                 log::debug!("{}: no reflink, each piece is copied: {error}", self.part.name());
@@ -238,15 +240,15 @@ impl Copy<'_> {
         let torrent = self.run.torrent;
         let (offset, len) =
             (torrent.geometry.offset(piece), torrent.geometry.len_of(piece) as usize);
-        let bytes = &mut self.buffer[..len];
         let read = if cloned {
-            self.part.read(bytes, offset)
+            let bytes = &mut self.buffer[..len];
+            self.part.read(bytes, offset).map(|()| &*bytes)
         } else {
-            self.file.read_exact_at(bytes, offset)
+            self.file.read(offset, len)
         };
-        if read.is_err() || !self.checker.is_good(piece, bytes) {
+        let Some(bytes) = read.ok().filter(|bytes| self.checker.is_good(piece, bytes)) else {
             return Ok(false);
-        }
+        };
         let failed = |e: io::Error| End::Failed(format!("cannot write {}: {e}", self.part.name()));
         if !cloned {
             self.part.write(bytes, offset).map_err(failed)?;
