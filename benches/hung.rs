@@ -170,6 +170,8 @@ impl Drop for Mount {
         let _ = self.signal(Signal::CONT);
         let _ = Command::new("umount").arg("-l").arg(&self.at).status();
         let _ = (self.daemon.kill(), self.daemon.wait());
+        // The next run begins the file anew.
+        let _ = std::fs::remove_dir_all(self.at.with_extension("below"));
     }
 }
 
