@@ -18,6 +18,9 @@ pub const DOWNLOADS_MAX: usize = 8;
 pub struct ClientConfig {
     /// Address on which links from other clients are accepted; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Addresses at which others can reach this device, as its user knows; port 0 stands for the
+    /// port it listens on.
+    pub advertise: Vec<SocketAddr>,
     /// The trackers of the network.
     pub trackers: TrackerInfo,
     /// Directory of the device's state: identity, shares, downloads. Only one client at a time can
@@ -41,6 +44,7 @@ impl ClientConfig {
         let data_dir = default_data_dir(&trackers, None);
         Self {
             listen,
+            advertise: Vec::new(),
             trackers,
             data_dir,
             network: None,

@@ -32,10 +32,15 @@ const VERSION: u64 = 1;
 /// Maximum length of the file in bytes.
 const LEN_MAX: u64 = 64 << 10;
 
+/// Addresses that a user names.
+pub(crate) const ADVERTISED_MAX: usize = 8;
+
 /// Address, trackers and options of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) listen: SocketAddr,
+    /// At most [`ADVERTISED_MAX`].
+    pub(crate) advertise: Vec<SocketAddr>,
     pub(crate) trackers: TrackerInfo,
     /// The option; the line of the trackers' file is in `trackers`.
     pub(crate) network: Option<Fingerprint>,
@@ -51,7 +56,8 @@ impl Setup {
     pub(crate) fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
         let (network, threads, downloads_max) = (None, None, None);
         let (limits, page) = (Limits::default(), PageSetup::default());
-        Self { listen, trackers, network, threads, limits, downloads_max, page }
+        let advertise = Vec::new();
+        Self { listen, advertise, trackers, network, threads, limits, downloads_max, page }
     }
 
     /// Reads the arguments of the last start; `None` if there are none.
@@ -110,8 +116,16 @@ impl Setup {
             Some(network) => Some(network.parse().map_err(|e| format!("network: {e}"))?),
             None => None,
         };
+        let advertise = match &value["advertise"] {
+            Value::Null => Vec::new(),
+            all => Vec::deserialize(all).map_err(|e| format!("advertise: {e}"))?,
+        };
+        if advertise.len() > ADVERTISED_MAX {
+            return Err(format!("advertise: more than {ADVERTISED_MAX} addresses"));
+        }
         Ok(Self {
             listen,
+            advertise,
             trackers,
             network,
             threads: number("threads"),
@@ -138,6 +152,7 @@ impl Setup {
         let value = json!({
             "version": VERSION,
             "listen": self.listen.to_string(),
+            "advertise": self.advertise,
             "trackers": lines,
             "network": self.network.map(|network| network.to_string()),
             "threads": self.threads,
@@ -168,6 +183,7 @@ mod tests {
         Setup {
             network: Some(network),
             threads: Some(3),
+            advertise: vec!["203.0.113.9:0".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap()],
             limits: Limits { upload: Some(Rate::new(50_000).unwrap()), download: None },
             downloads_max: Some(0),
             page: PageSetup {

@@ -61,7 +61,7 @@ impl Client {
     /// [`ClientError::Store`] if the data directory cannot be used or another client uses it,
     /// [`ClientError::System`] if the address cannot be bound.
     pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
-        let listener = Listener::bind(config.listen).map_err(|e| {
+        let listener = Listener::bind_both(config.listen).map_err(|e| {
             let what =
                 format!("cannot listen on {}; free the port or choose another", config.listen);
             ClientError::system(what, e)

@@ -332,6 +332,7 @@ fn who_has_left_a_swarm_is_refused_there_until_a_tracker_lists_them_again() {
         user: other,
         address,
         state,
+        candidates: None,
     }));
     wait_for("it is back", || is_offered(1, left));
 }

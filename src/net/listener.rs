@@ -47,6 +47,31 @@ impl Listener {
         Ok(Self { listener, address })
     }
 
+    /// Binds a port of every address of both families if `address` is unspecified, whichever family
+    /// it has; else, and where the system has no IPv6, as [`Listener::bind`] does.
+    ///
+    /// # Errors
+    /// The system's: in use, not permitted, no such address.
+    pub fn bind_both(address: SocketAddr) -> io::Result<Self> {
+        if address.is_ipv4() && address.ip().is_unspecified() {
+            match Self::bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port())) {
+                Ok(mut both) if both.takes_both() => {
+                    // As it was named, and as earlier programs showed it.
+                    both.address = SocketAddr::new(address.ip(), both.address.port());
+                    return Ok(both);
+                }
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse => return Err(e),
+                _ => {}
+            }
+        }
+        Self::bind(address)
+    }
+
+    /// Tells whether it takes connections of both families.
+    fn takes_both(&self) -> bool {
+        SockRef::from(&self.listener).only_v6().is_ok_and(|only| !only)
+    }
+
     /// The address bound, with the port chosen.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -137,6 +162,28 @@ mod tests {
             served.recv_timeout(Duration::from_secs(10)).unwrap(),
             dialled.local_addr().unwrap()
         );
+        stop.set();
+        listener.wake();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn who_names_no_address_is_reached_over_both_families() {
+        let listener = Listener::bind_both("0.0.0.0:0".parse().unwrap()).unwrap();
+        let (port, stop) = (listener.local_addr().port(), Stop::new());
+        assert!(listener.local_addr().is_ipv4());
+        let again = Listener::bind_both(listener.local_addr()).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+        let (listener, (sender, served)) = (Arc::new(listener), crossbeam_channel::unbounded());
+        let thread = std::thread::spawn({
+            let (listener, stop) = (listener.clone(), stop.clone());
+            move || listener.run(&stop, |incoming| sender.send(incoming.peer_addr()).unwrap())
+        });
+        for ip in ["127.0.0.1", "::1"] {
+            let dialled = TcpStream::connect((ip, port)).unwrap();
+            let seen = served.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert_eq!(seen, dialled.local_addr().unwrap(), "an IPv4 address is shown as one");
+        }
         stop.set();
         listener.wake();
         thread.join().unwrap();

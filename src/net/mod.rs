@@ -9,6 +9,7 @@
 
 mod budget;
 mod connection;
+mod interfaces;
 mod listener;
 mod registry;
 mod resolve;
@@ -25,6 +26,7 @@ pub(crate) use security::fuzz;
 
 pub use budget::{Budget, Lease};
 pub use connection::{Connection, Reader, Writer};
+pub use interfaces::{InterfaceAddress, interface_addresses};
 pub use listener::Listener;
 pub use registry::{Admission, Bounds, Close, Registry};
 pub use resolve::{is_listening, resolve};

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -18,6 +19,9 @@ use super::stream::SendBuffer;
 
 /// How long a write may make no progress at all before the connection is given up.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a dial looks whether it is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// When the other end is asked whether it is still there, and how often.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
@@ -66,19 +70,38 @@ impl Incoming {
     /// # Blocking
     /// For at most `timeout`.
     pub fn dial(address: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
+        Self::dial_unless(address, from, timeout, &|| false)
+    }
+
+    /// The same, but gives up soon after `is_over` says so; it is asked ten times a second.
+    ///
+    /// # Errors
+    /// The system's; `ConnectionAborted` if it was given up.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn dial_unless(
+        address: SocketAddr,
+        from: Option<IpAddr>,
+        timeout: Duration,
+        is_over: &dyn Fn() -> bool,
+    ) -> io::Result<Self> {
         let from = from.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == address.is_ipv4());
-        let stream = match from.map(|ip| dial_from(address, Some(ip), timeout)) {
+        let dial_from = |from| dial_from(address, from, timeout, is_over);
+        let stream = match from.map(|ip| dial_from(Some(ip))) {
             Some(Ok(stream)) => stream,
             // The other end was asked; asking from elsewhere would only take as long again.
             Some(Err(e))
                 if matches!(
                     e.kind(),
-                    io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused
+                    io::ErrorKind::TimedOut
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::ConnectionAborted
                 ) =>
             {
                 return Err(e);
             }
-            _ => dial_from(address, None, timeout)?,
+            _ => dial_from(None)?,
         };
         Self::new(stream)
     }
@@ -90,13 +113,19 @@ impl Incoming {
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        // On a socket of both families an IPv4 address comes inside an IPv6 one.
+        let (peer, local) = (canonical(stream.peer_addr()?), canonical(stream.local_addr()?));
         Ok(Self { socket: Arc::new(TcpSocket { stream, peer, local }) })
     }
 
     /// The other end's address.
     pub fn peer_addr(&self) -> SocketAddr {
         self.socket.peer
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.socket.local
     }
 
     /// Ends the connection in both directions. Does not block.
@@ -121,12 +150,13 @@ fn dial_from(
     address: SocketAddr,
     from: Option<IpAddr>,
     timeout: Duration,
+    is_over: &dyn Fn() -> bool,
 ) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if let Some(ip) = from {
         socket.bind(&SocketAddr::new(ip, 0).into())?;
     }
-    socket.connect_timeout(&address.into(), timeout)?;
+    connect(&socket, address, timeout, is_over)?;
     let stream = TcpStream::from(socket);
     // Linux connects a socket to itself when the port dialled is free and ephemeral. Nothing
     // listens there.
@@ -134,6 +164,50 @@ fn dial_from(
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
+}
+
+/// Connects within `timeout`, or gives up when `is_over` says so.
+fn connect(
+    socket: &Socket,
+    address: SocketAddr,
+    timeout: Duration,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<()> {
+    let deadline = Instant::now() + timeout;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Ok(()) => return socket.set_nonblocking(false),
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+        Err(e) => return Err(e),
+    }
+    loop {
+        if is_over() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let wait = Timespec::try_from(left.min(LOOK_EVERY)).map_err(io::Error::other)?;
+        let mut waiting = [PollFd::new(socket, PollFlags::OUT)];
+        match poll(&mut waiting, Some(&wait)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => break,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    match socket.take_error()? {
+        Some(error) => Err(error),
+        None => socket.set_nonblocking(false),
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        // It keeps its scope.
+        IpAddr::V6(_) => address,
+    }
 }
 
 impl TcpSocket {

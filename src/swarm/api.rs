@@ -3,15 +3,15 @@
 //! **Invariant:** nothing here blocks or holds a lock; the engine's own threads call [`Host`], and
 //! say so at each method.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::net::Transport;
+use crate::net::{InterfaceAddress, Transport};
 use crate::types::{
-    ChainingValues, DeviceId, FileFacts, FileStamp, GroupId, InfoHash, InodeId, PieceIndex,
-    PublicKey, Rate, Sha1Digest, Ticket, UserId, VerifiedPieces, limits,
+    Candidate, CandidateKind, ChainingValues, DeviceId, FileFacts, FileStamp, GroupId, InfoHash,
+    InodeId, PieceIndex, PublicKey, Rate, Sha1Digest, Ticket, UserId, VerifiedPieces, limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -108,6 +108,23 @@ impl EngineConfig {
     }
 }
 
+/// Where a device may take links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses(pub Vec<Candidate>);
+
+impl From<Vec<Candidate>> for Addresses {
+    fn from(candidates: Vec<Candidate>) -> Self {
+        Self(candidates)
+    }
+}
+
+/// One address, at which the device was seen.
+impl From<SocketAddr> for Addresses {
+    fn from(address: SocketAddr) -> Self {
+        Self(vec![Candidate::new(address, CandidateKind::Observed)])
+    }
+}
+
 /// What the engine needs from the client. Implementations must not call back into the engine from
 /// `journal`, `metainfo` and `chain`.
 pub trait Host: Send + Sync + 'static {
@@ -158,6 +175,11 @@ pub trait Host: Send + Sync + 'static {
     /// The file's chaining values have come from a member and are checked: keep them for the next
     /// start. Called on a link's thread; may block.
     fn chain(&self, _info_hash: InfoHash, _values: &Arc<ChainingValues>) {}
+    /// The addresses of this machine's interfaces: addresses on the same networks are dialled first.
+    /// Must not block.
+    fn interfaces(&self) -> Arc<[InterfaceAddress]> {
+        Arc::default()
+    }
     /// Something happened that the user may want to hear of. Called on any of the engine's threads;
     /// must not block for long.
     fn event(&self, event: EngineEvent);
@@ -381,7 +403,7 @@ pub struct UnreachablePeer {
     /// Who.
     pub device: DeviceId,
     /// Where it should listen.
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     /// What went wrong last.
     pub error: String,
 }

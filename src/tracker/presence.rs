@@ -11,6 +11,7 @@
 //! leeches a file hears of everybody in its swarm, one that seeds it of those who leech; that a
 //! device has withdrawn, everybody in the swarm hears.
 
+mod candidates;
 mod changes;
 mod devices;
 mod follow;
@@ -35,7 +36,7 @@ use super::outbox::{Frame, Outbox};
 use crate::directory::{Directory, Rows};
 use crate::types::limits::PEERS_PER_ANSWER_MAX;
 use crate::types::{
-    DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, UserId, Version,
+    Candidate, DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, UserId, Version,
 };
 use crate::wire::frame::to_frame;
 use crate::wire::tracker::{AnnounceEntry, Event, FromTracker, Reply};
@@ -100,6 +101,9 @@ struct Session {
     asked: Option<RequestId>,
     /// When it logged in, by the tracker's clock.
     since_ms: u64,
+    /// Where else its device may take links, as it said: at most
+    /// [`CANDIDATES_MAX`](crate::types::limits::CANDIDATES_MAX).
+    candidates: Arc<[Candidate]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +240,14 @@ impl Presence {
         visitor.over.store(false, Ordering::Relaxed);
         self.sessions.insert(
             key,
-            Session { visitor, entries: HashMap::new(), waiting: 0, asked: None, since_ms: now_ms },
+            Session {
+                visitor,
+                entries: HashMap::new(),
+                waiting: 0,
+                asked: None,
+                since_ms: now_ms,
+                candidates: Arc::default(),
+            },
         );
         self.note_seen(key, now_ms);
         let groups: Vec<GroupId> =

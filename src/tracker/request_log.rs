@@ -107,6 +107,7 @@ fn kind(request: &Request) -> &'static str {
         Request::ListDevices => "list_devices",
         Request::ReportBadData { .. } => "report_bad_data",
         Request::ReportUnreachable { .. } => "report_unreachable",
+        Request::Candidates { .. } => "candidates",
         Request::Unknown { .. } => "unknown request",
     }
 }

@@ -29,8 +29,8 @@ use super::vouch::{Allowance, RESUME_COST, later_than};
 use crate::net::{Admission, Connection, Reader, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
 use crate::types::{
-    DeviceId, DeviceName, GroupId, Label, Outcome, Password, Refusal, RequestStamp, SessionToken,
-    TokenClaims, UserEntry, UserId, Version,
+    Candidate, DeviceId, DeviceName, GroupId, Label, Outcome, Password, Refusal, RequestStamp,
+    SessionToken, TokenClaims, UserEntry, UserId, Version,
 };
 use crate::wire::frame::{FrameError, read_message_within, to_frame};
 use crate::wire::tracker::{
@@ -257,6 +257,7 @@ impl<'a> Session<'a> {
                 self.change_password(user, request, &old, &new)
             }
             Request::Announce { entries } => self.announce(user, last_of_each(entries)),
+            Request::Candidates { candidates } => self.set_candidates(user, candidates),
             Request::StayOnDevice { request, name, password } => {
                 self.stay_on_device(user, request, name, &password)
             }
@@ -304,18 +305,38 @@ impl<'a> Session<'a> {
     }
 
     /// Tells what the device does with files, when the user's turn for that comes.
-    fn announce(&self, user: UserId, mut entries: Vec<AnnounceEntry>) -> Result<Reply, CoreEnded> {
-        let (key, until) = (self.key, Instant::now() + ANNOUNCE_WAIT_MAX);
+    fn announce(&self, user: UserId, entries: Vec<AnnounceEntry>) -> Result<Reply, CoreEnded> {
+        let key = self.key;
+        self.in_turn(entries, move |view, entries| {
+            view.presence.announce(key, user, entries, view.replica.directory())
+        })
+    }
+
+    /// Tells where the device may take links, when the user's turn for that comes.
+    fn set_candidates(&self, user: UserId, candidates: Vec<Candidate>) -> Result<Reply, CoreEnded> {
+        let key = self.key;
+        self.in_turn(candidates, move |view, candidates| {
+            view.presence.set_candidates(key, user, candidates, view.replica.directory())
+        })
+    }
+
+    /// Has the core take what others are told of, and waits for as long as it says before it is
+    /// asked again.
+    fn in_turn<T: Send + 'static>(
+        &self,
+        mut items: Vec<T>,
+        take: impl Fn(&mut View<'_>, &[T]) -> Result<Reply, Duration> + Copy + Send + 'static,
+    ) -> Result<Reply, CoreEnded> {
+        let until = Instant::now() + ANNOUNCE_WAIT_MAX;
         loop {
             let asked = self.shared.core.ask(move |view| {
-                let announced =
-                    view.presence.announce(key, user, &entries, view.replica.directory());
-                announced.map_err(|wait| (wait, entries))
+                let taken = take(view, &items);
+                taken.map_err(|wait| (wait, items))
             });
             let wait = match asked.ok_or(CoreEnded)? {
                 Ok(reply) => return Ok(reply),
                 Err((wait, back)) => {
-                    entries = back;
+                    items = back;
                     Instant::now() + wait
                 }
             };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceId, DeviceName, FileFacts, GroupId, InfoHash, Label, Stamp, UserId};
+use super::{Candidate, DeviceId, DeviceName, FileFacts, GroupId, InfoHash, Label, Stamp, UserId};
 
 /// A user as others see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub enum DownloadState {
 }
 
 /// A device that takes part in a file's swarm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerEntry {
     /// The file.
     pub info_hash: InfoHash,
@@ -134,10 +134,13 @@ pub struct PeerEntry {
     pub device: DeviceId,
     /// The user logged in there.
     pub user: UserId,
-    /// Where it listens, as the tracker observed its address.
+    /// Where it listens, as the tracker observed its address; unspecified if the tracker knows
+    /// none that the recipient could dial.
     pub address: SocketAddr,
     /// What it does with the file; `Stopped` means it has gone.
     pub state: DownloadState,
+    /// Where else it may take links, in its own order; `None` from a tracker that does not tell.
+    pub candidates: Option<Vec<Candidate>>,
 }
 
 /// How a tracker stands with another.

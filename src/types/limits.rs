@@ -98,5 +98,8 @@ pub const ANNOUNCE_ENTRIES_MAX: usize = 16_384;
 pub const PAGE_ENTRIES_MAX: usize = 4_096;
 /// Peers named in one answer or event: more than a client will link to.
 pub const PEERS_PER_ANSWER_MAX: usize = 200;
+/// Addresses that one device offers: several interfaces of two families, and those that trackers
+/// and routers tell.
+pub const CANDIDATES_MAX: usize = 16;
 /// Trackers in `tracker_info.txt`.
 pub const TRACKERS_MAX: usize = 64;

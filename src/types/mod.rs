@@ -8,6 +8,7 @@
 //! [`crate::wire`] and [`crate::store`].
 
 mod bitfield;
+mod candidate;
 mod chain;
 mod change;
 mod claims;
@@ -37,6 +38,7 @@ mod verified_pieces;
 mod version;
 
 pub use bitfield::{Bitfield, BitfieldError};
+pub use candidate::{Candidate, CandidateKind, is_private, usable_candidates};
 pub use chain::{ChainHash, ChainingValues};
 pub use change::{
     Change, Effect, FileFacts, Limit, Order, Outcome, Refusal, RequestStamp, Success,

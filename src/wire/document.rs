@@ -29,9 +29,9 @@ use super::tracker::{
 };
 use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
-    ChainHash, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect,
-    FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId, GroupName,
-    GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
+    Candidate, ChainHash, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable,
+    Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId,
+    GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
     MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal,
     RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken,
     SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims,
@@ -144,7 +144,7 @@ fn every_message_is_as_documented() {
     check_all!(check:
         Opening ClientHello FromClient Request AnnounceEntry FromTracker Welcome Unwelcome Reply Refusal Limit
         Success Effect Event DeviceEntry UserEntry GroupEntry Part MemberEntry RequestEntry FileEntry FileFacts FileOrder
-        Resolved PeerEntry DownloadState TrackerEntry TrackerState RequestStamp
+        Resolved PeerEntry Candidate DownloadState TrackerEntry TrackerState RequestStamp
         ReplicaHello ToDialler ReplicaWelcome LinkRefusal ToAcceptor RowBatch Durable VersionVector Lineage
         Row Version Place MembershipState TokenClaims SessionToken TicketClaims Ticket
         u8 u16 u32 u64 bool UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest ChainHash Signature
@@ -294,7 +294,7 @@ fn lists_are_bounded_as_documented() {
         };
     }
     let mut want = most!(
-        Label GroupEntry MemberEntry DeviceEntry RequestEntry FileEntry PeerEntry TrackerEntry AnnounceEntry GroupId
+        Label GroupEntry MemberEntry DeviceEntry RequestEntry FileEntry PeerEntry Candidate TrackerEntry AnnounceEntry GroupId
         Ticket Row
     );
     want.insert("StoreSequence".into(), limits::STORES_MAX);
@@ -355,7 +355,7 @@ fn constants() -> BTreeMap<String, String> {
             TICKETS_PER_REQUEST_MAX TRACKER_CONNECTIONS_MAX TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN
             CLIENT_CONNECTIONS_MAX WINDOW_SUM_MAX SHARES_PER_MEMBER_MAX ROWS_PER_BATCH_MAX
             ROWS_PER_REQUEST_MAX ROW_LEN_MAX STORES_MAX ANCESTORS_MAX NOTE_LEN_MAX REQUEST_TIME_MAX
-            RETENTION ANNOUNCE_ENTRIES_MAX PAGE_ENTRIES_MAX PEERS_PER_ANSWER_MAX TRACKERS_MAX;
+            RETENTION ANNOUNCE_ENTRIES_MAX PAGE_ENTRIES_MAX PEERS_PER_ANSWER_MAX CANDIDATES_MAX TRACKERS_MAX;
     );
     let of_limits: Vec<&str> = LIMITS
         .lines()

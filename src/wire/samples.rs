@@ -20,14 +20,14 @@ use super::tracker::{
     Resolved, Unwelcome, Welcome,
 };
 use crate::types::{
-    ChainHash, Content, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable,
-    Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry, GroupEntry,
-    GroupId, GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry,
-    MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row,
-    RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId,
-    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId,
-    UserName, UserRow, Version, VersionVector, limits,
+    Candidate, CandidateKind, ChainHash, Content, DeviceEntry, DeviceId, DeviceName, DeviceRow,
+    DownloadState, Durable, Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow,
+    Geometry, GroupEntry, GroupId, GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit,
+    Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern,
+    PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp,
+    RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature,
+    Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState,
+    UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -364,6 +364,49 @@ impl Sample for GroupEntry {
     }
 }
 
+/// As programs of today send it.
+impl Sample for PeerEntry {
+    fn example() -> Self {
+        Self {
+            info_hash: Sample::example(),
+            group: Sample::example(),
+            device: Sample::example(),
+            user: Sample::example(),
+            address: Sample::example(),
+            state: Sample::example(),
+            candidates: Some(Sample::example()),
+        }
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        Self {
+            info_hash: Sample::sample(tape),
+            group: Sample::sample(tape),
+            device: Sample::sample(tape),
+            user: Sample::sample(tape),
+            address: Sample::sample(tape),
+            state: Sample::sample(tape),
+            candidates: Some(Sample::sample(tape)),
+        }
+    }
+}
+
+impl Sample for CandidateKind {
+    fn example() -> Self {
+        Self::Interface
+    }
+
+    fn sample(tape: &mut Tape<'_>) -> Self {
+        match tape.byte() {
+            0 => Self::Interface,
+            1 => Self::Observed,
+            2 => Self::Mapped,
+            3 => Self::Advertised,
+            code => Self::Other(code),
+        }
+    }
+}
+
 macro_rules! sample_structs {
     ($($type:ident { $($field:ident),* })*) => {$(
         impl Sample for $type {
@@ -384,7 +427,7 @@ sample_structs! {
     RequestEntry { user, since }
     DeviceEntry { device, name, stays_since, online, address, seen_ms }
     FileEntry { group, label, facts, sharers, sharer_count, online, at }
-    PeerEntry { info_hash, group, device, user, address, state }
+    Candidate { address, kind }
     TrackerEntry { number, address, state, lag }
     UserRow { name, hash, created, replaced, must_change, is_disabled }
     GroupRow { name, created_by, created }
@@ -527,6 +570,7 @@ sample_enum!(Request {
     ListDevices,
     ReportBadData { group, info_hash, device },
     ReportUnreachable { group, info_hash, device },
+    Candidates { candidates },
 });
 sample_enum!(Reply {
     Refused(refusal),

@@ -7,11 +7,13 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::page::PageArguments;
-use crate::client::setup::Setup;
+use crate::client::setup::{ADVERTISED_MAX, Setup};
 use crate::client::shell::{OnError, parse_seconds};
 use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX, data_dir};
 use crate::store::StoreError;
-use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
+use crate::types::{
+    Candidate, CandidateKind, Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo,
+};
 
 /// Shares files inside private groups, peer to peer.
 #[derive(Debug, Parser)]
@@ -39,6 +41,10 @@ pub(super) struct Arguments {
     /// are trusted, and no others
     #[arg(long, value_name = "FINGERPRINT")]
     network: Option<Fingerprint>,
+    /// An address at which others can reach this device, beside those that it finds out; its port is
+    /// the one listened on if none is named. May be repeated; `off` names none from now on
+    #[arg(long, value_name = "ADDR", value_parser = parse_advertised)]
+    advertise: Vec<Advertised>,
     /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG
     #[arg(long, value_name = "LEVEL")]
     pub(super) log: Option<String>,
@@ -125,6 +131,12 @@ impl Arguments {
         if let Some(RateLimit(limit)) = self.download_limit {
             setup.limits.download = limit;
         }
+        if !self.advertise.is_empty() {
+            setup.advertise = self.advertise.iter().filter_map(|named| named.0).collect();
+        }
+        if setup.advertise.len() > ADVERTISED_MAX {
+            return Err(bad(format!("--advertise names at most {ADVERTISED_MAX} addresses")));
+        }
         self.page.apply(&mut setup.page)?;
         setup.downloads_max = self.max_downloads.map(usize::from).or(setup.downloads_max);
         Ok((setup, dir))
@@ -194,6 +206,7 @@ pub(super) fn to_config(setup: &Setup, data_dir: PathBuf) -> ClientConfig {
         network: setup.network,
         threads: setup.threads,
         limits: setup.limits,
+        advertise: setup.advertise.clone(),
         downloads_max: setup.downloads_max.unwrap_or(DOWNLOADS_MAX),
         ..ClientConfig::new(setup.listen, setup.trackers.clone())
     }
@@ -205,6 +218,28 @@ struct RateLimit(Option<Rate>);
 
 fn parse_limit(text: &str) -> Result<RateLimit, RateError> {
     Rate::parse_limit(text).map(RateLimit)
+}
+
+/// An address, or none. An `Option` would be taken for an option that may be left out.
+#[derive(Debug, Clone, Copy)]
+struct Advertised(Option<SocketAddr>);
+
+fn parse_advertised(text: &str) -> Result<Advertised, String> {
+    if text == "off" {
+        return Ok(Advertised(None));
+    }
+    let ip = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
+    let address: SocketAddr = text.parse().or_else(|_| ip()).map_err(|_| {
+        format!("{text:?} is not an IP address; give one, as 203.0.113.9 or 203.0.113.9:6001")
+    })?;
+    let with_any_port = SocketAddr::new(address.ip(), address.port().max(1));
+    if !Candidate::new(with_any_port, CandidateKind::Advertised).is_usable(false) {
+        return Err(format!(
+            "others cannot reach this device at {}; give an address that they can dial",
+            address.ip()
+        ));
+    }
+    Ok(Advertised(Some(address)))
 }
 
 fn bad(text: String) -> ClientError {
@@ -304,6 +339,29 @@ mod tests {
         ] {
             assert!(config(&bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn addresses_to_advertise_are_taken_remembered_and_taken_back() {
+        let root = tempfile::tempdir().unwrap();
+        let start = |words: &[&str]| {
+            let (setup, dir) = parse(words).unwrap().setup_below(root.path()).unwrap();
+            crate::store::DeviceStore::open(&dir).unwrap();
+            setup.save(&dir).unwrap();
+            let named = to_config(&setup, dir).advertise;
+            named.iter().map(|address| address.to_string()).collect::<Vec<_>>()
+        };
+        let words = ["0.0.0.0", "6001", "10.0.0.1", "7000", "--advertise", "203.0.113.9"];
+        let more = ["--advertise", "[2001:db8::1]:9"];
+        let want = ["203.0.113.9:0", "[2001:db8::1]:9"];
+        assert_eq!(start(&[&words[..], &more].concat()), want);
+        assert_eq!(start(&[]), want);
+        assert!(start(&["--advertise", "off"]).is_empty() && start(&[]).is_empty());
+        for wrong in ["x", "127.0.0.1", "0.0.0.0:1", "255.255.255.255", "example.org:1", "[::]"] {
+            assert!(parse(&["--advertise", wrong]).is_err(), "{wrong}");
+        }
+        let nine = ["--advertise", "203.0.113.9"].repeat(9);
+        assert!(parse(&nine).unwrap().setup_below(root.path()).is_err());
     }
 
     #[test]

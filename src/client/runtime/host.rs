@@ -13,6 +13,7 @@ use super::Runtime;
 use crate::client::session::TICKET_TIMEOUT;
 use crate::client::session::input::{Answer, EngineNews, Input};
 use crate::client::trackers::uptime;
+use crate::net::InterfaceAddress;
 use crate::store::DownloadRow;
 use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec, TransferId};
 use crate::trust::NetworkPublicKey;
@@ -128,6 +129,10 @@ impl Host for SessionHost {
         self.runtime
             .upgrade()
             .is_some_and(|runtime| runtime.view().library.serves(info_hash, group))
+    }
+
+    fn interfaces(&self) -> Arc<[InterfaceAddress]> {
+        self.runtime.upgrade().map(|runtime| runtime.own_addresses.interfaces()).unwrap_or_default()
     }
 
     fn seed(&self, info_hash: InfoHash) -> Option<SeedSpec> {

@@ -5,10 +5,12 @@
 //! guards small state and is held for moments; none is held while another is taken.
 //!
 //! Threads: "core"; "store" writes transactions; "listener" passes connections to the engine;
+//! "addresses" watches the interfaces;
 //! "staying" logs in by the device's key; "notifications" stores events. On demand: "disk" (a few
 //! for each mount), "errand" (tickets, tokens), "sources", "offers", "callback", "sharer"
 //! (completed downloads) and "leaving" (stops the engine). Commands run on the caller's thread.
 
+mod addresses;
 mod core;
 mod disks;
 mod files;
@@ -30,6 +32,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::warn;
 use parking_lot::Mutex;
 
+use self::addresses::OwnAddresses;
 use self::disks::Disks;
 pub(crate) use self::files::{compare, is_intact};
 #[cfg(test)]
@@ -101,6 +104,7 @@ pub(crate) struct ClientLimits {
 pub(crate) struct Runtime {
     pub(crate) config: ClientConfig,
     pub(crate) address: SocketAddr,
+    pub(crate) own_addresses: OwnAddresses,
     pub(crate) store: Arc<DeviceStore>,
     pub(crate) security: DeviceSecurity,
     pub(crate) network: Arc<Network>,
@@ -155,6 +159,7 @@ impl Runtime {
         let staying = store.staying()?;
         let runtime = Arc::new(Self {
             address: listener.local_addr(),
+            own_addresses: OwnAddresses::new(listener.local_addr(), &config.advertise),
             store,
             security,
             network,
@@ -209,6 +214,10 @@ impl Runtime {
         let this = runtime.clone();
         let started = started.and_then(|()| {
             runtime.threads.spawn("staying", move || staying::run(&this, &this.stop))
+        });
+        let this = runtime.clone();
+        let started = started.and_then(|()| {
+            runtime.threads.spawn("addresses", move || addresses::run(&this, &this.stop))
         });
         let (store, this) = (runtime.store.clone(), Arc::downgrade(&runtime));
         let user = move || Some(this.upgrade()?.view().library.user()?.user);

@@ -3,7 +3,6 @@
 //! **Invariant:** every [`ReplyTo`] that goes in with an input comes out once, with its answer.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +15,8 @@ pub(crate) use crate::swarm::TransferId;
 use crate::swarm::{DownloadSpec, Pulse, SeedSpec};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
-    ChainingValues, DeviceId, DownloadState, FileFacts, FileId, FileStamp, Fingerprint, GroupId,
-    InfoHash, InodeId, Label, PublicKey, Rate, Ticket, UserEntry, UserId, VerifiedPieces,
+    Candidate, ChainingValues, DeviceId, DownloadState, FileFacts, FileId, FileStamp, Fingerprint,
+    GroupId, InfoHash, InodeId, Label, PublicKey, Rate, Ticket, UserEntry, UserId, VerifiedPieces,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -246,7 +245,7 @@ pub(crate) enum Order {
     /// Set the download's own rate limit.
     Limit(TransferId, Option<Rate>),
     /// Add devices of a file's swarm.
-    AddPeers(InfoHash, Vec<(DeviceId, SocketAddr)>),
+    AddPeers(InfoHash, Vec<(DeviceId, Vec<Candidate>)>),
     /// Remove a device that has left the swarm.
     RemovePeer(InfoHash, DeviceId),
     /// End these links.

@@ -181,10 +181,11 @@ impl Session {
         }
         for peer in peers {
             match self.book.apply(tracker, peer) {
-                Some(PeerChange::Here(info_hash, device, address))
+                Some(PeerChange::Here(info_hash, device))
                     if self.library.is_downloading(info_hash) =>
                 {
-                    let order = Order::AddPeers(info_hash, vec![(device, address)]);
+                    let candidates = self.book.candidates(info_hash, device);
+                    let order = Order::AddPeers(info_hash, vec![(device, candidates)]);
                     self.out.push_back(Effect::Engine(order));
                 }
                 Some(PeerChange::Gone(info_hash, device)) => self.peer_gone(info_hash, device),

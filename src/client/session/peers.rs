@@ -8,16 +8,21 @@
 //! Pure. A clone costs a few pointers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
 
-use crate::types::{DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, UserId};
+use crate::types::limits::CANDIDATES_MAX;
+use crate::types::{
+    Candidate, CandidateKind, DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, UserId,
+    usable_candidates,
+};
 
 /// A change for the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeerChange {
-    /// The device can be dialled at that address.
-    Here(InfoHash, DeviceId, SocketAddr),
+    /// The device can be dialled, at [`PeerBook::candidates`].
+    Here(InfoHash, DeviceId),
     /// No tracker lists the device any more.
     Gone(InfoHash, DeviceId),
 }
@@ -27,7 +32,7 @@ pub(crate) enum PeerChange {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     user: UserId,
-    /// The address on which it listens.
+    /// Where a tracker sees it, with the port on which it listens.
     address: SocketAddr,
     /// The connected trackers that list it, as a bit mask.
     now: u64,
@@ -44,6 +49,9 @@ impl Known {
 /// Maximum number of devices whose users are kept after they have gone. Only `why` uses them, so
 /// little is lost when all are forgotten.
 const USERS_MAX: usize = 8_192;
+/// Maximum number of devices whose other addresses are kept. When there are more, all are forgotten:
+/// a device is then dialled where trackers see it, until they list it again.
+const ADDRESSED_MAX: usize = 8_192;
 
 /// The least id of a group.
 const FIRST_GROUP: GroupId = GroupId::from_bytes([0; GroupId::LEN]);
@@ -54,6 +62,8 @@ pub(crate) struct PeerBook {
     parts: OrdMap<(InfoHash, DeviceId, GroupId), Known>,
     /// The user of each device, also after it has gone: names for `why`.
     users: HashMap<DeviceId, UserId>,
+    /// Where else each device may take links, as a tracker said last.
+    candidates: HashMap<DeviceId, Arc<[Candidate]>>,
 }
 
 impl PeerBook {
@@ -67,7 +77,8 @@ impl PeerBook {
             let now = self.parts.get(&key).map_or(0, |known| known.now) | bit(tracker);
             self.parts.insert(key, Known { user, address, now, before: 0 });
             self.note_address(info_hash, device, address);
-            return Some(PeerChange::Here(info_hash, device, address));
+            self.note_candidates(device, peer.candidates.as_deref());
+            return Some(PeerChange::Here(info_hash, device));
         }
         let known = self.parts.get_mut(&key)?;
         (known.now, known.before) = (known.now & !bit(tracker), 0);
@@ -94,6 +105,28 @@ impl PeerBook {
                 known.address = address;
             }
         }
+    }
+
+    /// A tracker that does not tell changes nothing: another may have told.
+    fn note_candidates(&mut self, device: DeviceId, told: Option<&[Candidate]>) {
+        let Some(told) = told else { return };
+        if self.candidates.get(&device).map_or(&[][..], |known| known) == told {
+            return;
+        }
+        if self.candidates.len() >= ADDRESSED_MAX && !self.candidates.contains_key(&device) {
+            self.candidates.clear();
+        }
+        self.candidates.insert(device, told.into());
+    }
+
+    /// Where a device that takes part in a file's swarm may take links: where a tracker sees it, and
+    /// what it said itself. A tracker on this machine names its loopback addresses.
+    pub(crate) fn candidates(&self, info_hash: InfoHash, device: DeviceId) -> Vec<Candidate> {
+        let known = self.of_device(info_hash, device).next();
+        let observed =
+            known.map(|(_, known)| Candidate::new(known.address, CandidateKind::Observed));
+        let told = self.candidates.get(&device).into_iter().flat_map(|told| told.iter().copied());
+        usable_candidates(observed.into_iter().chain(told), true, CANDIDATES_MAX)
     }
 
     /// A tracker's connection has ended: its entries are from before.
@@ -144,18 +177,19 @@ impl PeerBook {
         &self,
         info_hash: InfoHash,
         groups: &[GroupId],
-    ) -> Vec<(DeviceId, SocketAddr)> {
+    ) -> Vec<(DeviceId, Vec<Candidate>)> {
         let first = (info_hash, DeviceId::from_bytes([0; DeviceId::LEN]), FIRST_GROUP);
-        let mut peers: Vec<(DeviceId, SocketAddr)> = self
+        let mut devices: Vec<DeviceId> = self
             .parts
             .range(first..)
             .take_while(|((file, ..), _)| *file == info_hash)
             .filter(|((.., group), known)| groups.contains(group) && known.is_listed())
-            .map(|((_, device, _), known)| (*device, known.address))
+            .map(|((_, device, _), _)| *device)
             .collect();
         // Those of one device are adjacent.
-        peers.dedup();
-        peers
+        devices.dedup();
+        let named = |device| (device, self.candidates(info_hash, device));
+        devices.into_iter().map(named).collect()
     }
 
     /// The user of a device, as last reported.
@@ -201,6 +235,7 @@ mod tests {
             user: UserId::from_bytes([3; 16]),
             address: "127.0.0.1:9".parse().unwrap(),
             state,
+            candidates: None,
         }
     }
 
@@ -214,7 +249,8 @@ mod tests {
         ));
         book.apply(1, &entry(5, DownloadState::Leeching));
         assert!(book.takes_part(FILE, DEVICE, group) && !book.takes_part(FILE, DEVICE, other));
-        let peers = [(DEVICE, "127.0.0.1:9".parse().unwrap())];
+        let observed = Candidate::new("127.0.0.1:9".parse().unwrap(), CandidateKind::Observed);
+        let peers = [(DEVICE, vec![observed])];
         assert_eq!(
             (book.peers_in(FILE, &[other, group]), book.peers_in(FILE, &[other])),
             (peers.to_vec(), Vec::new())
@@ -247,6 +283,30 @@ mod tests {
         }
         assert!(book.users.len() <= USERS_MAX);
         assert_eq!(book.user_of(DEVICE), Some(UserId::from_bytes([3; 16])), "it is here");
+    }
+
+    #[test]
+    fn a_device_is_dialled_where_it_is_seen_and_where_it_says() {
+        let mut book = PeerBook::default();
+        let told = |address: &str| {
+            vec![Candidate::new(address.parse().unwrap(), CandidateKind::Interface)]
+        };
+        let seen = |book: &PeerBook| -> Vec<String> {
+            let all = book.candidates(FILE, DEVICE);
+            all.iter().map(|candidate| candidate.address.to_string()).collect()
+        };
+        let with = |candidates| PeerEntry { candidates, ..entry(5, DownloadState::Seeding) };
+        book.apply(0, &with(Some(told("10.0.0.1:9"))));
+        assert_eq!(seen(&book), ["127.0.0.1:9", "10.0.0.1:9"]);
+        // A tracker of before does not tell.
+        book.apply(1, &with(None));
+        assert_eq!(seen(&book), ["127.0.0.1:9", "10.0.0.1:9"]);
+        // One that sees it at an address that means nothing here names another, or none.
+        let nowhere = "0.0.0.0:0".parse().unwrap();
+        book.apply(1, &PeerEntry { address: nowhere, ..with(Some(told("10.0.0.2:9"))) });
+        assert_eq!(seen(&book), ["10.0.0.2:9"]);
+        book.apply(1, &PeerEntry { address: nowhere, ..with(Some(Vec::new())) });
+        assert!(seen(&book).is_empty());
     }
 
     #[test]

@@ -236,6 +236,8 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
             unannounced: Default::default(),
             rtt,
             suspect: false,
+            observed: welcome.observed,
+            told: Default::default(),
             listed: Vec::new(),
         };
         let link = &mut state.links[index];
@@ -407,7 +409,7 @@ impl Shared {
         }
     }
 
-    fn ping(&self, index: usize, key: u64) {
+    pub(super) fn ping(&self, index: usize, key: u64) {
         if let Some(live) = self.state.lock().live(index, key) {
             live.send(Request::Ping, Pending::Ping(Instant::now()));
         }

@@ -16,6 +16,7 @@
 mod announce;
 mod call;
 mod caller;
+mod candidates;
 mod clock;
 mod learned;
 mod link;
@@ -28,6 +29,7 @@ mod state;
 #[cfg(test)]
 pub(in crate::client) mod tests;
 mod token;
+mod told;
 mod wrong_time;
 
 use std::net::IpAddr;

@@ -217,6 +217,7 @@ impl Shared {
                 self.joined(index, key);
                 self.changed.notify_all();
             }
+            Some(Pending::Candidates) => self.candidates_answered(&mut state, index, &reply),
             Some(Pending::Ignored) | None => {}
         }
     }
@@ -286,6 +287,9 @@ impl Shared {
         {
             return;
         }
+        live.told.forget();
+        // Before the files: who hears of this device in their swarms hears where it is.
+        state.tell_candidates(index);
         state.announce_all(index);
         #[cfg(feature = "later-version")]
         if let Some(live) = state.live(index, key) {

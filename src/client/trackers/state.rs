@@ -5,6 +5,7 @@
 //! full queue counts as a connection that does not work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -14,9 +15,10 @@ use super::clock::{TrackerClock, common_ms, own_ms};
 use super::login::{Login, Session};
 use super::pause::Pause;
 use super::stamps::RequestClock;
+use super::told::Told;
 use crate::client::error::{ClientError, SessionEnd};
 use crate::net::{Connection, WrongNetwork};
-use crate::types::{DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId};
+use crate::types::{Candidate, DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId};
 use crate::wire::frame;
 use crate::wire::tracker::{FromClient, Reply, Request};
 
@@ -96,6 +98,10 @@ pub(super) struct Live {
     pub(super) rtt: Duration,
     /// It left a request unanswered for too long, and has sent nothing since.
     pub(super) suspect: bool,
+    /// Where it sees this device, with the port on which this device listens.
+    pub(super) observed: SocketAddr,
+    /// What it was told of this device's addresses.
+    pub(super) told: Told,
     /// The tracker addresses in its last list: at most as many as a network may have.
     pub(super) listed: Vec<String>,
 }
@@ -116,6 +122,8 @@ pub(super) enum Pending {
     },
     /// An announce; the reply names peers.
     Announce,
+    /// It tells this device's addresses.
+    Candidates,
     /// A ping that was sent then.
     Ping(Instant),
     /// Drop it.
@@ -149,6 +157,8 @@ pub(super) struct SetState {
     pub(super) changing_until: Option<Instant>,
     /// What every tracker is told, or will be told, about our files.
     pub(super) announced: BTreeMap<(GroupId, InfoHash), DownloadState>,
+    /// Where this device may take links, beside where trackers see it; the best first.
+    pub(super) candidates: Vec<Candidate>,
     /// Makes the times of requests.
     pub(super) requests: RequestClock,
     /// The user was told that the trackers' clocks differ.
@@ -221,6 +231,7 @@ impl SetState {
             is_forgotten: false,
             changing_until: None,
             announced: BTreeMap::new(),
+            candidates: Vec::new(),
             requests,
             has_told_clocks: false,
         }

@@ -1,52 +1,33 @@
 //! Dialling: which peers are due, and how a link to one comes about.
 //!
-//! **Invariant:** at most [`DIALS_MAX`] dials are under way, over all files.
+//! **Invariant:** at most [`DIALS_MAX`] addresses are being dialled, over all files.
 //!
-//! [`dial_due`] never blocks; each dial has a thread of its own, which then serves the link.
+//! [`dial_due`] never blocks; each dial has a thread of its own, which then serves the link. Where a
+//! device has several addresses, [`race`] tries them.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::messages;
+use super::race::{DIALS_MAX, Dialling, Reached, race};
 use super::services::Services;
 use super::torrent::{Torrent, TorrentState};
-use crate::net::{Connection, Incoming};
+use crate::net::Connection;
 use crate::swarm::api::{EngineEvent, Proof};
 use crate::swarm::link::Link;
 use crate::swarm::link::handshake::{LinkError, link_traits, read_extended, read_ticket, reader};
 use crate::swarm::link::reader::LinkReader;
-use crate::types::limits::HANDSHAKE_TIMEOUT;
-use crate::types::{DeviceId, Ticket};
+use crate::types::{Candidate, DeviceId, Ticket};
 use crate::wire::frame::write_message;
 use crate::wire::peer::{ExtendedHandshake, Handshake, PeerId, PeerMessage};
 
 /// Links of one file beyond which we dial no others; inbound ones may be more.
 const LINKS_MAX: usize = 60;
-/// Dials under way at a time, for all files: each holds a thread, for ten seconds if nothing
-/// answers.
-const DIALS_MAX: usize = 128;
 /// How much longer a ticket has to last to be shown in place of another at once: less is not worth
 /// the check.
 const NEWER_BY_MS: u64 = 1_000;
-
-/// Counts a dial as under way until dropped.
-struct Dialling(Arc<Services>);
-
-impl Dialling {
-    fn begin(services: &Arc<Services>) -> Self {
-        services.dials.fetch_add(1, Ordering::Relaxed);
-        Self(services.clone())
-    }
-}
-
-impl Drop for Dialling {
-    fn drop(&mut self) {
-        self.0.dials.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Dials the peers that are due. Called under the torrent's lock when a download begins, a link
 /// ends or a device is listed, and by the timer.
@@ -58,11 +39,11 @@ pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut TorrentState) {
     let links_max = services.config.links_per_file_max.min(LINKS_MAX);
     let room = links_max.saturating_sub(state.links.len());
     let dials = DIALS_MAX.saturating_sub(services.dials.load(Ordering::Relaxed));
-    for (device, address) in state.peers.take_due(torrent.now(), room, dials) {
+    for (device, candidates) in state.peers.take_due(torrent.now(), room, dials) {
         let (for_link, dialling) = (torrent.clone(), Dialling::begin(services));
         let spawned = services.of_links.read.begin(move || {
-            if let Err(e) = dial(&for_link, device, address, dialling) {
-                log::debug!("{}: no link to {address}: {e}", for_link.info_hash);
+            if let Err(e) = dial(&for_link, device, &candidates, dialling) {
+                log::debug!("{}: no link to {device}: {e}", for_link.info_hash);
                 dial_failed(&for_link, device, &e);
             }
         });
@@ -88,7 +69,7 @@ fn dial_failed(torrent: &Torrent, device: DeviceId, error: &LinkError) {
 fn dial(
     torrent: &Arc<Torrent>,
     device: DeviceId,
-    address: SocketAddr,
+    candidates: &[Candidate],
     dialling: Dialling,
 ) -> Result<(), LinkError> {
     let services = &torrent.services;
@@ -96,28 +77,17 @@ fn dial(
         .host
         .ticket_for(torrent.info_hash, device)
         .ok_or(LinkError::Refused("no ticket is at hand"))?;
-    let started = Instant::now();
-    let dialled = Incoming::dial(address, services.config.bind_ip, HANDSHAKE_TIMEOUT)
-        .map_err(LinkError::Unreachable)?;
-    // Before the handshake, so that the end of the engine ends it.
-    let mut admission = services
-        .registry
-        .admit(address.ip(), dialled.clone())
-        .ok_or(LinkError::Refused("too many links are up"))?;
-    // The bounds for each address are there against peers that dial us.
-    if !admission.trust() {
-        return Err(LinkError::Refused("too many links are up"));
-    }
-    let left = HANDSHAKE_TIMEOUT.saturating_sub(started.elapsed());
-    let connection = services.config.transport.prove(dialled, left, device);
-    let connection = connection.map_err(LinkError::Unreachable)?;
-    let connected = started.elapsed();
+    let own_networks = services.host.interfaces();
+    let order = services.dial_memory.round(services.now(), device, candidates, &own_networks);
+    let Reached { connection, admission: _admission, started, took } =
+        race(services, device, order)?;
+    let proven = Instant::now();
     let mut stream = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
     let shown = read_ticket(&mut stream)?;
     // A round trip, unless the other end took its time; connecting is two, unless something nearer
     // answered for TCP.
-    let delay = connected.min(started.elapsed() - connected);
+    let delay = took.min(proven.elapsed());
     let proof =
         services.host.check_ticket(&shown, device).filter(|proof| proof.group == own.claims.group);
     let proof = proof.ok_or(LinkError::Refused("the ticket it shows is worth nothing here"))?;

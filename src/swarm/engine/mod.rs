@@ -13,6 +13,7 @@
 //! [`Transfer`] look them up.
 
 pub(crate) mod accept;
+mod candidates;
 mod dial;
 pub(crate) mod handle;
 mod journal;
@@ -20,6 +21,7 @@ mod links;
 mod messages;
 mod peers;
 mod pool;
+mod race;
 pub(crate) mod reader;
 pub(crate) mod record;
 mod run;
@@ -30,7 +32,7 @@ mod upload;
 mod windows;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,8 +41,8 @@ use self::handle::Transfer;
 use self::services::Services;
 use self::torrents::Torrents;
 use super::api::{
-    DownloadSpec, EngineConfig, EngineError, Host, Limits, LinkFacts, ReadTrouble, SeedSpec,
-    UploadStats,
+    Addresses, DownloadSpec, EngineConfig, EngineError, Host, Limits, LinkFacts, ReadTrouble,
+    SeedSpec, UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
@@ -172,19 +174,28 @@ impl Engine {
 
     /// Names devices that take part in a file's swarm: a download dials them now, and again
     /// whenever a link is lost.
-    pub fn add_peers(
+    pub fn add_peers<A: Into<Addresses>>(
         &self,
         info_hash: InfoHash,
-        peers: impl IntoIterator<Item = (DeviceId, SocketAddr)>,
+        peers: impl IntoIterator<Item = (DeviceId, A)>,
     ) {
         let Some(torrent) = self.torrents.get(info_hash) else { return };
         let mut state = torrent.state.lock();
-        for (device, address) in peers {
+        for (device, addresses) in peers {
             if device != self.services().device() {
-                state.peers.list(device, address);
+                state.peers.list(device, addresses.into().0);
             }
         }
         dial_due(&torrent, &mut state);
+    }
+
+    /// This machine's networks have changed: devices that could not be reached are dialled again.
+    pub fn networks_changed(&self) {
+        for torrent in self.torrents.active() {
+            let mut state = torrent.state.lock();
+            state.peers.retry_now();
+            dial_due(&torrent, &mut state);
+        }
     }
 
     /// A device has left a file's swarm: it is not dialled again. A link that works stays.

@@ -6,13 +6,13 @@
 //! Plain state under the torrent's lock.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::swarm::LinkKey;
 use crate::swarm::api::{SeenPeer, UnreachablePeer};
 use crate::swarm::link::Link;
-use crate::types::{DeviceId, UserId};
+use crate::types::{Candidate, DeviceId, UserId};
 
 /// Peers remembered a file: more than will ever be linked.
 const PEERS_MAX: usize = 1000;
@@ -38,8 +38,10 @@ pub(super) struct Peers {
 
 #[derive(Default)]
 struct Peer {
-    /// Where it listens, while a tracker lists it.
-    address: Option<SocketAddr>,
+    /// Where it may take links.
+    candidates: Arc<[Candidate]>,
+    /// A tracker lists it.
+    is_listed: bool,
     link: Option<LinkKey>,
     dialling: bool,
     failures: u32,
@@ -54,20 +56,34 @@ struct Peer {
     seen: Option<(Duration, u32)>,
 }
 
+impl Peer {
+    fn can_be_dialled(&self) -> bool {
+        self.is_listed && !self.candidates.is_empty()
+    }
+}
+
 impl Peers {
-    pub(super) fn list(&mut self, device: DeviceId, address: SocketAddr) {
+    pub(super) fn list(&mut self, device: DeviceId, candidates: Vec<Candidate>) {
         if !self.has_room_for(device) {
             return;
         }
         let peer = self.known.entry(device).or_default();
-        peer.address = Some(address);
+        peer.candidates = candidates.into();
+        peer.is_listed = true;
         peer.failures = 0;
         peer.retry_at = Duration::ZERO;
     }
 
+    /// Ends the pauses before peers are dialled again.
+    pub(super) fn retry_now(&mut self) {
+        for peer in self.known.values_mut() {
+            (peer.failures, peer.retry_at) = (0, Duration::ZERO);
+        }
+    }
+
     pub(super) fn unlist(&mut self, device: DeviceId) {
         if let Some(peer) = self.known.get_mut(&device) {
-            peer.address = None;
+            peer.is_listed = false;
         }
     }
 
@@ -75,7 +91,7 @@ impl Peers {
     fn has_room_for(&mut self, device: DeviceId) -> bool {
         if self.known.len() >= PEERS_MAX && !self.known.contains_key(&device) {
             self.known.retain(|_, peer| {
-                peer.address.is_some()
+                peer.is_listed
                     || peer.link.is_some()
                     || peer.dialling
                     || peer.banned
@@ -120,17 +136,15 @@ impl Peers {
         now: Duration,
         room: usize,
         dials: usize,
-    ) -> Vec<(DeviceId, SocketAddr)> {
+    ) -> Vec<(DeviceId, Arc<[Candidate]>)> {
         let due = |peer: &Peer| {
             peer.link.is_none() && !peer.dialling && !peer.banned && peer.retry_at <= now
         };
         let under_way = self.known.values().filter(|peer| peer.dialling).count();
-        let listed = self.known.iter_mut().filter_map(|(device, peer)| {
-            Some((*device, peer.address.filter(|_| due(peer))?, peer))
-        });
-        let take = |(device, address, peer): (DeviceId, SocketAddr, &mut Peer)| {
+        let listed = self.known.iter_mut().filter(|(_, peer)| peer.can_be_dialled() && due(peer));
+        let take = |(device, peer): (&DeviceId, &mut Peer)| {
             peer.dialling = true;
-            (device, address)
+            (*device, peer.candidates.clone())
         };
         listed.take(room.saturating_sub(under_way).min(dials)).map(take).collect()
     }
@@ -152,10 +166,11 @@ impl Peers {
         is_unreachable: bool,
     ) -> bool {
         let Some(peer) = self.known.get_mut(&device) else { return false };
+        let can_be_dialled = peer.can_be_dialled();
         let (count, told) = &mut peer.unanswered;
         *count = if is_unreachable { *count + 1 } else { 0 };
         let is_due = *count >= UNREACHABLE_AFTER
-            && peer.address.is_some()
+            && can_be_dialled
             && peer.link.is_none()
             && told.is_none_or(|told| now.saturating_sub(told) >= UNREACHABLE_AGAIN);
         if is_due {
@@ -204,9 +219,11 @@ impl Peers {
 
     pub(super) fn unreachable(&self) -> Vec<UnreachablePeer> {
         let absent = self.known.iter().filter(|(_, peer)| peer.link.is_none());
-        let failed =
-            absent.filter_map(|(device, peer)| Some((*device, peer.address?, peer.error.clone()?)));
-        failed.map(|(device, address, error)| UnreachablePeer { device, address, error }).collect()
+        let failed = absent.filter(|(_, peer)| peer.is_listed).filter_map(|(device, peer)| {
+            let address = peer.candidates.first()?.address;
+            Some(UnreachablePeer { device: *device, address, error: peer.error.clone()? })
+        });
+        failed.collect()
     }
 
     pub(super) fn banned(&self) -> Vec<DeviceId> {
@@ -235,14 +252,15 @@ mod tests {
     fn those_that_left_do_not_stand_in_the_way_of_those_that_came() {
         let mut peers = Peers::default();
         let address = "127.0.0.1:1".parse().unwrap();
+        let addresses = || vec![Candidate::new(address, crate::types::CandidateKind::Observed)];
         for number in 0..PEERS_MAX as u32 {
-            peers.list(device(number), address);
+            peers.list(device(number), addresses());
             peers.unlist(device(number));
         }
-        peers.list(device(5000), address);
-        peers.list(device(5001), address);
+        peers.list(device(5000), addresses());
+        peers.list(device(5001), addresses());
         for number in 0..500 {
-            peers.list(device(number), address);
+            peers.list(device(number), addresses());
             peers.unlist(device(number));
         }
         assert_eq!(peers.take_due(Duration::ZERO, 1, 10).len(), 1);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
+use super::candidates::DialMemory;
 use super::pool::Pool;
 use crate::net::{Bounds, Registry, Stop, Threads, Workers};
 use crate::swarm::LinkKey;
@@ -70,6 +71,7 @@ pub(crate) struct Services {
     next_key: AtomicU64,
     /// Dials under way.
     pub(super) dials: AtomicUsize,
+    pub(super) dial_memory: DialMemory,
     /// Downloads whose thread runs.
     pub(super) downloads: AtomicU64,
     /// The zero of the pure parts' clock.
@@ -109,6 +111,7 @@ impl Services {
             limiter: RateLimiter::new(config.limits),
             next_key: AtomicU64::new(1),
             dials: AtomicUsize::new(0),
+            dial_memory: DialMemory::default(),
             downloads: AtomicU64::new(0),
             epoch: Instant::now(),
             active: Mutex::default(),

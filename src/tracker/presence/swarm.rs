@@ -106,7 +106,7 @@ impl Presence {
     }
 
     /// Counts a change against the user's pace, if there is anybody who may be told.
-    fn note_change(&mut self, key: SessionKey, swarm_key: SwarmKey) {
+    pub(super) fn note_change(&mut self, key: SessionKey, swarm_key: SwarmKey) {
         let others = self
             .swarms
             .get(&swarm_key)
@@ -128,7 +128,7 @@ impl Presence {
         }
     }
 
-    fn tell(
+    pub(super) fn tell(
         &self,
         key: SessionKey,
         swarm_key: SwarmKey,
@@ -151,8 +151,7 @@ impl Presence {
             Word::Some => listeners.sample(&mut rand::rng(), LISTENERS_MAX),
             Word::All | Word::Withdrawn => listeners.collect(),
         };
-        let Some(peer) = self.peer_entry(key, swarm_key, new) else { return };
-        self.push(&listeners, Event::Peer(peer));
+        self.push_peer(listeners, key, swarm_key, new);
         if word == Word::Withdrawn && new == DownloadState::Stopped {
             let all: Vec<SessionKey> = self
                 .swarms
@@ -161,7 +160,9 @@ impl Presence {
                 .flatten()
                 .map(|(other, _)| *other)
                 .collect();
-            let PeerEntry { group, info_hash, user, device, .. } = peer;
+            let Some(session) = self.sessions.get(&key) else { return };
+            let Visitor { user, device, .. } = session.visitor;
+            let (info_hash, group) = swarm_key;
             self.push(&all, Event::Withdrawn { group, info_hash, user, device });
         }
     }
@@ -182,23 +183,14 @@ impl Presence {
         max: usize,
         peers: &mut Vec<PeerEntry>,
     ) {
-        let swarm = self.swarms.get(&swarm_key).into_iter().flatten();
+        let (to_local, swarm) = (self.is_local(key), self.swarms.get(&swarm_key));
+        let swarm = swarm.into_iter().flatten();
         let chosen = swarm.filter(|(other, _)| **other != key).sample(&mut rand::rng(), max);
         peers.extend(
             chosen
                 .into_iter()
-                .filter_map(|(other, state)| self.peer_entry(*other, swarm_key, *state)),
+                .filter_map(|(other, state)| self.peer_entry(*other, swarm_key, *state, to_local)),
         );
-    }
-
-    fn peer_entry(
-        &self,
-        key: SessionKey,
-        (info_hash, group): SwarmKey,
-        state: DownloadState,
-    ) -> Option<PeerEntry> {
-        let Visitor { user, device, address, .. } = self.sessions.get(&key)?.visitor;
-        Some(PeerEntry { info_hash, group, device, user, address, state })
     }
 }
 

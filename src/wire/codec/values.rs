@@ -7,12 +7,13 @@ use super::{
     wire_leaf, wire_leaf_enum, wire_struct,
 };
 use crate::types::{
-    ChainHash, DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts,
-    FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, KeyRotation, Label,
-    Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    PublicKey, RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName,
-    Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
+    Candidate, CandidateKind, ChainHash, DeviceEntry, DeviceId, DeviceName, DownloadState, Effect,
+    FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash,
+    KeyRotation, Label, Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern,
+    PeerEntry, Place, PublicKey, RequestEntry, RequestId, RequestStamp, RotationStage,
+    SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId, Success, Ticket,
+    TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version,
+    limits,
 };
 
 /// Bytes in a setting's name.
@@ -116,6 +117,7 @@ list_items!(
     RequestEntry "requests" limits::PAGE_ENTRIES_MAX;
     FileEntry "files" limits::PAGE_ENTRIES_MAX;
     PeerEntry "peers" PEERS_PER_FRAME_MAX;
+    Candidate "addresses" limits::CANDIDATES_MAX;
     TrackerEntry "trackers" limits::TRACKERS_MAX;
     GroupId "groups" limits::TICKETS_PER_REQUEST_MAX;
     Ticket "tickets" limits::TICKETS_PER_REQUEST_MAX;
@@ -194,6 +196,82 @@ impl Wire for GroupEntry {
     }
 }
 
+/// The addresses came within a version: an entry of an earlier program ends before them.
+impl Fields for PeerEntry {
+    const FIELDS_LEN_MIN: usize = InfoHash::LEN
+        + GroupId::LEN
+        + DeviceId::LEN
+        + UserId::LEN
+        + SocketAddr::LEN_MIN
+        + DownloadState::LEN_MIN;
+
+    fn encode_fields(&self, out: &mut Vec<u8>) {
+        self.info_hash.encode(out);
+        self.group.encode(out);
+        self.device.encode(out);
+        self.user.encode(out);
+        self.address.encode(out);
+        self.state.encode(out);
+        self.candidates.iter().for_each(|candidates| candidates.encode(out));
+    }
+
+    fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        let mut entry = Self {
+            info_hash: Wire::decode(from)?,
+            group: Wire::decode(from)?,
+            device: Wire::decode(from)?,
+            user: Wire::decode(from)?,
+            address: Wire::decode(from)?,
+            state: Wire::decode(from)?,
+            candidates: None,
+        };
+        if from.remaining() > 0 {
+            entry.candidates = Some(Wire::decode(from)?);
+        }
+        Ok(entry)
+    }
+}
+
+impl Wire for PeerEntry {
+    const LEN_MIN: usize = 4 + Self::FIELDS_LEN_MIN;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_block(out, |out| {
+            self.encode_fields(out);
+            crate::wire::later::add_field(out);
+        });
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        Self::decode_fields(&mut from.block()?)
+    }
+}
+
+/// One byte. Later versions add kinds, so any byte is one.
+impl Wire for CandidateKind {
+    const LEN_MIN: usize = 1;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(match self {
+            Self::Interface => 0,
+            Self::Observed => 1,
+            Self::Mapped => 2,
+            Self::Advertised => 3,
+            Self::Other(code) => *code,
+        });
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        Ok(match u8::decode(from)? {
+            0 => Self::Interface,
+            1 => Self::Observed,
+            2 => Self::Mapped,
+            3 => Self::Advertised,
+            code => Self::Other(code),
+        })
+    }
+}
+
 wire_struct! {
     FileFacts {
         info_hash: InfoHash, name: FileName, len: u64, piece_len: u32, sha1: Sha1Digest,
@@ -210,10 +288,7 @@ wire_struct! {
         group: GroupId, label: Label, facts: FileFacts, sharers: Vec<Label>, sharer_count: u32,
         online: u32, at: Stamp,
     }
-    PeerEntry {
-        info_hash: InfoHash, group: GroupId, device: DeviceId, user: UserId, address: SocketAddr,
-        state: DownloadState,
-    }
+    Candidate { address: SocketAddr, kind: CandidateKind }
     TrackerEntry { number: u32, address: Label, state: TrackerState, lag: u64 }
     Success { effect: Effect, stamp: Stamp }
     KeyRotation { stage: RotationStage, old: PublicKey, new: PublicKey, signature: Signature }

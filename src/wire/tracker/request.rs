@@ -3,8 +3,9 @@
 //! **Invariant:** every request that changes the directory carries a [`RequestStamp`].
 
 use crate::types::{
-    Change, DeviceId, DeviceName, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName,
-    InfoHash, Label, Password, Pattern, RequestStamp, SessionToken, UserId, UserName, limits,
+    Candidate, Change, DeviceId, DeviceName, DownloadState, FileFacts, FileId, FileOrder, GroupId,
+    GroupName, InfoHash, Label, Password, Pattern, RequestStamp, SessionToken, UserId, UserName,
+    limits,
 };
 use crate::wire::codec::{list_items, wire_enum, wire_struct};
 
@@ -293,6 +294,12 @@ pub enum Request {
         /// The device.
         device: DeviceId,
     },
+    /// Says at which addresses this session's device may take links, in place of what it said
+    /// before. They count until the session ends.
+    Candidates {
+        /// The addresses, the best first.
+        candidates: Vec<Candidate>,
+    },
     /// A request of a later version; the answer is [`Refusal::Unsupported`](crate::types::Refusal).
     Unknown {
         /// Its tag.
@@ -398,6 +405,7 @@ impl Request {
             | Self::ListDevices
             | Self::ReportBadData { .. }
             | Self::ReportUnreachable { .. }
+            | Self::Candidates { .. }
             | Self::Unknown { .. } => return None,
         })
     }
@@ -449,5 +457,6 @@ wire_enum!(Request "request" {
     36 => ListDevices,
     37 => ReportBadData { group, info_hash, device },
     38 => ReportUnreachable { group, info_hash, device },
+    48 => Candidates { candidates },
     _ => Unknown { tag },
 });
