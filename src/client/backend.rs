@@ -222,6 +222,7 @@ impl Backend {
                 client.limit_downloads(count);
                 self.limits()
             }
+            Command::Addresses => Reply::Addresses(convert::addresses(client.addresses())),
             Command::Trackers => Reply::Trackers(convert::trackers(client.trackers()?)),
             Command::WaitTrackers { timeout_ms } => {
                 let deadline = Instant::now() + Duration::from_millis(timeout_ms);

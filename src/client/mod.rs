@@ -12,6 +12,7 @@
 //! The client does not know the directory's rules: it asks the trackers, and shows their refusals.
 
 mod account;
+mod addresses;
 pub mod api;
 mod backend;
 mod catch_up;
@@ -48,6 +49,7 @@ mod versions;
 mod why;
 
 pub(crate) use crate::types::human_bytes;
+pub use addresses::AddressReport;
 pub use backend::Backend;
 pub use config::{ClientConfig, DOWNLOADS_MAX};
 pub use data_dir::default_data_dir;

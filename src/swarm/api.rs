@@ -397,6 +397,19 @@ pub struct SeenPeer {
     pub ago: Duration,
 }
 
+/// A link that another device has dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboundLink {
+    /// The device at the other end.
+    pub device: DeviceId,
+    /// Its user.
+    pub user: UserId,
+    /// The other end's address.
+    pub from: SocketAddr,
+    /// The address of this device that was dialled.
+    pub at: SocketAddr,
+}
+
 /// A device that cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreachablePeer {

@@ -13,7 +13,7 @@ mod sim;
 
 pub use api::{
     Addresses, DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host,
-    Limits, LinkFacts, LocalCopy, Proof, ReadTrouble, SeedSpec, SeenPeer, TransferId,
+    InboundLink, Limits, LinkFacts, LocalCopy, Proof, ReadTrouble, SeedSpec, SeenPeer, TransferId,
     TransferState, TransferStatus, UnreachablePeer, UploadStats, Why,
 };
 pub(crate) use disk::part_file::{is_empty as is_empty_part, missing_part};

@@ -18,6 +18,7 @@
 //! | [`hanging`] | a mount that hangs holds up its own files alone |
 //! | [`disturbed`] | what other programs do to a download's file, and file systems that lack calls |
 //! | [`away`] | shared files that are deleted, unmounted, or cannot be read, and come back |
+//! | [`reaching`] | members meet at any of their addresses, and nobody is sent elsewhere |
 //! | [`moving`] | machines that get another address, cables that are out |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
@@ -72,6 +73,7 @@ mod operating;
 mod page;
 mod partition;
 mod paths;
+mod reaching;
 mod reports;
 mod restart;
 mod resume;

@@ -208,6 +208,8 @@ pub enum Command {
     LimitRunning { count: usize },
     /// Returns the state of every tracker.
     Trackers,
+    /// Returns which addresses this device offers, where trackers see it, and who reached it how.
+    Addresses,
     /// Waits for a connection to a tracker and, after the start of a device that stays logged in,
     /// for its login; at the time-out it fails with the reason.
     WaitTrackers { timeout_ms: u64 },
@@ -248,6 +250,7 @@ impl Command {
             | Self::Why { .. }
             | Self::Limits
             | Self::Trackers
+            | Self::Addresses
             | Self::WaitTrackers { .. }
             | Self::Tokens => Rights::Read,
             Self::CreateUser { .. }

@@ -31,9 +31,10 @@ pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Update};
 pub use progress::{Progress, Work};
 pub use reply::{
-    Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Link,
-    Member, NewToken, Notification, Page, Reply, Request, SessionEnded, Shared, Tracker,
-    TrackerRole, TrackerState, Trackers, Unreachable, Upload, UserDevice,
+    Account, Addresses, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits,
+    Link, Member, NewToken, Notification, ObservedAddress, OfferedAddress, Page, ReachedAddress,
+    Reply, Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers,
+    Unreachable, Upload, UserDevice,
 };
 pub use snapshot::Snapshot;
 

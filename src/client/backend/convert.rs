@@ -1,17 +1,20 @@
 //! Converts the client's types to those of the interface.
 
 use super::super::api::{
-    Account, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group, Limited,
-    Limits, Member, Notification, Request, SessionEnded, Shared, Tracker, TrackerRole,
-    TrackerState, Trackers, Unreachable, Upload, UserDevice,
+    Account, Addresses, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group,
+    Limited, Limits, Member, Notification, ObservedAddress, OfferedAddress, ReachedAddress,
+    Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable,
+    Upload, UserDevice,
 };
 use super::super::{
-    ClientError, ClientEvent, DownloadPhase, DownloadStatus, LimitsStatus, NotificationKind,
-    SessionEnd, TrackersStatus,
+    AddressReport, ClientError, ClientEvent, DownloadPhase, DownloadStatus, LimitsStatus,
+    NotificationKind, SessionEnd, TrackersStatus,
 };
 use crate::client;
+use crate::swarm::InboundLink;
 use crate::types::{
-    self, FileEntry, GroupEntry, Label, MemberEntry, Part, Refusal, RequestEntry, UserEntry,
+    self, Candidate, FileEntry, GroupEntry, Label, MemberEntry, Part, Refusal, RequestEntry,
+    UserEntry,
 };
 
 pub(super) fn account(user: UserEntry, must_change_password: bool, stays: bool) -> Account {
@@ -46,6 +49,28 @@ pub(super) fn notification(one: client::Notification) -> Notification {
         path,
         reason,
         seen: one.is_seen,
+    }
+}
+
+pub(super) fn addresses(report: AddressReport) -> Addresses {
+    let offered = |candidate: &Candidate| OfferedAddress {
+        address: candidate.address,
+        kind: candidate.kind.word().into(),
+    };
+    let observed = |(tracker, address)| ObservedAddress { tracker, address };
+    let reached = |(link, user): (InboundLink, Option<Label>)| ReachedAddress {
+        device: link.device,
+        user,
+        at: link.at,
+        from: link.from,
+    };
+    let unreachable = |(address, members)| Unreachable { address, members };
+    Addresses {
+        listen: report.listen,
+        offered: report.offered.iter().map(offered).collect(),
+        observed: report.observed.into_iter().map(observed).collect(),
+        reached: report.reached.into_iter().map(reached).collect(),
+        unreachable: report.unreachable.map(unreachable),
     }
 }
 

@@ -63,6 +63,7 @@ impl Shell {
                 self.account(command, &words, flags)
             }
             ("devices", _) => self.devices(),
+            ("addresses", _) => self.addresses(),
             ("forget_device", [device]) => self.forget_device(device),
             ("page", _) => self.page(),
             ("tokens", _) => self.tokens(),

@@ -10,6 +10,7 @@
 //! turns signals into values; "input" reads a piped stdin, so that a signal is noticed while it is
 //! silent; "bars" has progress drawn at the prompt; "look" asks a file system that may hang.
 
+mod addresses;
 mod announce;
 mod answer;
 mod bars;

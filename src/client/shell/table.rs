@@ -287,6 +287,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         &[need("token", ArgumentKind::Token)],
         "ends a token at once; by name or id",
     ),
+    command(
+        "addresses",
+        &[],
+        "shows the addresses that others dial this device at, and who reached it at which",
+    ),
     command("trackers", &[], "shows each tracker's state, which is primary, how far each lags"),
     command(
         "wait",
@@ -513,7 +518,7 @@ mod tests {
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
             limits [upload|download|downloads] [limit]/show_uploads/\
             why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
-            delete_account [--yes]/whoami/devices/forget_device <device>/notifications [--all]/page/tokens/create_token <name> [--rights read|manage] [--days N]/revoke_token <token>/trackers/wait [seconds]/\
+            delete_account [--yes]/whoami/devices/forget_device <device>/notifications [--all]/page/tokens/create_token <name> [--rights read|manage] [--days N]/revoke_token <token>/addresses/trackers/wait [seconds]/\
             seed [seconds]/sleep <seconds>/help [command]/exit [--now]/quit [--now]/shutdown";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();
         assert_eq!(usages, promised.split('/').collect::<Vec<_>>());

@@ -60,7 +60,10 @@ const TOPICS: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
-    ("client", &["trackers", "wait", "seed", "sleep", "help", "exit", "quit", "shutdown"]),
+    (
+        "client",
+        &["trackers", "addresses", "wait", "seed", "sleep", "help", "exit", "quit", "shutdown"],
+    ),
 ];
 
 /// The topic of a command that is in none.

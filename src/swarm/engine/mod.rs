@@ -41,8 +41,8 @@ use self::handle::Transfer;
 use self::services::Services;
 use self::torrents::Torrents;
 use super::api::{
-    Addresses, DownloadSpec, EngineConfig, EngineError, Host, Limits, LinkFacts, ReadTrouble,
-    SeedSpec, UploadStats,
+    Addresses, DownloadSpec, EngineConfig, EngineError, Host, InboundLink, Limits, LinkFacts,
+    ReadTrouble, SeedSpec, UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
@@ -239,6 +239,21 @@ impl Engine {
             })
         };
         self.torrents.all().iter().filter_map(stats).collect()
+    }
+
+    /// Links that others have dialled: one for each device and address of ours, ordered by these.
+    pub fn inbound(&self) -> Vec<InboundLink> {
+        let mut inbound = Vec::new();
+        for torrent in self.torrents.active() {
+            let state = torrent.state.lock();
+            inbound.extend(state.links.iter().filter(|link| !link.dialled).map(|link| {
+                let (from, at) = (link.connection.peer_addr(), link.connection.local_addr());
+                InboundLink { device: link.device, user: link.proof().user, from, at }
+            }));
+        }
+        inbound.sort_by_key(|link| (link.device, link.at, link.from));
+        inbound.dedup_by_key(|link| (link.device, link.at));
+        inbound
     }
 
     /// Why an offered file cannot be read, if that is so.

@@ -10,5 +10,6 @@ mod harness;
 mod limits;
 mod local;
 mod raw;
+mod reaching;
 mod reading;
 mod tickets;

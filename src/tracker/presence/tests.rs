@@ -385,3 +385,90 @@ fn what_is_looked_at_for_a_login_is_counted() {
     assert!(scene.log_in(2, NIK, START_MS) >= few + 100);
     assert_eq!(scene.told(2), [], "strangers' passwords are nobody's concern");
 }
+
+fn candidate(address: &str) -> Candidate {
+    Candidate::new(address.parse().unwrap(), crate::types::CandidateKind::Interface)
+}
+
+#[test]
+fn an_address_of_this_machine_is_told_to_those_on_it_alone() {
+    let mut scene = Scene::new(1);
+    for (key, user) in [(1, NIK), (2, BOB), (3, BOB)] {
+        scene.log_in(key, user, START_MS);
+    }
+    scene.presence.sessions.get_mut(&3).unwrap().visitor.address =
+        "198.51.100.7:4000".parse().unwrap();
+    let swarm = (hash(0), GROUP);
+    let told = |scene: &Scene, to_local| {
+        let peer = scene.presence.peer_entry(1, swarm, DownloadState::Seeding, to_local).unwrap();
+        (peer.address.to_string(), peer.candidates.unwrap())
+    };
+    assert_eq!(told(&scene, true), ("127.0.0.1:4000".into(), vec![]));
+    assert_eq!(told(&scene, false), ("0.0.0.0:0".into(), vec![]), "there is none to tell");
+    let all = ["127.0.0.1:5", "10.0.0.5:4000", "0.0.0.0:1", "224.0.0.1:1", "10.0.0.5:4000"];
+    let set = |scene: &mut Scene, key, user, all: &[&str]| {
+        let all: Vec<Candidate> = all.iter().map(|address| candidate(address)).collect();
+        let directory = scene.replica.directory();
+        scene.presence.set_candidates(key, user, &all, directory)
+    };
+    assert_eq!(set(&mut scene, 1, NIK, &all), Ok(Reply::Pong));
+    let [own, lan] = [candidate("127.0.0.1:5"), candidate("10.0.0.5:4000")];
+    assert_eq!(told(&scene, true), ("127.0.0.1:4000".into(), vec![own, lan]));
+    assert_eq!(
+        told(&scene, false),
+        ("10.0.0.5:4000".into(), vec![lan]),
+        "older clients look there"
+    );
+    // Who is elsewhere has no address here.
+    assert_eq!(set(&mut scene, 3, BOB, &all), Ok(Reply::Pong));
+    assert_eq!(*scene.presence.sessions[&3].candidates, [lan]);
+    let not_bobs = set(&mut scene, 1, BOB, &all);
+    assert_eq!(not_bobs, Ok(Reply::Refused(Refusal::LoginFirst)));
+    // A new login begins without.
+    scene.log_in(1, NIK, START_MS + 1);
+    assert!(scene.presence.sessions[&1].candidates.is_empty());
+}
+
+#[test]
+fn a_change_of_addresses_is_told_to_the_swarm_and_only_so_often() {
+    let mut scene = Scene::new(1);
+    for (key, user) in [(1, NIK), (2, BOB)] {
+        scene.log_in(key, user, START_MS);
+    }
+    let announce = |scene: &mut Scene, key, user, state| {
+        let entry = AnnounceEntry { group: GROUP, info_hash: hash(0), state };
+        scene.presence.announce(key, user, &[entry], scene.replica.directory()).unwrap()
+    };
+    announce(&mut scene, 1, NIK, DownloadState::Seeding);
+    announce(&mut scene, 2, BOB, DownloadState::Leeching);
+    scene.presence.leaving.borrow_mut().clear();
+    let set = |scene: &mut Scene, number: u16| {
+        let all = [candidate(&format!("10.0.0.5:{number}"))];
+        scene.presence.set_candidates(1, NIK, &all, scene.replica.directory())
+    };
+    assert_eq!(set(&mut scene, 1), Ok(Reply::Pong));
+    assert_eq!(scene.presence.leaving.borrow().len(), 1, "bob hears of it");
+    assert_eq!(set(&mut scene, 1), Ok(Reply::Pong));
+    assert_eq!(scene.presence.leaving.borrow().len(), 1, "nothing has changed");
+    let waits = (2..200).map(|number| set(&mut scene, number)).filter(Result::is_err).count();
+    assert!(waits > 100, "{waits}");
+}
+
+#[test]
+fn the_longest_answer_about_peers_fits_a_frame() {
+    use crate::types::limits::CANDIDATES_MAX;
+    use crate::types::{CandidateKind, PeerEntry};
+    use crate::wire::Wire as _;
+    let address = "[2001:db8::9]:6881".parse().unwrap();
+    let kind = CandidateKind::Interface;
+    let entry = PeerEntry {
+        info_hash: hash(0),
+        group: GROUP,
+        device: DeviceId::from_bytes([1; 32]),
+        user: NIK,
+        address,
+        state: DownloadState::Seeding,
+        candidates: Some(vec![Candidate { address, kind }; CANDIDATES_MAX]),
+    };
+    assert!(PEERS_PER_ANNOUNCE_MAX * entry.to_bytes().len() + 64 <= TRACKER_FRAME_LEN_MAX);
+}

@@ -1,7 +1,7 @@
 //! A machine of its own at the end of a cable: a network namespace whose address and cable a test
 //! changes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -61,6 +61,34 @@ impl Cable {
         format!("{}/24", self.address(last))
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives both ends an IPv6 address, too; returns this side's and the other's. Where there is no
+    /// IPv6 it prints the reason and returns none.
+    pub(crate) fn add_ipv6(&self) -> Option<(IpAddr, IpAddr)> {
+        let [a, b, c] = self.net.map(u16::from);
+        let address = |last| Ipv6Addr::new(0xfd00, a, b, c, 0, 0, 0, last);
+        let add = |network: &[&str], last: u16, device: &str| {
+            let address = format!("{}/64", address(last));
+            ip(&[network, &["-6", "addr", "add", &address, "dev", device, "nodad"]].concat())
+        };
+        let added = add(&[], 1, &self.near).and_then(|()| add(&["-n", &self.name], 2, "eth0"));
+        match added {
+            Ok(()) => Some((address(1).into(), address(2).into())),
+            Err(why) => {
+                eprintln!("SKIPPED: there is no IPv6 here: {why}");
+                None
+            }
+        }
+    }
+
+    /// Takes the IPv4 address of the machine at the other end.
+    pub(crate) fn remove_ipv4(&self) {
+        ip(&["-n", &self.name, "addr", "del", &self.with_prefix(2), "dev", "eth0"]).unwrap();
+    }
+
     /// Gives the machine at the other end another address.
     pub(crate) fn change_address(&self) {
         let name = self.name.as_str();
@@ -75,9 +103,18 @@ impl Cable {
 
     /// The trackers' file as both ends use it; the trackers are to listen at every address.
     pub(crate) fn info(&self, world: &World) -> PathBuf {
+        self.info_at(world, self.here())
+    }
+
+    /// The same, with the trackers at that address.
+    pub(crate) fn info_at(&self, world: &World, address: IpAddr) -> PathBuf {
+        let host = match address {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
         let text = std::fs::read_to_string(&world.info).unwrap();
         let path = world.path().join(format!("{}.txt", self.near));
-        std::fs::write(&path, text.replace("127.0.0.1", &self.here().to_string())).unwrap();
+        std::fs::write(&path, text.replace("127.0.0.1", &host)).unwrap();
         path
     }
 
@@ -96,7 +133,14 @@ impl Drop for Cable {
     }
 }
 
-fn ip(words: &[&str]) -> Result<(), String> {
+/// Loads rules into a network namespace, and lets it forward.
+pub(super) fn nft(name: &str, rules: &str) -> Result<(), String> {
+    let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+    ip(&["netns", "exec", name, "sh", "-c", forward])?;
+    ip(&["netns", "exec", name, "nft", rules])
+}
+
+pub(super) fn ip(words: &[&str]) -> Result<(), String> {
     let output = Command::new("ip").args(words).output().map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if output.status.success() { Ok(()) } else { Err(format!("ip {}: {said}", words.join(" "))) }

@@ -1,0 +1,80 @@
+//! The command about this device's addresses.
+
+use super::answer::Answer;
+use super::session::Shell;
+use crate::client::api::{Addresses, ApiError, Command};
+use crate::types::unreachable_text;
+
+impl Shell {
+    /// Carries out `addresses`.
+    pub(super) fn addresses(&self) -> Result<Answer, ApiError> {
+        let addresses = self.call(Command::Addresses)?.addresses()?;
+        Ok(Answer { rows: rows(&addresses), ..Answer::default() }.with_all(&addresses))
+    }
+}
+
+fn rows(addresses: &Addresses) -> Vec<Vec<String>> {
+    let row = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let mut rows = vec![row(&["listens", &addresses.listen.to_string(), ""])];
+    for offered in &addresses.offered {
+        rows.push(row(&["offers", &offered.address.to_string(), &offered.kind]));
+    }
+    for seen in &addresses.observed {
+        let tracker = format!("by tracker {}", seen.tracker);
+        rows.push(row(&["seen", &seen.address.to_string(), &tracker]));
+    }
+    for link in &addresses.reached {
+        let who = link.user.as_ref().map_or_else(
+            || format!("device {:.12}", link.device.to_string()),
+            |user| user.to_string(),
+        );
+        rows.push(row(&["reached", &link.at.to_string(), &format!("by {who} from {}", link.from)]));
+    }
+    if let Some(unreachable) = &addresses.unreachable {
+        let text = unreachable_text(unreachable.members, unreachable.address);
+        rows.push(row(&["failed", &unreachable.address.to_string(), &text]));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::api::{ObservedAddress, OfferedAddress, ReachedAddress, Unreachable};
+    use crate::types::DeviceId;
+
+    #[test]
+    fn each_address_is_a_line() {
+        let at = |text: &str| text.parse().unwrap();
+        let device = DeviceId::from_bytes([7; 32]);
+        let reached = |user: Option<&str>| ReachedAddress {
+            device,
+            user: user.map(|user| user.parse().unwrap()),
+            at: at("10.0.0.5:6001"),
+            from: at("10.0.0.9:40000"),
+        };
+        let addresses = Addresses {
+            listen: at("0.0.0.0:6001"),
+            offered: vec![OfferedAddress {
+                address: at("10.0.0.5:6001"),
+                kind: "interface".into(),
+            }],
+            observed: vec![ObservedAddress {
+                tracker: "t.example:5000".into(),
+                address: at("203.0.113.1:6001"),
+            }],
+            reached: vec![reached(Some("bob")), reached(None)],
+            unreachable: Some(Unreachable { address: at("203.0.113.1:6001"), members: 2 }),
+        };
+        let lines: Vec<String> = rows(&addresses).iter().map(|row| row.join(" ")).collect();
+        let want = [
+            "listens 0.0.0.0:6001 ",
+            "offers 10.0.0.5:6001 interface",
+            "seen 203.0.113.1:6001 by tracker t.example:5000",
+            "reached 10.0.0.5:6001 by bob from 10.0.0.9:40000",
+            "reached 10.0.0.5:6001 by device 070707070707 from 10.0.0.9:40000",
+        ];
+        assert_eq!(lines[..5], want);
+        assert!(lines[5].starts_with("failed 203.0.113.1:6001 2 members"), "{}", lines[5]);
+    }
+}

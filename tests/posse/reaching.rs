@@ -1,0 +1,119 @@
+//! Members reach each other at any of their addresses, and nobody is sent elsewhere.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde_json::Value;
+
+use crate::harness::{Cable, ClientProcess, Content, House, World, eventually, sha1_of};
+
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+fn share(nik: &mut ClientProcess, bob: &mut ClientProcess, content: &Content) {
+    nik.login("nik");
+    // Slow enough to be looked at.
+    nik.ok("limits upload 1MiB/s", &[]);
+    nik.ok(&format!("upload_file {} lab", content.name), &[]);
+    bob.login("bob");
+    bob.ok(&format!("download_file lab {}", content.name), &[]);
+}
+
+/// The addresses of one list in what `addresses` says.
+fn listed(client: &mut ClientProcess, list: &str, field: &str) -> Vec<String> {
+    let said: Value = client.object("addresses");
+    let all = said[list].as_array().unwrap_or_else(|| panic!("{said}"));
+    all.iter().map(|one| one[field].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits until somebody has dialled the client at that address, while a download runs.
+fn is_reached_at(client: &mut ClientProcess, address: IpAddr) {
+    let at = SocketAddr::new(address, client.address.port()).to_string();
+    eventually("it is reached there", || {
+        listed(client, "reached", "at").contains(&at).then_some(())
+    });
+}
+
+#[test]
+fn members_behind_one_router_meet_on_its_inside() {
+    let Some(house) = House::build(2) else { return };
+    let world = World::with_options(1, &["--listen", "0.0.0.0"]);
+    world.group("lab", &["nik", "bob"]);
+    let info = house.router.info(&world);
+    let content = Content::new("a.bin", 8 << 20, 801);
+    world.put("nik", &content);
+    let mut nik = house.client(0, &world.home("nik"), &info);
+    let mut bob = house.client(1, &world.home("bob"), &info);
+    share(&mut nik, &mut bob, &content);
+    is_reached_at(&mut nik, house.address(0));
+    // The tracker sees both at the router's outside, where nobody answers.
+    let outside = SocketAddr::new(house.router.there(), nik.address.port()).to_string();
+    assert_eq!(listed(&mut nik, "observed", "address"), [outside]);
+    nik.ok("limits upload off", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("a.bin")), content.sha1());
+}
+
+#[test]
+fn a_client_beside_the_tracker_is_reached_from_elsewhere() {
+    let Some(cable) = Cable::lay() else { return };
+    let world = World::with_options(1, &["--listen", "0.0.0.0"]);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("a.bin", 8 << 20, 802);
+    world.put("nik", &content);
+    // It has its session over loopback.
+    let mut nik = ClientProcess::start(&world.home("nik"), ANY, &world.info, true);
+    let mut bob = cable.client(&world.home("bob"), ANY.ip(), &cable.info(&world));
+    share(&mut nik, &mut bob, &content);
+    is_reached_at(&mut nik, cable.here());
+    let why = bob.object("why lab a.bin").to_string();
+    assert!(!why.contains("127.0.0.1"), "{why}");
+    nik.ok("limits upload off", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("a.bin")), content.sha1());
+}
+
+#[test]
+fn a_machine_with_ipv6_alone_meets_one_with_both() {
+    let Some(cable) = Cable::lay() else { return };
+    let Some((here, there)) = cable.add_ipv6() else { return };
+    let world = World::with_options(1, &["--listen", "[::]"]);
+    world.group("lab", &["nik", "bob"]);
+    let [first, second] =
+        [("a.bin", 803), ("b.bin", 804)].map(|(name, seed)| Content::new(name, 3 << 20, seed));
+    world.put("nik", &first);
+    world.put("bob", &second);
+    let info = cable.info_at(&world, here);
+    cable.remove_ipv4();
+    let mut bob = ClientProcess::start(&world.home("bob"), ANY, &world.info, true);
+    let mut nik = cable.client(&world.home("nik"), ANY.ip(), &info);
+    share(&mut nik, &mut bob, &first);
+    is_reached_at(&mut nik, there);
+    nik.ok("limits upload off", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("a.bin")), first.sha1());
+    // The other way: the tracker sees bob at 127.0.0.1.
+    bob.ok("upload_file b.bin lab", &[]);
+    nik.ok("download_file lab b.bin", &[]);
+    nik.wait_downloads();
+    assert_eq!(sha1_of(&nik.path("b.bin")), second.sha1());
+}
+
+#[test]
+fn what_the_user_advertises_is_offered_first() {
+    let world = World::new(2);
+    world.group("lab", &["nik"]);
+    let options = ["--advertise", "203.0.113.9", "--advertise", "[2001:db8::9]:77"];
+    let home = world.home("nik");
+    let mut nik = ClientProcess::start_with(&home, ANY, &world.info, true, &options);
+    nik.login("nik");
+    let port = nik.address.port();
+    let offered = listed(&mut nik, "offered", "address");
+    assert_eq!(offered[..2], [format!("203.0.113.9:{port}"), "[2001:db8::9]:77".into()]);
+    let kinds = listed(&mut nik, "offered", "kind");
+    assert_eq!(kinds[..2], ["advertised", "advertised"]);
+    assert!(kinds[2..].iter().all(|kind| kind == "interface"));
+    assert!(offered.iter().all(|address| !address.starts_with("127.")), "{offered:?}");
+    eventually("both trackers say where they see it", || {
+        let seen = listed(&mut nik, "observed", "address");
+        (seen == [format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")]).then_some(())
+    });
+}
