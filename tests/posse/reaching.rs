@@ -1,12 +1,17 @@
 //! Members reach each other at any of their addresses, and nobody is sent elsewhere.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::harness::{Cable, ClientProcess, Content, House, World, eventually, sha1_of};
 
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// How long a seeder that has moved is not reached: five seconds, on a machine that does other
+/// things too.
+const MOVED_MAX: Duration = Duration::from_secs(8);
 
 fn share(nik: &mut ClientProcess, bob: &mut ClientProcess, content: &Content) {
     nik.login("nik");
@@ -116,4 +121,31 @@ fn what_the_user_advertises_is_offered_first() {
         let seen = listed(&mut nik, "observed", "address");
         (seen == [format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")]).then_some(())
     });
+}
+
+#[test]
+fn a_seeder_that_moves_is_dialled_where_it_is_within_seconds() {
+    let Some(cable) = Cable::lay() else { return };
+    let world = World::with_options(1, &["--listen", "0.0.0.0"]);
+    world.group("lab", &["nik", "bob"]);
+    let info = cable.info(&world);
+    let content = Content::new("big.bin", 24 << 20, 805);
+    world.put("nik", &content);
+    let mut nik = cable.client(&world.home("nik"), ANY.ip(), &info);
+    let mut bob = ClientProcess::start(&world.home("bob"), ANY, &info, true);
+    share(&mut nik, &mut bob, &content);
+    is_reached_at(&mut nik, cable.there());
+    eventually("it moves", || (bob.bytes_done("big.bin") >= 2 << 20).then_some(()));
+    let left = Instant::now();
+    cable.change_address();
+    is_reached_at(&mut nik, cable.there_now());
+    let took = left.elapsed();
+    println!("reached again after {took:?}");
+    assert!(took < MOVED_MAX, "it was reached again after {took:?}");
+    nik.ok("limits upload off", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("big.bin")), content.sha1());
+    // What was verified before is not fetched twice: at most what was on its way is.
+    let sent = nik.object("show_uploads")["uploads"][0]["bytes_sent"].as_u64().unwrap();
+    assert!(sent <= content.bytes.len() as u64 + (4 << 20), "{sent} bytes were sent");
 }

@@ -1,11 +1,13 @@
 //! The devices that take part in a file's swarm: which are linked, which are to be dialled and
 //! when, which are banned.
 //!
-//! **Invariant:** a device that is banned, linked or being dialled is never due.
+//! **Invariant:** a device that is banned, linked or being dialled is never due, but for one that has
+//! left the address at which it is linked.
 //!
 //! Plain state under the torrent's lock.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +45,10 @@ struct Peer {
     /// A tracker lists it.
     is_listed: bool,
     link: Option<LinkKey>,
+    /// Where its link was dialled, if we dialled it.
+    dialled_at: Option<SocketAddr>,
+    /// It has left the address at which its link was dialled: it is dialled although it is linked.
+    has_moved: bool,
     dialling: bool,
     failures: u32,
     retry_at: Duration,
@@ -68,6 +74,8 @@ impl Peers {
             return;
         }
         let peer = self.known.entry(device).or_default();
+        let is_other = |at: SocketAddr| candidates.iter().all(|candidate| candidate.address != at);
+        peer.has_moved = peer.link.is_some() && peer.dialled_at.is_some_and(is_other);
         peer.candidates = candidates.into();
         peer.is_listed = true;
         peer.failures = 0;
@@ -138,7 +146,8 @@ impl Peers {
         dials: usize,
     ) -> Vec<(DeviceId, Arc<[Candidate]>)> {
         let due = |peer: &Peer| {
-            peer.link.is_none() && !peer.dialling && !peer.banned && peer.retry_at <= now
+            let is_wanted = peer.link.is_none() || peer.has_moved;
+            is_wanted && !peer.dialling && !peer.banned && peer.retry_at <= now
         };
         let under_way = self.known.values().filter(|peer| peer.dialling).count();
         let listed = self.known.iter_mut().filter(|(_, peer)| peer.can_be_dialled() && due(peer));
@@ -151,7 +160,7 @@ impl Peers {
 
     pub(super) fn dial_failed(&mut self, now: Duration, device: DeviceId, error: String) {
         let Some(peer) = self.known.get_mut(&device) else { return };
-        peer.dialling = false;
+        (peer.dialling, peer.has_moved) = (false, false);
         peer.retry_at = now + retry_after(peer.failures);
         peer.failures += 1;
         peer.error = Some(error);
@@ -179,11 +188,12 @@ impl Peers {
         is_due
     }
 
-    pub(super) fn linked(&mut self, device: DeviceId, link: LinkKey) {
-        if self.has_room_for(device) {
-            let peer = self.known.entry(device).or_default();
-            peer.link = Some(link);
-            peer.dialling = false;
+    pub(super) fn linked(&mut self, link: &Link) {
+        if self.has_room_for(link.device) {
+            let peer = self.known.entry(link.device).or_default();
+            peer.link = Some(link.key);
+            peer.dialled_at = link.dialled.then(|| link.connection.peer_addr());
+            (peer.dialling, peer.has_moved) = (false, false);
             (peer.error, peer.unanswered.0) = (None, 0);
         }
     }

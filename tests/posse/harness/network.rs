@@ -52,6 +52,11 @@ impl Cable {
         self.address(2)
     }
 
+    /// The address of that machine after [`Cable::change_address`].
+    pub(crate) fn there_now(&self) -> IpAddr {
+        self.address(3)
+    }
+
     fn address(&self, last: u8) -> IpAddr {
         let [a, b, c] = self.net;
         Ipv4Addr::new(a, b, c, last).into()

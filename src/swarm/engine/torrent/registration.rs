@@ -36,7 +36,7 @@ impl Torrent {
             older.close();
             self.forget(&mut state, &older);
         }
-        state.peers.linked(device, link.key);
+        state.peers.linked(&link);
         link.send_raw(opening);
         self.greet(&state, &link);
         state.links.insert(link.clone());
