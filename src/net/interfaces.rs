@@ -10,7 +10,8 @@ use std::net::IpAddr;
 
 /// Names of interfaces behind which there are containers and virtual machines of this machine. Every
 /// machine gives them the same addresses, which mean something else, or nothing, to others.
-const INNER: [&str; 8] = ["docker", "br-", "veth", "virbr", "vnet", "lxc", "lxd", "cni"];
+const INNER: [&str; 11] =
+    ["docker", "podman", "br-", "veth", "virbr", "vnet", "lxc", "lxd", "cni", "cali", "flannel"];
 /// The most addresses looked at: bounds the work on a machine with very many.
 const ADDRESSES_MAX: usize = 256;
 
@@ -24,7 +25,8 @@ pub struct InterfaceAddress {
 }
 
 impl InterfaceAddress {
-    /// Tells whether an address is on the interface's network.
+    /// Tells whether an address is on the interface's network. One without a known network has no
+    /// neighbours.
     pub fn has_neighbour(&self, other: IpAddr) -> bool {
         let (own, other, width) = match (self.ip.to_canonical(), other.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -34,7 +36,7 @@ impl InterfaceAddress {
             _ => return false,
         };
         let host_len = width - u32::from(self.prefix_len).min(width);
-        host_len == 128 || (own ^ other) >> host_len == 0
+        host_len < width && (own ^ other) >> host_len == 0
     }
 }
 
@@ -81,12 +83,12 @@ mod tests {
             ("10.1.2.3", 24, "10.1.2.200", true),
             ("10.1.2.3", 24, "10.1.3.3", false),
             ("10.1.2.3", 32, "10.1.2.3", true),
-            ("10.1.2.3", 0, "8.8.8.8", true),
+            ("10.1.2.3", 0, "8.8.8.8", false),
             ("10.1.2.3", 24, "::ffff:10.1.2.9", true),
             ("10.1.2.3", 24, "2001:db8::1", false),
             ("2001:db8::1", 64, "2001:db8::ffff:1", true),
             ("2001:db8::1", 64, "2001:db8:0:1::1", false),
-            ("2001:db8::1", 0, "::1", true),
+            ("2001:db8::1", 0, "::1", false),
             ("2001:db8::1", 255, "2001:db8::1", true),
         ] {
             let is = on(own, prefix_len).has_neighbour(other.parse().unwrap());

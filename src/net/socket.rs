@@ -21,7 +21,7 @@ use super::stream::SendBuffer;
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a dial looks whether it is still wanted.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// When the other end is asked whether it is still there, and how often.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ impl Incoming {
         Self::dial_unless(address, from, timeout, &|| false)
     }
 
-    /// The same, but gives up soon after `is_over` says so; it is asked ten times a second.
+    /// The same, but gives up soon after `is_over` says so; it is asked twenty times a second.
     ///
     /// # Errors
     /// The system's; `ConnectionAborted` if it was given up.

@@ -1,11 +1,15 @@
 //! Members reach each other at any of their addresses, and nobody is sent elsewhere.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use posse::types::{Candidate, CandidateKind, DownloadState};
+use posse::wire::tracker::{Reply, Request};
 use serde_json::Value;
 
-use crate::harness::{Cable, ClientProcess, Content, House, World, eventually, sha1_of};
+use crate::harness::{Cable, ClientProcess, Content, House, RawClient, World, eventually, sha1_of};
 
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -148,4 +152,63 @@ fn a_seeder_that_moves_is_dialled_where_it_is_within_seconds() {
     // What was verified before is not fetched twice: at most what was on its way is.
     let sent = nik.object("show_uploads")["uploads"][0]["bytes_sent"].as_u64().unwrap();
     assert!(sent <= content.bytes.len() as u64 + (4 << 20), "{sent} bytes were sent");
+}
+
+/// Tells the tracker where eve's device is.
+fn tell(eve: &mut RawClient, all: &[SocketAddr]) {
+    let kind = CandidateKind::Interface;
+    let candidates = all.iter().map(|address| Candidate { address: *address, kind }).collect();
+    let reply = eve.ask(Request::Candidates { candidates }).unwrap();
+    assert!(matches!(reply, Reply::Pong), "{reply:?}");
+}
+
+/// A third party's service: it answers each connection with a line, and keeps what came first.
+fn bystander() -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, came) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Vec<u8>>>>::default());
+    let kept = came.clone();
+    // It ends with the tests.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut bytes = vec![0; 4096];
+            let len = stream.read(&mut bytes).unwrap_or(0);
+            bytes.truncate(len);
+            let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
+            let _ = stream.read_to_end(&mut bytes);
+            kept.lock().unwrap().push(bytes);
+        }
+    });
+    (address, came)
+}
+
+#[test]
+fn a_member_who_names_a_third_party_costs_it_a_connection() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob", "eve"]);
+    let mut eve = RawClient::enter(world.tracker(1), "eve");
+    let (group, facts) = (eve.group("lab").group, Content::new("a.bin", 1 << 20, 806).facts());
+    let info_hash = facts.info_hash;
+    eve.share(group, facts);
+    let ((victim, came), (last, seen)) = (bystander(), bystander());
+    tell(&mut eve, &[victim]);
+    eve.announce(group, info_hash, DownloadState::Seeding);
+    let mut bob = world.client("bob");
+    bob.login("bob");
+    bob.ok("download_file lab a.bin", &[]);
+    let count = |came: &Mutex<Vec<Vec<u8>>>| came.lock().unwrap().len();
+    eventually("it was dialled", || (count(&came) > 0).then_some(()));
+    // Each change of eve's addresses is told to bob, who dials again.
+    for number in 0..30u16 {
+        let other = SocketAddr::new(victim.ip(), 1 + number % 2);
+        tell(&mut eve, &[victim, other]);
+    }
+    tell(&mut eve, &[victim, last]);
+    eventually("he has heard of the last", || (count(&seen) > 0).then_some(()));
+    assert_eq!(count(&came), 1, "what answers for another is left alone");
+    for bytes in came.lock().unwrap().iter() {
+        let len = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
+        assert_eq!((bytes[0], bytes[5]), (22, 1), "a ClientHello");
+        // Behind it at most the alert that ends TLS.
+        assert!(bytes.len() <= 5 + len + 7, "{} bytes came", bytes.len());
+    }
 }

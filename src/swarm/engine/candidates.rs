@@ -1,8 +1,8 @@
 //! In which order a device's addresses are dialled, and which of them are left alone for a time.
 //!
 //! **Invariant:** an address behind which another key answered for a device is not dialled for that
-//! device again before [`WRONG_KEY_FOR`] has passed, for any file: a member who names a third
-//! party's address costs that party a few connections.
+//! device again before a pause has passed that doubles from [`WRONG_KEY_MIN`], for any file: a member
+//! who names a third party's address costs that party a few connections.
 //!
 //! Plain state under a lock of its own, which nothing else is locked within. Bounded by
 //! [`ADDRESSES_MAX`] and [`WINNERS_MAX`].
@@ -19,8 +19,10 @@ use crate::types::{Candidate, CandidateKind, DeviceId, is_private};
 /// Addresses of a device dialled in one round.
 pub(super) const PER_ROUND_MAX: usize = 8;
 
-/// How long an address is left alone behind which something else than the device answered.
-const WRONG_KEY_FOR: Duration = Duration::from_secs(600);
+/// First and longest time for which an address is left alone behind which something else than the
+/// device answered. The device may have it again: two clients of one machine swap ports.
+const WRONG_KEY_MIN: Duration = Duration::from_secs(30);
+const WRONG_KEY_MAX: Duration = Duration::from_secs(600);
 /// First and longest time for which an address is left alone that takes connections and does not
 /// finish a handshake: a client that stands still, or a third party's service.
 const UNFINISHED_MIN: Duration = Duration::from_secs(1);
@@ -46,7 +48,8 @@ pub(super) enum Failure {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Failed {
-    unfinished: u32,
+    /// How often it took a connection in vain.
+    count: u32,
     until: Duration,
 }
 
@@ -99,15 +102,13 @@ impl DialMemory {
             }
         }
         let failed = state.failed.entry((device, address)).or_default();
-        let wait = match failure {
-            Failure::Unreached => UNREACHED_FOR,
-            Failure::Unfinished => {
-                let wait = UNFINISHED_MIN.saturating_mul(1 << failed.unfinished.min(16));
-                failed.unfinished += 1;
-                wait.min(UNFINISHED_MAX)
-            }
-            Failure::WrongKey => WRONG_KEY_FOR,
+        let (min, max) = match failure {
+            Failure::Unreached => (UNREACHED_FOR, UNREACHED_FOR),
+            Failure::Unfinished => (UNFINISHED_MIN, UNFINISHED_MAX),
+            Failure::WrongKey => (WRONG_KEY_MIN, WRONG_KEY_MAX),
         };
+        let wait = min.saturating_mul(1 << failed.count.min(16)).min(max);
+        failed.count += u32::from(failure != Failure::Unreached);
         failed.until = failed.until.max(now + wait);
     }
 
@@ -237,7 +238,12 @@ mod tests {
         let round = |now| memory.round(now, DEVICE, &candidates, &[]).len();
         let address = candidates[0].address;
         memory.note_failed(at_s(1), DEVICE, address, Failure::WrongKey);
-        assert_eq!((round(at_s(600)), round(at_s(601))), (0, 1));
+        assert_eq!((round(at_s(30)), round(at_s(31))), (0, 1));
+        for _ in 0..9 {
+            memory.note_failed(at_s(31), DEVICE, address, Failure::WrongKey);
+        }
+        assert_eq!((round(at_s(630)), round(at_s(631))), (0, 1));
+        memory.note_won(DEVICE, address);
         let other = DeviceId::from_bytes([2; 32]);
         assert_eq!(memory.round(at_s(2), other, &candidates, &[]).len(), 1, "it may be its own");
         // One that takes connections and says nothing waits longer each time.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::super::race::{AT_ONCE_MAX, DIALS_MAX, race};
 use super::harness::{Station, eventually, noise};
 use crate::types::{Candidate, CandidateKind};
 
@@ -155,4 +156,33 @@ fn who_names_a_third_party_costs_it_a_few_connections() {
     assert!(after <= before[1] + 2 * files.len(), "{before:?}, {after}");
     bystanders.iter().for_each(Bystander::assert_only_hellos);
     assert!(downloads.iter().all(|download| download.cancel()));
+}
+
+#[test]
+fn of_many_addresses_four_are_dialled_at_a_time() {
+    let (leecher, device) = (Station::start(1), super::harness::device().device());
+    let bystanders: Vec<_> = (0..6).map(|_| Bystander::start(Manner::Silent)).collect();
+    let services = leecher.engine.torrents.services.clone();
+    let addresses = bystanders.iter().map(|one| one.address).collect();
+    let dialling = std::thread::spawn(move || race(&services, device, addresses).is_err());
+    let count = || bystanders.iter().map(Bystander::count).sum::<usize>();
+    eventually("four are dialled", || count() == AT_ONCE_MAX);
+    // The next would have begun long ago.
+    std::thread::park_timeout(Duration::from_secs(1));
+    assert_eq!(count(), AT_ONCE_MAX);
+    drop(leecher);
+    assert!(dialling.join().unwrap());
+    bystanders.iter().for_each(Bystander::assert_only_hellos);
+}
+
+#[test]
+fn without_room_for_other_dials_the_addresses_are_tried_one_after_the_other() {
+    let (seeder, other, leecher) = (Station::start(1), Station::start(2), Station::start(3));
+    let services = &leecher.engine.torrents.services;
+    services.dials.fetch_add(DIALS_MAX, Ordering::SeqCst);
+    let addresses = vec![closed_port(), other.address, seeder.address];
+    let reached = race(services, seeder.device, addresses).unwrap();
+    assert_eq!(reached.connection.peer_addr(), seeder.address);
+    assert_eq!(services.dials.load(Ordering::SeqCst), DIALS_MAX, "no other thread helped");
+    assert!(race(services, seeder.device, Vec::new()).is_err());
 }
