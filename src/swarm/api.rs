@@ -175,8 +175,8 @@ pub trait Host: Send + Sync + 'static {
     /// The file's chaining values have come from a member and are checked: keep them for the next
     /// start. Called on a link's thread; may block.
     fn chain(&self, _info_hash: InfoHash, _values: &Arc<ChainingValues>) {}
-    /// The addresses of this machine's interfaces: addresses on the same networks are dialled first.
-    /// Must not block.
+    /// The addresses of this machine's interfaces: addresses on the same networks are dialled
+    /// first. Must not block.
     fn interfaces(&self) -> Arc<[InterfaceAddress]> {
         Arc::default()
     }

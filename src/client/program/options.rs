@@ -41,8 +41,8 @@ pub(super) struct Arguments {
     /// are trusted, and no others
     #[arg(long, value_name = "FINGERPRINT")]
     network: Option<Fingerprint>,
-    /// An address at which others can reach this device, beside those that it finds out; its port is
-    /// the one listened on if none is named. May be repeated; `off` names none from now on
+    /// An address at which others can reach this device, beside those that it finds out; its port
+    /// is the one listened on if none is named. May be repeated; `off` names none from now on
     #[arg(long, value_name = "ADDR", value_parser = parse_advertised)]
     advertise: Vec<Advertised>,
     /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG

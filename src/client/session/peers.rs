@@ -27,8 +27,8 @@ pub(crate) enum PeerChange {
     Gone(InfoHash, DeviceId),
 }
 
-/// One device in one file's swarm in one group. It is small and holds no pointers: a turn copies the
-/// entries beside the one that it changes.
+/// One device in one file's swarm in one group. It is small and holds no pointers: a turn copies
+/// the entries beside the one that it changes.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     user: UserId,
@@ -49,8 +49,8 @@ impl Known {
 /// Maximum number of devices whose users are kept after they have gone. Only `why` uses them, so
 /// little is lost when all are forgotten.
 const USERS_MAX: usize = 8_192;
-/// Maximum number of devices whose other addresses are kept. When there are more, all are forgotten:
-/// a device is then dialled where trackers see it, until they list it again.
+/// Maximum number of devices whose other addresses are kept. When there are more, all are
+/// forgotten: a device is then dialled where trackers see it, until they list it again.
 const ADDRESSED_MAX: usize = 8_192;
 
 /// The least id of a group.
@@ -119,8 +119,8 @@ impl PeerBook {
         self.candidates.insert(device, told.into());
     }
 
-    /// Where a device that takes part in a file's swarm may take links: where a tracker sees it, and
-    /// what it said itself. A tracker on this machine names its loopback addresses.
+    /// Where a device that takes part in a file's swarm may take links: where a tracker sees it,
+    /// and what it said itself. A tracker on this machine names its loopback addresses.
     pub(crate) fn candidates(&self, info_hash: InfoHash, device: DeviceId) -> Vec<Candidate> {
         let known = self.of_device(info_hash, device).next();
         let observed =

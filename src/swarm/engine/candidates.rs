@@ -1,8 +1,8 @@
 //! In which order a device's addresses are dialled, and which of them are left alone for a time.
 //!
 //! **Invariant:** an address behind which another key answered for a device is not dialled for that
-//! device again before a pause has passed that doubles from [`WRONG_KEY_MIN`], for any file: a member
-//! who names a third party's address costs that party a few connections.
+//! device again before a pause has passed that doubles from [`WRONG_KEY_MIN`], for any file: a
+//! member who names a third party's address costs that party a few connections.
 //!
 //! Plain state under a lock of its own, which nothing else is locked within. Bounded by
 //! [`ADDRESSES_MAX`] and [`WINNERS_MAX`].
@@ -29,8 +29,8 @@ const UNFINISHED_MIN: Duration = Duration::from_secs(1);
 const UNFINISHED_MAX: Duration = Duration::from_secs(300);
 /// How long one is left alone that takes no connection: less than a peer's own pause.
 const UNREACHED_FOR: Duration = Duration::from_millis(300);
-/// Addresses remembered that failed. When there are more, those whose time has passed are forgotten,
-/// or all.
+/// Addresses remembered that failed. When there are more, those whose time has passed are
+/// forgotten, or all.
 const ADDRESSES_MAX: usize = 4_096;
 /// Devices whose best address is remembered; when there are more, all are forgotten.
 const WINNERS_MAX: usize = 4_096;
@@ -151,8 +151,8 @@ fn nearness(candidate: &Candidate, own: &[InterfaceAddress]) -> Nearness {
     }
 }
 
-/// The order in which addresses are dialled: where the device proved its key last, then the nearest;
-/// among equals the families alternate, IPv6 first (RFC 8305, section 4).
+/// The order in which addresses are dialled: where the device proved its key last, then the
+/// nearest; among equals the families alternate, IPv6 first (RFC 8305, section 4).
 fn in_order(
     candidates: &[Candidate],
     own: &[InterfaceAddress],

@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** at most [`DIALS_MAX`] addresses are being dialled, over all files.
 //!
-//! [`dial_due`] never blocks; each dial has a thread of its own, which then serves the link. Where a
-//! device has several addresses, [`race`] tries them.
+//! [`dial_due`] never blocks; each dial has a thread of its own, which then serves the link. Where
+//! a device has several addresses, [`race`] tries them.
 
 use std::io::Write as _;
 use std::sync::Arc;
