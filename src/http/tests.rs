@@ -9,6 +9,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::*;
 
+mod tls;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that no socket's buffer holds, and those of one part.
 const LONG: u64 = 64 << 20;
