@@ -3,12 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use super::{Echo, PATIENCE};
-use crate::http::{Server, Tcp, Tls};
+use super::{Echo, GET, PATIENCE};
+use crate::http::{Acceptor as _, Server, Socket, Tcp, Tls};
 
 /// A listener with a certificate of its own, and a configuration that trusts it.
 fn listener() -> (Tls, SocketAddr, Arc<ClientConfig>) {
@@ -105,5 +105,33 @@ fn a_body_arrives_however_its_records_are_cut() {
         let _ = stream.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.ends_with(&format!("\r\n\r\n{len}")), "{sizes:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_client_that_has_gone_is_noticed_behind_what_it_left() {
+    let (tls, address, config) = listener();
+    let taking = std::thread::spawn(move || {
+        let socket = tls.accept().unwrap();
+        let mut bytes = [0; 1000];
+        let count = socket.receive(&mut bytes, PATIENCE).unwrap();
+        assert_eq!(&bytes[..count], GET);
+        socket
+    });
+    let mut client = Client::connect(address, config);
+    client.shake_hands();
+    let asked = client.record(GET);
+    client.stream.write_all(&asked).unwrap();
+    let socket: Arc<dyn Socket> = taking.join().unwrap();
+    assert!(!socket.is_gone());
+    let more = client.record(GET);
+    client.stream.write_all(&more).unwrap();
+    assert!(!socket.is_gone());
+    client.end(b"");
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let begun = Instant::now();
+    while !socket.is_gone() {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        std::thread::yield_now();
     }
 }
