@@ -21,6 +21,8 @@ pub struct Responder<'a> {
     pub(super) socket: &'a Arc<dyn Socket>,
     /// Set when the server stops.
     pub(super) stop: &'a Stop,
+    /// Has the connection give way to no other until it waits for the next request.
+    pub(super) hold: &'a dyn Fn(),
     /// Whether the connection is reused.
     pub(super) keeps_alive: &'a mut bool,
     /// The method is HEAD: there is no body.
@@ -45,6 +47,12 @@ impl<'a> Responder<'a> {
     /// The connection, for noticing a client that is gone.
     pub fn socket(&self) -> Arc<dyn Socket> {
         self.socket.clone()
+    }
+
+    /// Says that the caller has shown a right: until the end of the response the connection gives
+    /// way to no other.
+    pub fn hold_connection(&self) {
+        (self.hold)();
     }
 
     /// A signal that is set when the server stops. Endless responses have to watch it.

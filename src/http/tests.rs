@@ -47,6 +47,7 @@ impl Handler for Echo {
                 stream.finish()
             }
             "/wait" => {
+                responder.hold_connection();
                 let stop = responder.stop();
                 stop.wait(PATIENCE);
                 responder.send(StatusCode::OK, "text/plain", b"waited")
@@ -325,11 +326,31 @@ fn connections_are_bounded_and_idle_ones_give_way() {
     for _ in 0..CONNECTIONS_MAX * 3 {
         assert_eq!(stage.status(GET), 200);
     }
-    let _busy: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| keep_busy(&stage)).collect();
+    let mut busy: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| keep_busy(&stage)).collect();
     let begun = Instant::now();
     while stage.status(GET) != 503 {
         assert!(begun.elapsed() < PATIENCE);
-        std::thread::yield_now();
+        // One whose request had not been read yet has given way to ours.
+        busy.push(keep_busy(&stage));
+    }
+}
+
+#[test]
+fn connections_that_have_shown_no_right_give_way() {
+    let stage = Stage::new();
+    let half = b"GET /";
+    let no_body = b"POST /y HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n";
+    let unread = format!("GET /sized?len={LONG} HTTP/1.1\r\nHost: h\r\n\r\n");
+    for slow in [&half[..], &no_body[..], unread.as_bytes()] {
+        let begin = || {
+            let mut stream = stage.connect();
+            stream.write_all(slow).unwrap();
+            stream
+        };
+        let _slow: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| begin()).collect();
+        for _ in 0..CONNECTIONS_MAX * 2 {
+            assert_eq!(stage.status(GET), 200, "{}", String::from_utf8_lossy(slow));
+        }
     }
 }
 

@@ -136,7 +136,10 @@ impl PageRoutes for OverTcp {
             .open(id, Instant::now())
             .and_then(|(path, token_id)| Some((path, Holder::of_id(&token_id, &self.access)?)));
         match found {
-            Some((path, holder)) => self.handle(&path, request, responder, &holder)?,
+            Some((path, holder)) => {
+                responder.hold_connection();
+                self.handle(&path, request, responder, &holder)?;
+            }
             None => refuse(responder, StatusCode::NOT_FOUND, "this link is too old; open it anew")?,
         }
         Ok(None)

@@ -134,7 +134,10 @@ impl http::Handler for Handler {
                 }
             },
             "/metrics" => match Holder::of(request, &self.access) {
-                Some(_) => self.routes.metrics(responder),
+                Some(_) => {
+                    responder.hold_connection();
+                    self.routes.metrics(responder)
+                }
                 None => unauthorized(responder),
             },
             // Relative addresses in the page need the slash.
@@ -182,7 +185,10 @@ impl Handler {
             return self.session(request, responder);
         }
         match Holder::of(request, &self.access) {
-            Some(holder) => self.routes.api(path, request, responder, &holder),
+            Some(holder) => {
+                responder.hold_connection();
+                self.routes.api(path, request, responder, &holder)
+            }
             None => unauthorized(responder),
         }
     }
