@@ -1,7 +1,6 @@
 //! The client's routes for holders of tokens, and its contents for media elements.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use super::links::Links;
 use super::metrics;
 use crate::client::api::Api;
 use crate::client::routes::answer::{answer, refuse, refuse_body};
-use crate::client::routes::{Caller, Routes};
+use crate::client::routes::{Caller, Directories, Routes};
 use crate::http::access::{Access, Rights};
 use crate::http::page::{Holder, PageRoutes};
 use crate::http::{Method, Request, Responder, StatusCode};
@@ -26,13 +25,13 @@ pub(super) struct OverTcp {
     routes: Routes,
     access: Arc<Access>,
     links: Links,
-    directories: Vec<PathBuf>,
+    directories: Directories,
 }
 
 /// The holder of a token, and where that holder may read and write.
 struct Bounded<'a> {
     holder: &'a Holder,
-    directories: &'a [PathBuf],
+    directories: &'a Directories,
 }
 
 impl Caller for Bounded<'_> {
@@ -44,7 +43,7 @@ impl Caller for Bounded<'_> {
         self.holder.is_valid()
     }
 
-    fn directories(&self) -> Option<&[PathBuf]> {
+    fn directories(&self) -> Option<&Directories> {
         Some(self.directories)
     }
 }
@@ -56,14 +55,14 @@ struct LinkTo {
 }
 
 impl OverTcp {
-    /// Starts the routes. The directories are without links.
+    /// Starts the routes.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread.
     pub(super) fn start(
         api: Arc<dyn Api>,
         access: Arc<Access>,
-        directories: Vec<PathBuf>,
+        directories: Directories,
     ) -> io::Result<Self> {
         let (routes, links) = (Routes::start(api.clone())?, Links::default());
         Ok(Self { api, routes, access, links, directories })

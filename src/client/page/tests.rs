@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ struct Stage {
     page: PageServer,
     address: SocketAddr,
     home: tempfile::TempDir,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 fn config() -> PageConfig {
@@ -35,13 +36,23 @@ fn config() -> PageConfig {
 
 impl Stage {
     fn new() -> Self {
-        let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Self::with_data_in(None)
+    }
+
+    /// With the data directory in the home directory, or elsewhere.
+    fn with_data_in(place: Option<tempfile::TempDir>) -> Self {
+        let data = match &place {
+            Some(home) => tempfile::Builder::new().prefix("data").tempdir_in(home.path()),
+            None => tempfile::tempdir(),
+        }
+        .unwrap();
+        let home = place.unwrap_or_else(|| tempfile::tempdir().unwrap());
         let (client, access) =
             (Arc::new(Scripted::default()), Arc::new(Access::open(data.path()).unwrap()));
         let directories = [home.path().to_owned()];
-        let page = start(client.clone(), access.clone(), &config(), &directories).unwrap();
+        let page = start(client.clone(), access.clone(), &config(), &directories, &[]).unwrap();
         let address = page.address;
-        Self { client, access, page, address, home, _data: data }
+        Self { client, access, page, address, home, data }
     }
 
     fn token(&self, rights: Rights) -> String {
@@ -72,6 +83,13 @@ impl Stage {
 
     fn get(&self, path: &str, token: &str) -> Answer {
         self.ask("GET", path, token, "", b"")
+    }
+
+    fn drop(&self, directory: &str, name: &str, token: &str, body: &[u8]) -> Answer {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("directory", directory), ("name", name), ("group", "g")])
+            .finish();
+        self.ask("PUT", &format!("{ROOT}drops?{query}"), token, "", body)
     }
 
     fn post(&self, path: &str, token: &str, value: &Value) -> Answer {
@@ -267,17 +285,54 @@ fn paths_stay_in_the_directories_of_the_page() {
 }
 
 #[test]
+fn keys_and_what_is_hidden_are_out_of_reach() {
+    let stage = Stage::with_data_in(Some(tempfile::tempdir().unwrap()));
+    let token = stage.token(Rights::Manage);
+    let home = stage.home.path().canonicalize().unwrap();
+    let data = stage.data.path().canonicalize().unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    std::fs::create_dir(home.join(".ssh")).unwrap();
+    let hidden = home.join(".ssh");
+    for file in [data.join("device.key"), hidden.join("id"), home.join(".profile")] {
+        std::fs::write(&file, "x").unwrap();
+    }
+    let command = |value: Value| stage.post(&format!("{ROOT}command"), &token, &value);
+    for file in [data.join("device.key"), data.join("tokens.json"), hidden.join("id")] {
+        let upload = json!({"command": "upload_file", "path": path(&file), "group": "g"});
+        assert_eq!(command(upload).status, 403, "{file:?}");
+    }
+    for (file, destination, status) in [
+        ("f", data.clone(), 403),
+        ("f", data.join("new"), 403),
+        ("f", hidden.join("authorized_keys"), 403),
+        (".bashrc", home.clone(), 403),
+        ("a/b", home.clone(), 400),
+        ("f", home.clone(), 200),
+        (".bashrc", home.join("bashrc"), 200),
+    ] {
+        let download = json!({"command": "download_file", "group": "g", "file": file,
+            "destination": path(&destination)});
+        assert_eq!(command(download).status, status, "{file} {destination:?}");
+    }
+    for (directory, name) in [(&data, "x"), (&hidden, "x"), (&home, ".x")] {
+        assert_eq!(stage.drop(&path(directory), name, &token, b"x").status, 403, "{name}");
+        assert!(!directory.join(name).exists());
+    }
+    let list = |dir: &Path| {
+        let query: String = form_urlencoded::byte_serialize(path(dir).as_bytes()).collect();
+        stage.get(&format!("{ROOT}directories?path={query}"), &token)
+    };
+    assert_eq!(list(&home).json()["entries"], json!([]));
+    assert_eq!((list(&data).status, list(&hidden).status), (403, 403));
+}
+
+#[test]
 fn a_dropped_file_is_stored_whole_or_not_at_all() {
     let stage = Stage::new();
     let token = stage.token(Rights::Manage);
     let home = stage.home.path().canonicalize().unwrap();
     let text = home.to_str().unwrap();
-    let drop = |directory: &str, name: &str, body: &[u8]| {
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([("directory", directory), ("name", name), ("group", "g")])
-            .finish();
-        stage.ask("PUT", &format!("{ROOT}drops?{query}"), &token, "", body)
-    };
+    let drop = |directory: &str, name: &str, body: &[u8]| stage.drop(directory, name, &token, body);
     let body = vec![7; 3 << 20];
     // The scripted client refuses every share: the file stays, and the answer says so.
     let answer = drop(text, "ä b.bin", &body);
@@ -357,7 +412,7 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
     let stage = Stage::new();
     let (client, access): (Arc<Scripted>, _) = (Arc::default(), stage.access.clone());
     let error = |config: PageConfig| {
-        start(client.clone(), access.clone(), &config, &[]).err().map(|e| e.to_string())
+        start(client.clone(), access.clone(), &config, &[], &[]).err().map(|e| e.to_string())
     };
     let home = stage.home.path();
     let open = PageConfig { listen: "0.0.0.0:0".parse().unwrap(), ..config() };
@@ -368,8 +423,8 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
     let tls = Some((cert.clone(), key.clone()));
     assert!(error(PageConfig { tls: tls.clone(), ..open.clone() }).unwrap().contains("key.pem"));
     std::fs::write(&key, pem("PRIVATE KEY", &made.signing_key.serialize_der())).unwrap();
-    let page =
-        start(client.clone(), access.clone(), &PageConfig { tls, ..open.clone() }, &[]).unwrap();
+    let page = start(client.clone(), access.clone(), &PageConfig { tls, ..open.clone() }, &[], &[])
+        .unwrap();
     let port = page.address.port();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
@@ -395,7 +450,7 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
     let mut answer = Vec::new();
     let _ = clear.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    let missing = start(client.clone(), access.clone(), &config(), &["/no/such".into()]);
+    let missing = start(client.clone(), access.clone(), &config(), &["/no/such".into()], &[]);
     assert!(missing.err().unwrap().to_string().contains("/no/such"));
     let taken = PageConfig { listen: stage.address, ..config() };
     assert!(error(taken.clone()).unwrap().contains("--page"));

@@ -1,9 +1,12 @@
 //! Who makes a request, and what that caller may do.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::client::api::{ApiError, Command, ErrorCode};
 use crate::http::access::Rights;
+use crate::types::FileName;
 
 /// The caller of a route.
 pub(crate) trait Caller {
@@ -13,8 +16,39 @@ pub(crate) trait Caller {
     /// Tells whether the caller still has these rights. Long answers ask again and again.
     fn is_valid(&self) -> bool;
 
-    /// The directories in which the caller may read and write; `None` for all.
-    fn directories(&self) -> Option<&[PathBuf]>;
+    /// Where the caller may read and write; `None` for everywhere.
+    fn directories(&self) -> Option<&Directories>;
+}
+
+/// Where the holders of tokens may read and write: in some directories, but not in what is hidden
+/// there, nor in those where keys and stores are. All paths are without links.
+pub(crate) struct Directories {
+    roots: Vec<PathBuf>,
+    private: Vec<PathBuf>,
+}
+
+impl Directories {
+    pub(crate) fn new(roots: Vec<PathBuf>, private: Vec<PathBuf>) -> Self {
+        Self { roots, private }
+    }
+
+    /// The directories themselves.
+    pub(super) fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
+    /// Tells whether a path without links may be used.
+    pub(super) fn permit(&self, real: &Path) -> bool {
+        let is_within = |root: &PathBuf| {
+            real.strip_prefix(root).is_ok_and(|below| !below.iter().any(is_hidden))
+        };
+        self.roots.iter().any(is_within) && !self.private.iter().any(|dir| real.starts_with(dir))
+    }
+}
+
+/// Tells whether a name is one of those that listings leave out.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".")
 }
 
 /// The owner of the data directory.
@@ -29,7 +63,7 @@ impl Caller for Owner {
         true
     }
 
-    fn directories(&self) -> Option<&[PathBuf]> {
+    fn directories(&self) -> Option<&Directories> {
         None
     }
 }
@@ -46,30 +80,45 @@ pub(super) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command
         let text = "this token may look and change nothing; the command needs one that may manage";
         return Err(ApiError::new(ErrorCode::NotAllowed, text));
     }
-    if let (Some(allowed), Some(path)) = (caller.directories(), command.path_mut()) {
-        *path = resolve(path, allowed)?;
+    let Some(allowed) = caller.directories() else { return Ok(command) };
+    if let Command::DownloadFile { file, destination, .. } = &command
+        && destination.is_dir()
+    {
+        // Its name there is what the group calls it.
+        let name = file.parse::<FileName>().map_err(|error| {
+            ApiError::bad_argument(format!("{error}; name a file, not a directory, to save it as"))
+        })?;
+        if is_hidden(name.as_str().as_ref()) {
+            return Err(refused(&destination.join(name.as_str())));
+        }
+    }
+    if let Some(path) = command.path_mut() {
+        *path = resolve(path, Some(allowed))?;
     }
     Ok(command)
 }
 
-/// The path without links, if it lies in an allowed directory. Its last component need not exist.
+pub(super) fn refused(path: &Path) -> ApiError {
+    let text = format!(
+        "{} is in no directory that the page may use, or is hidden; --page-directory names more",
+        path.display()
+    );
+    ApiError::new(ErrorCode::NotAllowed, text)
+}
+
+/// The path without links, if it may be used. Its last component need not exist.
 ///
 /// # Errors
 /// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`].
 ///
 /// # Blocking
 /// On the path's file system.
-pub(super) fn resolve(path: &Path, allowed: &[PathBuf]) -> Result<PathBuf, ApiError> {
-    let refused = || {
-        let text = format!(
-            "{} is in no directory that the page may use; --page-directory names more",
-            path.display()
-        );
-        ApiError::new(ErrorCode::NotAllowed, text)
-    };
+pub(super) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<PathBuf, ApiError> {
+    let refused = || refused(path);
     let wrong = |error: std::io::Error| {
         ApiError::new(ErrorCode::Path, format!("{}: {error}", path.display()))
     };
+    let permit = |real: &Path| allowed.is_none_or(|allowed| allowed.permit(real));
     if !path.is_absolute() {
         let text = format!("{} is no absolute path", path.display());
         return Err(ApiError::new(ErrorCode::Path, text));
@@ -86,15 +135,15 @@ pub(super) fn resolve(path: &Path, allowed: &[PathBuf]) -> Result<PathBuf, ApiEr
             }
             match parent.canonicalize() {
                 Ok(parent) => parent.join(name),
-                Err(_) if !allowed.iter().any(|dir| path.starts_with(dir)) => return Err(refused()),
+                Err(_) if !permit(path) => return Err(refused()),
                 Err(error) => return Err(wrong(error)),
             }
         }
         // What lies outside is not told apart.
-        Err(_) if !allowed.iter().any(|dir| path.starts_with(dir)) => return Err(refused()),
+        Err(_) if !permit(path) => return Err(refused()),
         Err(error) => return Err(wrong(error)),
     };
-    if allowed.iter().any(|dir| real.starts_with(dir)) { Ok(real) } else { Err(refused()) }
+    if permit(&real) { Ok(real) } else { Err(refused()) }
 }
 
 #[cfg(test)]
@@ -115,8 +164,16 @@ mod tests {
         symlink(&other, home.join("out")).unwrap();
         symlink(root.join("nowhere"), home.join("dangling")).unwrap();
         symlink(home.join("file"), home.join("inside")).unwrap();
-        let allowed = [home.clone()];
-        let code = |path: PathBuf| resolve(&path, &allowed).map_err(|error| error.code);
+        let private = home.join("data");
+        for dir in [&private, &home.join(".ssh"), &home.join("sub")] {
+            std::fs::create_dir(dir).unwrap();
+            std::fs::write(dir.join("file"), "x").unwrap();
+        }
+        std::fs::write(home.join(".profile"), "x").unwrap();
+        symlink(&private, home.join("to data")).unwrap();
+        symlink(home.join(".profile"), home.join("to hidden")).unwrap();
+        let allowed = Directories::new(vec![home.clone()], vec![private.clone()]);
+        let code = |path: PathBuf| resolve(&path, Some(&allowed)).map_err(|error| error.code);
         assert_eq!(code(home.join("file")), Ok(home.join("file")));
         assert_eq!(code(home.join("new")), Ok(home.join("new")));
         assert_eq!(code(home.join("inside")), Ok(home.join("file")));
@@ -132,10 +189,25 @@ mod tests {
             home.join("dangling"),
             home.join("../homes/file"),
             home.join(".."),
+            private.clone(),
+            private.join("file"),
+            private.join("new"),
+            home.join("to data/file"),
+            home.join("to hidden"),
+            home.join(".profile"),
+            home.join(".new"),
+            home.join(".ssh/file"),
+            home.join(".ssh/new"),
+            home.join("sub/.new"),
             "/".into(),
             "/no/such/path".into(),
         ] {
             assert_eq!(code(outside.clone()), Err(ErrorCode::NotAllowed), "{outside:?}");
         }
+        // A directory that the user names may be hidden itself.
+        let hidden = Directories::new(vec![home.join(".ssh")], Vec::new());
+        assert!(resolve(&home.join(".ssh/file"), Some(&hidden)).is_ok());
+        assert!(resolve(&home.join(".ssh/.file"), Some(&hidden)).is_err());
+        assert!(resolve(&home.join(".profile"), None).is_ok(), "the owner may");
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Routes;
 use super::answer::{answer, fail, refuse_body};
-use super::caller::{Caller, resolve};
+use super::caller::{Caller, refused, resolve};
 use crate::client::api::{ApiError, Command, ErrorCode};
 use crate::http::{BodyError, Request, Responder, StatusCode};
 use crate::types::FileName;
@@ -59,10 +59,12 @@ fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotS
     let (directory, name) = (PathBuf::from(word("directory")?), word("name")?);
     word("group")?;
     let name = name.parse::<FileName>().map_err(|error| bad(error.to_string()))?;
-    let everything = [PathBuf::from("/")];
-    let directory = resolve(&directory, caller.directories().unwrap_or(&everything))
-        .map_err(NotStored::Failed)?;
+    let allowed = caller.directories();
+    let directory = resolve(&directory, allowed).map_err(NotStored::Failed)?;
     let target = directory.join(name.as_str());
+    if allowed.is_some_and(|allowed| !allowed.permit(&target)) {
+        return Err(NotStored::Failed(refused(&target)));
+    }
     let wrong = |error: io::Error| {
         let text = match error.kind() {
             io::ErrorKind::AlreadyExists => "a file of that name is there already".to_owned(),

@@ -117,6 +117,11 @@ impl Tokens {
         Ok(Self { path, kept: Mutex::new(kept), writing: Mutex::default() })
     }
 
+    /// The data directory.
+    pub(super) fn data_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     /// The tokens, oldest first; those that have expired are left out.
     pub fn list(&self) -> Vec<TokenEntry> {
         let now = now_ms();
