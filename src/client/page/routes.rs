@@ -11,7 +11,7 @@ use super::links::Links;
 use super::metrics;
 use crate::client::api::Api;
 use crate::client::routes::answer::{answer, refuse, refuse_body};
-use crate::client::routes::{Caller, Directories, Routes};
+use crate::client::routes::{Caller, Directories, Routes, Validity};
 use crate::http::access::{Access, Rights};
 use crate::http::page::{Holder, PageRoutes};
 use crate::http::{Method, Request, Responder, StatusCode};
@@ -39,8 +39,9 @@ impl Caller for Bounded<'_> {
         self.holder.rights()
     }
 
-    fn is_valid(&self) -> bool {
-        self.holder.is_valid()
+    fn validity(&self) -> Validity {
+        let holder = self.holder.clone();
+        Arc::new(move || holder.is_valid())
     }
 
     fn directories(&self) -> Option<&Directories> {

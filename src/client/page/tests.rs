@@ -403,6 +403,65 @@ fn events_end_with_their_token() {
     assert!(!String::from_utf8_lossy(&rest).contains("logged_out"));
 }
 
+#[test]
+fn commands_and_contents_that_wait_end_with_their_token() {
+    let stage = Stage::new();
+    let secret = stage.token(Rights::Read);
+    let id = stage.access.tokens.authorize(&secret).unwrap().token_id;
+    let mut content = TcpStream::connect(stage.address).unwrap();
+    content.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "GET {ROOT}groups/the%20lab/files/a.mp4/content HTTP/1.1\r\nhost: {}\r\n\
+         authorization: Bearer {secret}\r\n\r\n",
+        stage.address
+    );
+    content.write_all(head.as_bytes()).unwrap();
+    // The second mebibyte does not come.
+    content.read_exact(&mut vec![0; 1 << 20]).unwrap();
+    let asked = json!({"command": "why", "group": "g", "file": "f"});
+    std::thread::scope(|scope| {
+        let command = scope.spawn(|| stage.post(&format!("{ROOT}command"), &secret, &asked));
+        let begun = std::time::Instant::now();
+        while stage.client.asked.lock().is_empty() {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let begun = std::time::Instant::now();
+        stage.access.tokens.revoke(&id).unwrap();
+        assert_eq!(command.join().unwrap().json()["error"]["code"], "interrupted");
+        let mut rest = Vec::new();
+        content.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() < 1 << 20 && begun.elapsed() < PATIENCE / 2, "{}", rest.len());
+    });
+}
+
+#[test]
+fn a_drop_whose_token_ends_is_not_stored() {
+    let stage = Stage::new();
+    let secret = stage.token(Rights::Manage);
+    let id = stage.access.tokens.authorize(&secret).unwrap().token_id;
+    let home = stage.home.path().canonicalize().unwrap();
+    let mut stream = TcpStream::connect(stage.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "PUT {ROOT}drops?directory={}&name=late&group=g HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+         expect: 100-continue\r\nauthorization: Bearer {secret}\r\ncontent-length: 100000\r\n\r\n",
+        home.display(),
+        stage.address
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut proceed = [0; 25];
+    stream.read_exact(&mut proceed).unwrap();
+    stage.access.tokens.revoke(&id).unwrap();
+    let _ = stream.write_all(&[7; 100_000]);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = Answer::of(&answer);
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (403, &json!("not_allowed")));
+    assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0);
+    assert!(stage.client.asked.lock().is_empty());
+}
+
 fn pem(label: &str, bytes: &[u8]) -> String {
     pem::encode(&pem::Pem::new(label, bytes))
 }

@@ -3,10 +3,14 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::client::api::{ApiError, Command, ErrorCode};
 use crate::http::access::Rights;
 use crate::types::FileName;
+
+/// Tells whether a caller still has its rights. Does not block.
+pub(crate) type Validity = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The caller of a route.
 pub(crate) trait Caller {
@@ -14,7 +18,12 @@ pub(crate) trait Caller {
     fn rights(&self) -> Rights;
 
     /// Tells whether the caller still has these rights. Long answers ask again and again.
-    fn is_valid(&self) -> bool;
+    fn is_valid(&self) -> bool {
+        self.validity()()
+    }
+
+    /// Tells the same later, to another thread.
+    fn validity(&self) -> Validity;
 
     /// Where the caller may read and write; `None` for everywhere.
     fn directories(&self) -> Option<&Directories>;
@@ -59,8 +68,8 @@ impl Caller for Owner {
         Rights::Manage
     }
 
-    fn is_valid(&self) -> bool {
-        true
+    fn validity(&self) -> Validity {
+        Arc::new(|| true)
     }
 
     fn directories(&self) -> Option<&Directories> {

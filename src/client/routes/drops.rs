@@ -33,7 +33,7 @@ impl Routes {
             Err(NotStored::Body(error)) => return refuse_body(responder, error),
         };
         let group = request.decoded_parameter("group").unwrap_or_default();
-        let watched = self.watch.caller(responder.socket());
+        let watched = self.watch.caller(responder.socket(), caller.validity());
         let command = Command::UploadFile { path: path.clone(), group, trust_stamp: false };
         match self.api.call(command, &watched.stop, &mut |_| true) {
             Ok(reply) => answer(responder, StatusCode::CREATED, &reply),
@@ -78,7 +78,12 @@ fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotS
     let part = Part::create(&directory).map_err(wrong)?;
     let (mut bytes, mut len) = (Vec::new(), 0);
     let expected = request.body_len();
+    let check = || match caller.is_valid() {
+        true => Ok(()),
+        false => Err(NotStored::Failed(ApiError::new(ErrorCode::NotAllowed, "the token has ended"))),
+    };
     while request.next_part(&mut bytes).map_err(NotStored::Body)? {
+        check()?;
         len += bytes.len() as u64;
         (&part.file).write_all(&bytes).map_err(wrong)?;
     }
@@ -86,6 +91,7 @@ fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotS
         return Err(wrong(io::ErrorKind::UnexpectedEof.into()));
     }
     part.file.sync_all().map_err(wrong)?;
+    check()?;
     part.publish(&target).map_err(wrong)?;
     Ok(target)
 }
