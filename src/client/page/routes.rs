@@ -7,11 +7,11 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::links::Links;
+use super::links::{Links, PATH_LEN_MAX};
 use super::metrics;
 use crate::client::api::Api;
 use crate::client::routes::answer::{answer, refuse, refuse_body};
-use crate::client::routes::{Caller, Directories, Routes, Validity};
+use crate::client::routes::{Caller, Directories, Routes, Validity, is_content};
 use crate::http::access::{Access, Rights};
 use crate::http::page::{Holder, PageRoutes};
 use crate::http::{Method, Request, Responder, StatusCode};
@@ -92,7 +92,7 @@ impl OverTcp {
             Err(error) => return refuse_body(responder, error),
         };
         match serde_json::from_slice(&body) {
-            Ok(LinkTo { path }) if path.starts_with("groups/") && path.ends_with("/content") => {
+            Ok(LinkTo { path }) if path.len() <= PATH_LEN_MAX && is_content(&path) => {
                 let id = self.links.make(&path, holder.token_id(), Instant::now())?;
                 let url = format!("{}{id}", &CONTENT[1..]);
                 answer(responder, StatusCode::OK, &json!({ "url": url }))

@@ -378,6 +378,21 @@ fn a_dropped_file_is_stored_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_link_is_made_to_a_content_alone() {
+    let stage = Stage::new();
+    let token = stage.token(Rights::Read);
+    let make = |path: &str| stage.post(&format!("{ROOT}link"), &token, &json!({"path": path}));
+    let made = make("groups/the%20lab/files/a.mp4/content");
+    let url = format!("/{}", made.json()["url"].as_str().unwrap());
+    let head = stage.ask("HEAD", &url, "", "", b"");
+    assert!(head.status == 200 && head.head.contains("video/mp4"), "{}", head.head);
+    let long = format!("groups/lab/files/{}/content", "x".repeat(links::PATH_LEN_MAX));
+    for bad in ["groups/content", "groups/a/b/files/c/content", "snapshot", "", &long] {
+        assert_eq!(make(bad).status, 400, "{bad:.40}");
+    }
+}
+
+#[test]
 fn events_end_with_their_token() {
     let stage = Stage::new();
     let secret = stage.token(Rights::Read);

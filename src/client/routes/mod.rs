@@ -75,6 +75,11 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Method::PUT, "drops", Rights::Manage, Action::Drop),
 ];
 
+/// Tells whether a path below [`ROOT`] is that of a content.
+pub(crate) fn is_content(path: &str) -> bool {
+    content::names_in(path).is_some()
+}
+
 /// The routes of one client.
 pub(crate) struct Routes {
     api: Arc<dyn Api>,
