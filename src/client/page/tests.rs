@@ -536,6 +536,27 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
     assert!(error(PageConfig { takes_any_port: true, ..taken }).is_none());
 }
 
+/// An open tab may have shown its token to the program that has the port.
+#[test]
+fn browsers_are_logged_out_when_the_port_is_taken() {
+    let (stage, data) = (Stage::new(), tempfile::tempdir().unwrap());
+    let access = Arc::new(Access::open(data.path()).unwrap());
+    let browser = access.tokens.create_for_page().unwrap();
+    let program = access.tokens.create("program", Rights::Read, None).unwrap();
+    let start_at = |listen| {
+        let config = PageConfig { listen, takes_any_port: true, ..config() };
+        start(Arc::<Scripted>::default(), access.clone(), &config, &[], &[]).unwrap()
+    };
+    drop(start_at("127.0.0.1:0".parse().unwrap()));
+    assert!(access.tokens.authorize(&browser.secret).is_some());
+    assert_ne!(start_at(stage.address).address, stage.address);
+    assert!(access.tokens.authorize(&browser.secret).is_none());
+    assert!(access.tokens.authorize(&program.secret).is_some());
+    // After a restart, too.
+    let again = Access::open(data.path()).unwrap();
+    assert_eq!(again.tokens.list().len(), 1);
+}
+
 #[test]
 fn a_page_that_ends_interrupts_commands_and_lets_go_of_its_port() {
     let stage = Stage::new();

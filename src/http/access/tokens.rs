@@ -178,7 +178,7 @@ impl Tokens {
         self.change(|kept| {
             kept.retain(|(_, entry)| is_valid(entry, now));
             if kept.len() >= TOKENS_MAX {
-                let pages = kept.iter().filter(|(_, e)| e.name.starts_with(PAGE_NAME));
+                let pages = kept.iter().filter(|(_, entry)| is_of_page(entry));
                 let oldest = pages.min_by_key(|(_, e)| e.last_used_ms.unwrap_or(e.created_ms));
                 let id = oldest.map(|(_, e)| e.token_id.clone()).ok_or(TokenError::TooMany)?;
                 kept.retain(|(_, entry)| entry.token_id != id);
@@ -202,6 +202,24 @@ impl Tokens {
             let at = kept.iter().position(is);
             let at = at.ok_or_else(|| TokenError::Unknown(text.to_owned()))?;
             Ok(kept.remove(at).1)
+        })
+    }
+
+    /// Revokes the tokens of pages, and returns how many there were.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    ///
+    /// # Blocking
+    /// On the disk.
+    pub fn revoke_pages(&self) -> Result<usize, TokenError> {
+        if !self.list().iter().any(is_of_page) {
+            return Ok(0);
+        }
+        self.change(|kept| {
+            let before = kept.len();
+            kept.retain(|(_, entry)| !is_of_page(entry));
+            Ok(before - kept.len())
         })
     }
 
@@ -249,6 +267,10 @@ impl Tokens {
 
 /// The beginning of the names of pages' tokens.
 const PAGE_NAME: &str = "page ";
+
+fn is_of_page(entry: &TokenEntry) -> bool {
+    entry.name.starts_with(PAGE_NAME)
+}
 
 fn is_valid(entry: &TokenEntry, now_ms: u64) -> bool {
     entry.expires_ms.is_none_or(|end| now_ms < end)
