@@ -438,3 +438,61 @@ fn a_reader_that_has_gone_is_noticed() {
     assert!(theirs.is_gone());
     assert!(theirs.send_all(b"x", PATIENCE).is_err());
 }
+
+/// A stream that notes how much is sent at a time, and within which time.
+#[derive(Default)]
+struct Sent(parking_lot::Mutex<Vec<(usize, Duration)>>);
+
+impl Socket for Sent {
+    fn receive(&self, _: &mut [u8], _: Duration) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn send_all(&self, bytes: &[u8], timeout: Duration) -> io::Result<()> {
+        self.0.lock().push((bytes.len(), timeout));
+        Ok(())
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    fn end_reading(&self) {}
+
+    fn close(&self) {}
+}
+
+#[test]
+fn each_part_of_a_long_answer_has_its_own_time() {
+    let sent = Arc::new(Sent::default());
+    let socket: Arc<dyn Socket> = sent.clone();
+    let stop = crate::net::Stop::new();
+    let body = vec![b'x'; 3 << 20];
+    for is_stream in [false, true] {
+        let (mut keeps_alive, mut has_answered) = (true, false);
+        let responder = Responder {
+            socket: &socket,
+            stop: &stop,
+            hold: &|| {},
+            keeps_alive: &mut keeps_alive,
+            is_head: false,
+            takes_chunks: true,
+            is_read: std::rc::Rc::new(std::cell::Cell::new(true)),
+            has_answered: &mut has_answered,
+            headers: HeaderMap::new(),
+        };
+        if is_stream {
+            let mut stream = responder.stream(StatusCode::OK, "text/plain").unwrap();
+            stream.write(&body).unwrap();
+            stream.finish().unwrap();
+        } else {
+            responder.send(StatusCode::OK, "text/plain", &body).unwrap();
+        }
+        let parts = std::mem::take(&mut *sent.0.lock());
+        let total: usize = parts.iter().map(|(len, _)| len).sum();
+        assert!(total > body.len());
+        let is_part =
+            |(len, timeout): &(usize, Duration)| *len <= 64 << 10 && *timeout == WRITE_TIMEOUT;
+        assert!(parts.iter().all(is_part), "{is_stream}: {parts:?}");
+    }
+}
