@@ -215,7 +215,11 @@ fn the_page_is_served_with_headers_that_bind_it_and_is_not_sent_twice() {
         assert_eq!(stage.get(path, "").status, 404, "{path}");
     }
     assert_eq!(stage.ask("POST", "/", "", "", b"").status, 405);
-    assert_eq!(stage.get("/healthz", "").body, b"ok\n");
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(stage.get(path, "").body, b"ok\n", "{path}");
+    }
+    // Nothing was asked that costs more with each download.
+    assert_eq!(*stage.client.asked.lock(), [Command::Whoami]);
 }
 
 #[test]
