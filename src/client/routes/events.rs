@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, select};
-use serde_json::json;
+use serde::Deserialize;
 
 use super::Routes;
 use super::answer::{answer, fail};
@@ -67,7 +67,13 @@ impl Routes {
 }
 
 fn send_update(stream: &mut BodyStream<'_>, update: &Update) -> io::Result<()> {
-    let value = json!(update);
-    let name = value["event"].as_str().unwrap_or_default();
-    stream.write(server_sent_event(update.revision, name, &value.to_string()).as_bytes())
+    let text = serde_json::to_string(update)?;
+    let Named { event } = serde_json::from_str(&text)?;
+    stream.write(server_sent_event(update.revision, event, &text).as_bytes())
+}
+
+/// The name of an event; the rest is passed over.
+#[derive(Deserialize)]
+struct Named<'a> {
+    event: &'a str,
 }
