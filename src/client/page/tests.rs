@@ -397,6 +397,15 @@ fn a_link_is_made_to_a_content_alone() {
 }
 
 #[test]
+fn the_head_of_a_stream_of_events_is_an_answer_of_its_own() {
+    let stage = Stage::new();
+    let begun = std::time::Instant::now();
+    let answer = stage.ask("HEAD", &format!("{ROOT}events"), &stage.token(Rights::Read), "", b"");
+    assert!(answer.status == 200 && answer.head.contains("text/event-stream"), "{}", answer.head);
+    assert!(answer.body.is_empty() && begun.elapsed() < PATIENCE / 2);
+}
+
+#[test]
 fn events_end_with_their_token() {
     let stage = Stage::new();
     let secret = stage.token(Rights::Read);

@@ -10,7 +10,7 @@ use super::Routes;
 use super::answer::{answer, fail};
 use super::caller::Caller;
 use crate::client::api::{Event, Update};
-use crate::http::{BodyStream, Request, Responder, StatusCode, server_sent_event};
+use crate::http::{BodyStream, Method, Request, Responder, StatusCode, server_sent_event};
 
 /// Interval between comments in an idle stream of events, by which both ends notice a lost peer.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -41,6 +41,9 @@ impl Routes {
         };
         let (stop, socket) = (responder.stop(), responder.socket());
         let mut stream = responder.stream(StatusCode::OK, "text/event-stream")?;
+        if request.method == Method::HEAD {
+            return stream.finish();
+        }
         let revision = snapshot.revision;
         let first = Event::Snapshot { snapshot: Box::new(snapshot) };
         send_update(&mut stream, &Update { revision, event: first })?;
