@@ -1,7 +1,7 @@
 //! Tokens, kept in a file of the data directory.
 //!
 //! **Invariant:** the file (0600) is complete or missing: it is written under another name and
-//! renamed. A change counts once the file is in place.
+//! renamed. A change counts once the file is in place, and that is on the disk.
 //!
 //! The file is JSON with a version. A later version is refused with a message, not overwritten.
 
@@ -316,5 +316,7 @@ fn write(path: &Path, kept: &[(SecretHash, TokenEntry)]) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut file, &contents)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    fs::rename(&new, path)
+    fs::rename(&new, path)?;
+    // A revocation is to survive a power cut.
+    fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
