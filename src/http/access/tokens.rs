@@ -62,9 +62,10 @@ pub struct NewToken {
 /// Why a change of the tokens was refused. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The name is empty, too long, or has control characters.
+    /// The name is empty, too long, has control characters, or is taken.
     #[error(
-        "a token's name has 1 to {NAME_LEN_MAX} bytes and no control characters, and each name is used once"
+        "a token's name has 1 to {NAME_LEN_MAX} bytes and no control characters, does not begin with \
+         \"page \", and is no other token's name or id"
     )]
     BadName,
     /// There are as many tokens as there may be.
@@ -142,8 +143,10 @@ impl Tokens {
         rights: Rights,
         days: Option<u32>,
     ) -> Result<NewToken, TokenError> {
-        let is_name = (1..=NAME_LEN_MAX).contains(&name.len()) && !name.contains(char::is_control);
-        if !is_name || self.list().iter().any(|entry| entry.name == name) {
+        let is_name = (1..=NAME_LEN_MAX).contains(&name.len())
+            && !name.contains(char::is_control)
+            && !name.starts_with(PAGE_NAME);
+        if !is_name {
             return Err(TokenError::BadName);
         }
         self.add(name.to_owned(), rights, days)
@@ -177,6 +180,9 @@ impl Tokens {
         let new = (hash(&secret), entry.clone());
         self.change(|kept| {
             kept.retain(|(_, entry)| is_valid(entry, now));
+            if kept.iter().any(|(_, e)| e.name == new.1.name || e.token_id == new.1.name) {
+                return Err(TokenError::BadName);
+            }
             if kept.len() >= TOKENS_MAX {
                 let pages = kept.iter().filter(|(_, entry)| is_of_page(entry));
                 let oldest = pages.min_by_key(|(_, e)| e.last_used_ms.unwrap_or(e.created_ms));
@@ -198,8 +204,9 @@ impl Tokens {
     /// On the disk.
     pub fn revoke(&self, text: &str) -> Result<TokenEntry, TokenError> {
         self.change(|kept| {
-            let is = |(_, entry): &(_, TokenEntry)| entry.token_id == text || entry.name == text;
-            let at = kept.iter().position(is);
+            // An id is one token's, whatever another is called.
+            let by_id = kept.iter().position(|(_, entry)| entry.token_id == text);
+            let at = by_id.or_else(|| kept.iter().position(|(_, entry)| entry.name == text));
             let at = at.ok_or_else(|| TokenError::Unknown(text.to_owned()))?;
             Ok(kept.remove(at).1)
         })
