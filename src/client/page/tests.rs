@@ -258,6 +258,11 @@ fn paths_stay_in_the_directories_of_the_page() {
     };
     let own = home.join("a & b.txt");
     assert_eq!(upload(own.to_str().unwrap()).json()["error"]["code"], "quota", "it was asked");
+    let asked = stage.client.asked.lock().last().cloned();
+    assert!(
+        matches!(asked, Some(Command::UploadFile { is_resolved: true, .. })),
+        "a link that is put there is not followed"
+    );
     for outside in ["/etc/passwd", home.join("etc/passwd").to_str().unwrap(), "/"] {
         let answer = upload(outside);
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::client::api::{ApiError, Command, ErrorCode};
@@ -104,6 +104,9 @@ pub(super) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command
     if let Some(path) = command.path_mut() {
         *path = resolve(path, Some(allowed))?;
     }
+    if let Command::UploadFile { is_resolved, .. } = &mut command {
+        *is_resolved = true;
+    }
     Ok(command)
 }
 
@@ -132,8 +135,12 @@ pub(super) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<Path
         let text = format!("{} is no absolute path", path.display());
         return Err(ApiError::new(ErrorCode::Path, text));
     }
+    // It leads outside and back, which would tell what is there.
+    if allowed.is_some() && path.components().any(|part| part == Component::ParentDir) {
+        return Err(refused());
+    }
     let real = match path.canonicalize() {
-        Ok(real) => real,
+        Ok(real) => Ok(real),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             // A link that leads nowhere may lead outside later.
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -142,17 +149,19 @@ pub(super) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<Path
             if path.symlink_metadata().is_ok() {
                 return Err(refused());
             }
-            match parent.canonicalize() {
-                Ok(parent) => parent.join(name),
-                Err(_) if !permit(path) => return Err(refused()),
-                Err(error) => return Err(wrong(error)),
-            }
+            parent.canonicalize().map(|parent| parent.join(name))
         }
-        // What lies outside is not told apart.
-        Err(_) if !permit(path) => return Err(refused()),
-        Err(error) => return Err(wrong(error)),
+        Err(error) => Err(error),
     };
-    if permit(&real) { Ok(real) } else { Err(refused()) }
+    match real {
+        Ok(real) if permit(&real) => Ok(real),
+        Ok(_) => Err(refused()),
+        // What lies outside is not told apart: it depends on what there is of the path.
+        Err(error) => {
+            let there = path.ancestors().skip(1).find_map(|dir| dir.canonicalize().ok());
+            Err(if there.is_some_and(|dir| permit(&dir)) { wrong(error) } else { refused() })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -186,7 +195,6 @@ mod tests {
         assert_eq!(code(home.join("file")), Ok(home.join("file")));
         assert_eq!(code(home.join("new")), Ok(home.join("new")));
         assert_eq!(code(home.join("inside")), Ok(home.join("file")));
-        assert_eq!(code(home.join("../home/file")), Ok(home.join("file")));
         assert_eq!(code(home.join("no/new")), Err(ErrorCode::Path));
         assert_eq!(code("file".into()), Err(ErrorCode::Path));
         for outside in [
@@ -197,6 +205,12 @@ mod tests {
             home.join("out/new"),
             home.join("dangling"),
             home.join("../homes/file"),
+            // Neither of these tells whether the directory exists.
+            home.join("../homes/../home/file"),
+            home.join("../none/../home/file"),
+            home.join("sub/../file"),
+            home.join("out/none/file"),
+            home.join("to data/none/file"),
             home.join(".."),
             private.clone(),
             private.join("file"),

@@ -33,7 +33,13 @@ impl Routes {
         };
         let group = request.decoded_parameter("group").unwrap_or_default();
         let watched = self.watch.caller(responder.socket(), caller.validity());
-        let command = Command::UploadFile { path: path.clone(), group, trust_stamp: false };
+        let command = Command::UploadFile {
+            path: path.clone(),
+            group,
+            trust_stamp: false,
+            // It is the file that was stored, or none.
+            is_resolved: true,
+        };
         match self.api.call(command, &watched.stop, &mut |_| true) {
             Ok(reply) => answer(responder, StatusCode::CREATED, &reply),
             Err(mut error) => {
