@@ -155,8 +155,15 @@ fn foreign_names_and_sites_are_refused() {
     )
     .unwrap();
     let host = |host: &str| status(&origins, Method::GET, &[("host", host)]);
-    for own in ["127.0.0.1:8480", "localhost:8480", "[::1]:8480", "posse.example", "POSSE.example"]
-    {
+    for own in [
+        "127.0.0.1:8480",
+        "localhost:8480",
+        "[::1]:8480",
+        "posse.example",
+        "POSSE.example",
+        // Some proxies say the scheme's own port.
+        "posse.example:443",
+    ] {
         assert_eq!(host(own), 200, "{own}");
     }
     for foreign in [
@@ -166,6 +173,8 @@ fn foreign_names_and_sites_are_refused() {
         "localhost.evil.example:8480",
         "127.0.0.1.evil.example:8480",
         "posse.example:8480",
+        "posse.example:80",
+        "posse.example:443:443",
         "posse.example.evil.example",
         "user@127.0.0.1:8480",
         "",
