@@ -23,6 +23,7 @@ use super::api::{
     OnProgress, Progress, Reply, SessionEnded, Snapshot, Update, Work,
 };
 use super::downloads::Beginning;
+use super::shares::Reading;
 use super::trackers::with_caller;
 use super::{Client, ClientError, DownloadPhase, DownloadStatus};
 use crate::http::access::{Access, CODE_LIFETIME};
@@ -157,10 +158,11 @@ impl Backend {
                 Reply::Files(self.list_files(&group, pattern, order, &listing)?)
             }
             Command::Find { pattern, listing } => Reply::Files(self.find(pattern, &listing)?),
-            Command::UploadFile { path, group, trust_stamp } => {
+            Command::UploadFile { path, group, trust_stamp, is_resolved } => {
                 let mut progress =
                     |done, size| progress(Progress { work: Work::Hashing, done, size });
-                let shared = client.upload_file(&path, &group, trust_stamp, &mut progress)?;
+                let how = Reading { trusts_stamp: trust_stamp, follows_link: !is_resolved };
+                let shared = client.share_file(&path, &group, how, &mut progress)?;
                 Reply::Shared(convert::shared(shared))
             }
             Command::ShowUploads { listing } => {

@@ -66,6 +66,15 @@ pub struct Upload {
     pub unreachable: Option<(SocketAddr, u32)>,
 }
 
+/// How a file that is to be shared is found and read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    /// A file with the size and times of an earlier share is not read again.
+    pub(crate) trusts_stamp: bool,
+    /// A symbolic link is followed.
+    pub(crate) follows_link: bool,
+}
+
 /// A file on disk whose content is known.
 struct Content {
     facts: FileFacts,
@@ -112,13 +121,28 @@ impl Client {
         trusts_stamp: bool,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Shared, ClientError> {
+        let how = Reading { trusts_stamp, follows_link: true };
+        self.share_file(path, group, how, progress)
+    }
+
+    /// Shares a file as [`Client::upload_file`] does.
+    pub(crate) fn share_file(
+        &self,
+        path: &Path,
+        group: &str,
+        how: Reading,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Shared, ClientError> {
         let inner = &self.inner;
         let user = inner.need_user()?;
         let path = std::path::absolute(path).map_err(|e| ClientError::path(path, e.to_string()))?;
         let name = share_name(&path)?;
         let wanted = path.clone();
         let (path, stamp) = inner.disks.within(&path, move || {
-            let path = follow_once(&wanted).map_err(|error| unreadable(&wanted, &error))?;
+            let path = match how.follows_link {
+                true => follow_once(&wanted).map_err(|error| unreadable(&wanted, &error))?,
+                false => wanted,
+            };
             let (_, stamp) = open_plain(&path).map_err(|error| unreadable(&path, &error))?;
             Ok::<_, ClientError>((path, stamp))
         })??;
@@ -128,7 +152,7 @@ impl Client {
         }
         let known = inner.store.shares_at(&path)?;
         let started = Instant::now();
-        let trusted: &[ShareRow] = if trusts_stamp { &known } else { &[] };
+        let trusted: &[ShareRow] = if how.trusts_stamp { &known } else { &[] };
         let listed = resolved.file.as_ref();
         let content = inner.content(&path, &name, (stamp, trusted), listed, progress)?;
         if started.elapsed() > RESOLVED_FOR {

@@ -5,10 +5,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use include_dir::{Dir, include_dir};
 use log::info;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,6 +29,9 @@ const LINES: usize = 1000;
 /// less.
 const DEGRADED_MAX: Duration = Duration::from_secs(60);
 
+/// Interval at which the core's thread is asked whether the tracker is ready: no token is needed.
+const READY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The page's files.
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/tracker/page/assets");
 
@@ -37,10 +41,30 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/tracker/page/asset
 /// [`TrackerError::Page`].
 pub(super) fn start(shared: &Arc<Shared>, config: &PageConfig) -> Result<PageServer, TrackerError> {
     let access = shared.access.clone().ok_or(TrackerError::Core)?;
-    Ok(PageServer::start(config, access, &FILES, Arc::new(Operator(shared.clone())))?)
+    let routes = Operator { shared: shared.clone(), readiness: Recent(Mutex::default()) };
+    Ok(PageServer::start(config, access, &FILES, Arc::new(routes))?)
 }
 
-struct Operator(Arc<Shared>);
+struct Operator {
+    shared: Arc<Shared>,
+    readiness: Recent<Result<(), String>>,
+}
+
+/// A value that was made within [`READY_INTERVAL`].
+struct Recent<T>(Mutex<Option<(Instant, T)>>);
+
+impl<T: Clone> Recent<T> {
+    fn get(&self, now: Instant, make: impl FnOnce() -> T) -> T {
+        let mut made = self.0.lock();
+        match &*made {
+            Some((at, value)) if now.saturating_duration_since(*at) < READY_INTERVAL => {
+                value.clone()
+            }
+            // Under the lock: those who ask meanwhile get the same.
+            _ => made.insert((now, make())).1.clone(),
+        }
+    }
+}
 
 /// `POST admin`.
 #[derive(Deserialize)]
@@ -54,8 +78,8 @@ struct Asked {
 
 impl Operator {
     fn status(&self) -> Option<TrackerStatus> {
-        let shared = self.0.clone();
-        self.0.core.ask(move |view| shared.status(view))
+        let shared = self.shared.clone();
+        self.shared.core.ask(move |view| shared.status(view))
     }
 
     fn admin(
@@ -97,7 +121,7 @@ impl Operator {
             lines.push(line.json);
             Ok(())
         };
-        match carry_out(&self.0, &words, &mut put) {
+        match carry_out(&self.shared, &words, &mut put) {
             Err(AdminError::Output(_)) if more => {}
             Ok(()) => {}
             Err(error) => {
@@ -144,11 +168,13 @@ impl PageRoutes for Operator {
     }
 
     fn ready(&self) -> Result<(), String> {
-        let status = self.status().ok_or("the tracker has ended")?;
-        match status.degraded_for.filter(|time| *time > DEGRADED_MAX) {
-            Some(time) => Err(format!("degraded for {} s", time.as_secs())),
-            None => Ok(()),
-        }
+        self.readiness.get(Instant::now(), || {
+            let status = self.status().ok_or("the tracker has ended")?;
+            match status.degraded_for.filter(|time| *time > DEGRADED_MAX) {
+                Some(time) => Err(format!("degraded for {} s", time.as_secs())),
+                None => Ok(()),
+            }
+        })
     }
 }
 
@@ -280,6 +306,15 @@ mod tests {
         stage.command(&["revoke_token", "manage"]);
         assert_eq!(admin(&manage, r#"{"command":"status"}"#).0, 401);
         assert_eq!(stage.ask("GET", "/api/v1/admin", &read, "").0, 405);
+    }
+
+    #[test]
+    fn readiness_is_asked_for_once_a_second() {
+        let (recent, begun) = (Recent(Mutex::default()), Instant::now());
+        let get = |after_ms, value| recent.get(begun + Duration::from_millis(after_ms), || value);
+        assert_eq!([get(0, 1), get(500, 2), get(999, 3)], [1, 1, 1]);
+        assert_eq!([get(1000, 4), get(1999, 5)], [4, 4]);
+        assert_eq!(get(2000, 6), 6);
     }
 
     #[test]

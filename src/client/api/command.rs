@@ -132,6 +132,9 @@ pub enum Command {
         /// Does not read a file again whose size and times are those of an earlier share.
         #[serde(default)]
         trust_stamp: bool,
+        /// The path has no links; one that is put there is not followed. It is not in JSON.
+        #[serde(skip)]
+        is_resolved: bool,
     },
     /// Lists the files that this device offers.
     ShowUploads {
@@ -383,7 +386,12 @@ mod tests {
         assert_eq!(again(&command), command);
         let odd = PathBuf::from(OsStr::from_bytes(b"/tmp/a\xff"));
         for path in [odd, "/tmp/a b".into()] {
-            let command = Command::UploadFile { path, group: "lab".into(), trust_stamp: false };
+            let command = Command::UploadFile {
+                path,
+                group: "lab".into(),
+                trust_stamp: false,
+                is_resolved: false,
+            };
             assert_eq!(again(&command), command);
         }
         assert!(serde_json::from_str::<Command>(r#"{"command":"of_tomorrow"}"#).is_err());

@@ -1,18 +1,17 @@
 //! The client's routes for holders of tokens, and its contents for media elements.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::links::Links;
+use super::links::{Links, PATH_LEN_MAX};
 use super::metrics;
 use crate::client::api::Api;
 use crate::client::routes::answer::{answer, refuse, refuse_body};
-use crate::client::routes::{Caller, Routes};
+use crate::client::routes::{Caller, Directories, Routes, Validity, is_content};
 use crate::http::access::{Access, Rights};
 use crate::http::page::{Holder, PageRoutes};
 use crate::http::{Method, Request, Responder, StatusCode};
@@ -26,13 +25,13 @@ pub(super) struct OverTcp {
     routes: Routes,
     access: Arc<Access>,
     links: Links,
-    directories: Vec<PathBuf>,
+    directories: Directories,
 }
 
 /// The holder of a token, and where that holder may read and write.
 struct Bounded<'a> {
     holder: &'a Holder,
-    directories: &'a [PathBuf],
+    directories: &'a Directories,
 }
 
 impl Caller for Bounded<'_> {
@@ -40,11 +39,12 @@ impl Caller for Bounded<'_> {
         self.holder.rights()
     }
 
-    fn is_valid(&self) -> bool {
-        self.holder.is_valid()
+    fn validity(&self) -> Validity {
+        let holder = self.holder.clone();
+        Arc::new(move || holder.is_valid())
     }
 
-    fn directories(&self) -> Option<&[PathBuf]> {
+    fn directories(&self) -> Option<&Directories> {
         Some(self.directories)
     }
 }
@@ -56,14 +56,14 @@ struct LinkTo {
 }
 
 impl OverTcp {
-    /// Starts the routes. The directories are without links.
+    /// Starts the routes.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread.
     pub(super) fn start(
         api: Arc<dyn Api>,
         access: Arc<Access>,
-        directories: Vec<PathBuf>,
+        directories: Directories,
     ) -> io::Result<Self> {
         let (routes, links) = (Routes::start(api.clone())?, Links::default());
         Ok(Self { api, routes, access, links, directories })
@@ -92,7 +92,7 @@ impl OverTcp {
             Err(error) => return refuse_body(responder, error),
         };
         match serde_json::from_slice(&body) {
-            Ok(LinkTo { path }) if path.starts_with("groups/") && path.ends_with("/content") => {
+            Ok(LinkTo { path }) if path.len() <= PATH_LEN_MAX && is_content(&path) => {
                 let id = self.links.make(&path, holder.token_id(), Instant::now())?;
                 let url = format!("{}{id}", &CONTENT[1..]);
                 answer(responder, StatusCode::OK, &json!({ "url": url }))
@@ -136,7 +136,10 @@ impl PageRoutes for OverTcp {
             .open(id, Instant::now())
             .and_then(|(path, token_id)| Some((path, Holder::of_id(&token_id, &self.access)?)));
         match found {
-            Some((path, holder)) => self.handle(&path, request, responder, &holder)?,
+            Some((path, holder)) => {
+                responder.hold_connection();
+                self.handle(&path, request, responder, &holder)?;
+            }
             None => refuse(responder, StatusCode::NOT_FOUND, "this link is too old; open it anew")?,
         }
         Ok(None)

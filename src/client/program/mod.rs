@@ -199,7 +199,8 @@ fn serve_page(
     (config, directories): (PageConfig, Vec<PathBuf>),
 ) -> Result<PageServer, StartError> {
     let access = backend.access().clone();
-    let page = super::page::start(backend.clone(), access, &config, &directories)?;
+    let private = [super::data_dir::root()];
+    let page = super::page::start(backend.clone(), access, &config, &directories, &private)?;
     if !config.listen.ip().is_loopback() {
         warn!(
             "the page at {} is open to everyone who can reach this machine and has a token or a link",

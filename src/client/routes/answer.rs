@@ -16,7 +16,9 @@ pub(crate) fn answer(
     status: StatusCode,
     value: &impl Serialize,
 ) -> io::Result<()> {
-    responder.send(status, JSON, format!("{}\n", json!(value)).as_bytes())
+    let mut body = serde_json::to_vec(value)?;
+    body.push(b'\n');
+    responder.send(status, JSON, &body)
 }
 
 /// Sends an error, with the status that fits.

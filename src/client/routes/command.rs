@@ -25,7 +25,7 @@ impl Routes {
             Ok(command) => command,
             Err(error) => return fail(responder, &error),
         };
-        let watched = self.watch.caller(responder.socket());
+        let watched = self.watch.caller(responder.socket(), caller.validity());
         let mut told = Told::Nothing(responder, request.accepts(LINES));
         let done = self.api.call(command, &watched.stop, &mut |progress| {
             told.line(&json!({ "progress": progress }))

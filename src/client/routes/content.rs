@@ -66,7 +66,7 @@ pub(super) fn answer(
             return responder.sized(status, presentation.media_type, &headers, 0)?.finish();
         }
     };
-    let watched = watch.caller(responder.socket());
+    let watched = watch.caller(responder.socket(), caller.validity());
     let length = range.end - range.start;
     let body = responder.sized(status, presentation.media_type, &headers, length)?;
     send(&mut *content, range.start, body, &watched.stop, caller)

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -10,7 +9,7 @@ use serde::Serialize;
 
 use super::Routes;
 use super::answer::{answer, fail};
-use super::caller::{Caller, resolve};
+use super::caller::{Caller, Directories, is_hidden, resolve};
 use crate::client::api::{ApiError, ErrorCode};
 use crate::http::{Request, Responder, StatusCode};
 
@@ -56,10 +55,10 @@ impl Routes {
 }
 
 /// Lists a directory; without a path only the directories where the caller may begin.
-fn list(path: Option<&Path>, allowed: Option<&[PathBuf]>) -> Result<Directory, ApiError> {
+fn list(path: Option<&Path>, allowed: Option<&Directories>) -> Result<Directory, ApiError> {
     let everything = [PathBuf::from("/")];
-    let allowed = allowed.unwrap_or(&everything);
-    let roots: Vec<String> = allowed.iter().filter_map(|dir| text(dir)).collect();
+    let roots = allowed.map_or(&everything[..], Directories::roots);
+    let roots: Vec<String> = roots.iter().filter_map(|dir| text(dir)).collect();
     let Some(path) = path else {
         return Ok(Directory { path: None, parent: None, roots, entries: Vec::new(), more: false });
     };
@@ -72,9 +71,7 @@ fn list(path: Option<&Path>, allowed: Option<&[PathBuf]>) -> Result<Directory, A
         let entry = entry.map_err(wrong)?;
         // Names that are not UTF-8 cannot be told in JSON; hidden files are not for sharing.
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|_| !name.as_bytes().starts_with(b".")) else {
-            continue;
-        };
+        let Some(name) = name.to_str().filter(|_| !is_hidden(&name)) else { continue };
         if entries.len() >= ENTRIES_MAX {
             more = true;
             break;
@@ -82,9 +79,12 @@ fn list(path: Option<&Path>, allowed: Option<&[PathBuf]>) -> Result<Directory, A
         // Links are followed, and left out where they lead to nothing or out of the directories.
         let target = real.join(name);
         let Ok(facts) = fs::metadata(&target) else { continue };
-        if entry.file_type().is_ok_and(|kind| kind.is_symlink())
-            && resolve(&target, allowed).is_err()
-        {
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let is_permitted = match is_link {
+            true => resolve(&target, allowed).is_ok(),
+            false => allowed.is_none_or(|allowed| allowed.permit(&target)),
+        };
+        if !is_permitted {
             continue;
         }
         if !facts.is_dir() && !facts.is_file() {

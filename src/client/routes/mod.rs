@@ -1,6 +1,7 @@
 //! The client's interface over HTTP: the routes of the control socket and of the page.
 //!
-//! **Invariant:** when a caller disconnects, its own command is interrupted, and no other. A caller
+//! **Invariant:** when a caller disconnects or its token ends, its own command is interrupted, and no
+//! other. A caller
 //! does what its rights allow. Every route is in [`ROUTES`], with the rights that it needs.
 
 pub(crate) mod answer;
@@ -21,7 +22,7 @@ use super::api::Api;
 use crate::http::access::Rights;
 use crate::http::{Method, Request, Responder, StatusCode, header};
 
-pub(crate) use caller::{Caller, Owner};
+pub(crate) use caller::{Caller, Directories, Owner, Validity};
 
 /// The prefix of all routes.
 pub(crate) const ROOT: &str = "/api/v1/";
@@ -73,6 +74,11 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Method::GET, "directories", Rights::Manage, Action::Directories),
     route(Method::PUT, "drops", Rights::Manage, Action::Drop),
 ];
+
+/// Tells whether a path below [`ROOT`] is that of a content.
+pub(crate) fn is_content(path: &str) -> bool {
+    content::names_in(path).is_some()
+}
 
 /// The routes of one client.
 pub(crate) struct Routes {

@@ -34,6 +34,7 @@ struct ToOwner(Routes);
 
 impl Handler for ToOwner {
     fn handle(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()> {
+        responder.hold_connection();
         match request.path().strip_prefix(ROOT).map(str::to_owned) {
             Some(path) => self.0.handle(&path, request, responder, &Owner),
             None => refuse(

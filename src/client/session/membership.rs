@@ -103,6 +103,7 @@ impl Session {
             News::Removed(group) => {
                 self.tickets.drop_group(group);
                 self.end_links(Ends::Group(group));
+                self.revoked.insert(group);
                 return Some(news);
             }
             News::ClocksDiffer(ClocksDiffer { trackers, difference }) => {

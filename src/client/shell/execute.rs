@@ -387,7 +387,8 @@ impl Shell {
         self.interrupts.clear();
         let (path, group) = (self.absolute(path)?, group.to_owned());
         let (interrupts, stop) = (&mut self.interrupts, self.calls.stop());
-        let command = Command::UploadFile { path, group, trust_stamp: flags.has("--trust-stamp") };
+        let trust_stamp = flags.has("--trust-stamp");
+        let command = Command::UploadFile { path, group, trust_stamp, is_resolved: false };
         let reply = self.api.call(command, &stop, &mut |at| {
             bar.draw(at.done, at.size);
             !interrupts.is_interrupted()

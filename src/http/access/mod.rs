@@ -59,6 +59,11 @@ impl Access {
         Ok(Self { tokens, codes: Codes::default(), url: OnceLock::new() })
     }
 
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        self.tokens.data_dir()
+    }
+
     /// Notes where the page is served.
     pub fn set_url(&self, url: String) {
         // It is served in one place.

@@ -51,6 +51,46 @@ fn tokens_end_and_are_bounded() {
 }
 
 #[test]
+fn a_name_cannot_be_taken_for_a_pages_or_for_an_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = Tokens::open(dir.path()).unwrap();
+    let first = tokens.create("first", Rights::Read, None).unwrap();
+    for bad in ["page metrics", "page ", &first.entry.token_id] {
+        let made = tokens.create(bad, Rights::Read, None);
+        assert!(matches!(made, Err(TokenError::BadName)), "{bad}");
+    }
+    tokens.create("pages", Rights::Read, None).unwrap();
+    // A file of before may have a name that is another token's id.
+    let named = tokens.create("named", Rights::Read, None).unwrap();
+    let path = dir.path().join("tokens.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("\"first\"", &format!("{:?}", named.entry.token_id));
+    std::fs::write(&path, text).unwrap();
+    let tokens = Tokens::open(dir.path()).unwrap();
+    assert_eq!(tokens.revoke(&named.entry.token_id).unwrap().name, "named");
+    assert!(tokens.authorize(&first.secret).is_some());
+}
+
+#[test]
+fn a_name_is_given_once_also_to_those_who_ask_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = Tokens::open(dir.path()).unwrap();
+    for round in 0..20 {
+        let name = format!("t{round}");
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    begin.wait();
+                    let _ = tokens.create(&name, Rights::Read, None);
+                });
+            }
+        });
+    }
+    assert_eq!(tokens.list().len(), 20);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named_and_stays() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokens.json");
@@ -115,8 +155,15 @@ fn foreign_names_and_sites_are_refused() {
     )
     .unwrap();
     let host = |host: &str| status(&origins, Method::GET, &[("host", host)]);
-    for own in ["127.0.0.1:8480", "localhost:8480", "[::1]:8480", "posse.example", "POSSE.example"]
-    {
+    for own in [
+        "127.0.0.1:8480",
+        "localhost:8480",
+        "[::1]:8480",
+        "posse.example",
+        "POSSE.example",
+        // Some proxies say the scheme's own port.
+        "posse.example:443",
+    ] {
         assert_eq!(host(own), 200, "{own}");
     }
     for foreign in [
@@ -126,6 +173,8 @@ fn foreign_names_and_sites_are_refused() {
         "localhost.evil.example:8480",
         "127.0.0.1.evil.example:8480",
         "posse.example:8480",
+        "posse.example:80",
+        "posse.example:443:443",
         "posse.example.evil.example",
         "user@127.0.0.1:8480",
         "",

@@ -1,7 +1,7 @@
 //! Tokens, kept in a file of the data directory.
 //!
 //! **Invariant:** the file (0600) is complete or missing: it is written under another name and
-//! renamed. A change counts once the file is in place.
+//! renamed. A change counts once the file is in place, and that is on the disk.
 //!
 //! The file is JSON with a version. A later version is refused with a message, not overwritten.
 
@@ -62,9 +62,10 @@ pub struct NewToken {
 /// Why a change of the tokens was refused. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The name is empty, too long, or has control characters.
+    /// The name is empty, too long, has control characters, or is taken.
     #[error(
-        "a token's name has 1 to {NAME_LEN_MAX} bytes and no control characters, and each name is used once"
+        "a token's name has 1 to {NAME_LEN_MAX} bytes and no control characters, does not begin with \
+         \"page \", and is no other token's name or id"
     )]
     BadName,
     /// There are as many tokens as there may be.
@@ -117,6 +118,11 @@ impl Tokens {
         Ok(Self { path, kept: Mutex::new(kept), writing: Mutex::default() })
     }
 
+    /// The data directory.
+    pub(super) fn data_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     /// The tokens, oldest first; those that have expired are left out.
     pub fn list(&self) -> Vec<TokenEntry> {
         let now = now_ms();
@@ -137,8 +143,10 @@ impl Tokens {
         rights: Rights,
         days: Option<u32>,
     ) -> Result<NewToken, TokenError> {
-        let is_name = (1..=NAME_LEN_MAX).contains(&name.len()) && !name.contains(char::is_control);
-        if !is_name || self.list().iter().any(|entry| entry.name == name) {
+        let is_name = (1..=NAME_LEN_MAX).contains(&name.len())
+            && !name.contains(char::is_control)
+            && !name.starts_with(PAGE_NAME);
+        if !is_name {
             return Err(TokenError::BadName);
         }
         self.add(name.to_owned(), rights, days)
@@ -172,8 +180,11 @@ impl Tokens {
         let new = (hash(&secret), entry.clone());
         self.change(|kept| {
             kept.retain(|(_, entry)| is_valid(entry, now));
+            if kept.iter().any(|(_, e)| e.name == new.1.name || e.token_id == new.1.name) {
+                return Err(TokenError::BadName);
+            }
             if kept.len() >= TOKENS_MAX {
-                let pages = kept.iter().filter(|(_, e)| e.name.starts_with(PAGE_NAME));
+                let pages = kept.iter().filter(|(_, entry)| is_of_page(entry));
                 let oldest = pages.min_by_key(|(_, e)| e.last_used_ms.unwrap_or(e.created_ms));
                 let id = oldest.map(|(_, e)| e.token_id.clone()).ok_or(TokenError::TooMany)?;
                 kept.retain(|(_, entry)| entry.token_id != id);
@@ -193,10 +204,29 @@ impl Tokens {
     /// On the disk.
     pub fn revoke(&self, text: &str) -> Result<TokenEntry, TokenError> {
         self.change(|kept| {
-            let is = |(_, entry): &(_, TokenEntry)| entry.token_id == text || entry.name == text;
-            let at = kept.iter().position(is);
+            // An id is one token's, whatever another is called.
+            let by_id = kept.iter().position(|(_, entry)| entry.token_id == text);
+            let at = by_id.or_else(|| kept.iter().position(|(_, entry)| entry.name == text));
             let at = at.ok_or_else(|| TokenError::Unknown(text.to_owned()))?;
             Ok(kept.remove(at).1)
+        })
+    }
+
+    /// Revokes the tokens of pages, and returns how many there were.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    ///
+    /// # Blocking
+    /// On the disk.
+    pub fn revoke_pages(&self) -> Result<usize, TokenError> {
+        if !self.list().iter().any(is_of_page) {
+            return Ok(0);
+        }
+        self.change(|kept| {
+            let before = kept.len();
+            kept.retain(|(_, entry)| !is_of_page(entry));
+            Ok(before - kept.len())
         })
     }
 
@@ -245,6 +275,10 @@ impl Tokens {
 /// The beginning of the names of pages' tokens.
 const PAGE_NAME: &str = "page ";
 
+fn is_of_page(entry: &TokenEntry) -> bool {
+    entry.name.starts_with(PAGE_NAME)
+}
+
 fn is_valid(entry: &TokenEntry, now_ms: u64) -> bool {
     entry.expires_ms.is_none_or(|end| now_ms < end)
 }
@@ -289,5 +323,7 @@ fn write(path: &Path, kept: &[(SecretHash, TokenEntry)]) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut file, &contents)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    fs::rename(&new, path)
+    fs::rename(&new, path)?;
+    // A revocation is to survive a power cut.
+    fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }

@@ -6,6 +6,7 @@ use crate::http::access::{Access, Rights, TokenEntry};
 use crate::http::{Request, header};
 
 /// The holder of a token.
+#[derive(Clone)]
 pub struct Holder {
     access: Arc<Access>,
     entry: TokenEntry,

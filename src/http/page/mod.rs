@@ -1,8 +1,8 @@
 //! A page over TCP: its files, and an API for those who hold a token.
 //!
-//! **Invariant:** nothing but the page's own files is served without a token, and the address of a
-//! request is checked before anything else. Elsewhere than on loopback the page is served over TLS
-//! alone.
+//! **Invariant:** without a token nothing is served but the page's own files, and whether the program
+//! runs and is ready. The address of a request is checked before anything else. Elsewhere than on
+//! loopback the page is served over TLS alone.
 //!
 //! The client and the tracker each have a page; [`PageRoutes`] is what differs.
 
@@ -58,7 +58,8 @@ pub trait PageRoutes: Send + Sync + 'static {
     /// The socket's.
     fn metrics(&self, responder: Responder<'_>) -> io::Result<()>;
 
-    /// Tells whether the program serves, for `/readyz`.
+    /// Tells whether the program serves, for `/readyz`, at a cost that is small and bounded: no token
+    /// is needed.
     ///
     /// # Errors
     /// Why it does not, in a line without names.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use include_dir::Dir;
+use log::warn;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -51,7 +52,7 @@ impl PageServer {
         let system = |source| PageError::System { address: listen, source };
         let tcp = match Tcp::bind(listen) {
             Err(error) if config.takes_any_port && error.kind() == io::ErrorKind::AddrInUse => {
-                Tcp::bind((listen.ip(), 0).into())
+                leave_port(listen, &access).and_then(|()| Tcp::bind((listen.ip(), 0).into()))
             }
             bound => bound,
         };
@@ -81,6 +82,20 @@ impl PageServer {
         self.handler.routes.stop();
         self.server.stop(STOP_TIMEOUT);
     }
+}
+
+/// Leaves the usual port to the program that has taken it. Open tabs take that program for the page
+/// and send it their tokens, so these end.
+///
+/// # Errors
+/// The system's, if the tokens cannot be written.
+fn leave_port(listen: SocketAddr, access: &Access) -> io::Result<()> {
+    let ended = access.tokens.revoke_pages().map_err(io::Error::other)?;
+    warn!(
+        "another program has taken {listen}, so the page is served at another port; {ended} browsers \
+         that were logged in need a new link, as they may have shown that program their tokens"
+    );
+    Ok(())
 }
 
 impl fmt::Debug for PageServer {
@@ -134,7 +149,10 @@ impl http::Handler for Handler {
                 }
             },
             "/metrics" => match Holder::of(request, &self.access) {
-                Some(_) => self.routes.metrics(responder),
+                Some(_) => {
+                    responder.hold_connection();
+                    self.routes.metrics(responder)
+                }
                 None => unauthorized(responder),
             },
             // Relative addresses in the page need the slash.
@@ -182,7 +200,10 @@ impl Handler {
             return self.session(request, responder);
         }
         match Holder::of(request, &self.access) {
-            Some(holder) => self.routes.api(path, request, responder, &holder),
+            Some(holder) => {
+                responder.hold_connection();
+                self.routes.api(path, request, responder, &holder)
+            }
             None => unauthorized(responder),
         }
     }
