@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Download, SessionEnded, Snapshot};
+use super::{Account, Download, SessionEnded, Snapshot, Traffic};
 use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
 
 /// An event with its revision.
@@ -29,6 +29,8 @@ pub enum Event {
     Download { download: Download },
     /// A download was removed.
     DownloadGone { group_id: GroupId, info_hash: InfoHash },
+    /// What all downloads and shares move has changed.
+    Traffic { traffic: Traffic },
     /// A user has logged in.
     LoggedIn {
         account: Account,
@@ -106,9 +108,9 @@ pub enum Event {
 }
 
 impl Event {
-    /// Tells whether the event is about a download's progress only.
+    /// Tells whether the event is about progress and rates only.
     pub fn is_movement(&self) -> bool {
-        matches!(self, Self::Download { .. } | Self::DownloadGone { .. })
+        matches!(self, Self::Download { .. } | Self::DownloadGone { .. } | Self::Traffic { .. })
     }
 }
 

@@ -10,6 +10,7 @@ mod content;
 mod directories;
 mod drops;
 mod events;
+mod files;
 mod watch;
 
 use std::io;
@@ -48,12 +49,21 @@ enum Action {
     Directories,
     Drop,
     Content,
+    Peers,
+    Pieces,
 }
 
 impl Route {
+    /// The last part of its path.
+    fn last_part(&self) -> &'static str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     fn is_at(&self, path: &str) -> bool {
         match self.action {
-            Action::Content => content::names_in(path).is_some(),
+            Action::Content | Action::Peers | Action::Pieces => {
+                files::names_in(path, self.last_part()).is_some()
+            }
             _ => self.path == path,
         }
     }
@@ -70,6 +80,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Method::GET, "snapshot", Rights::Read, Action::Snapshot),
     route(Method::GET, "events", Rights::Read, Action::Events),
     route(Method::GET, "groups/{group}/files/{file}/content", Rights::Read, Action::Content),
+    route(Method::GET, "groups/{group}/files/{file}/peers", Rights::Read, Action::Peers),
+    route(Method::GET, "groups/{group}/files/{file}/pieces", Rights::Read, Action::Pieces),
     route(Method::GET, "directories", Rights::Manage, Action::Directories),
     route(Method::PUT, "drops", Rights::Manage, Action::Drop),
 ];
@@ -124,13 +136,15 @@ impl Routes {
                 "this token may look and change nothing; the route needs one that may manage";
             return refuse(responder, StatusCode::FORBIDDEN, text);
         }
+        let names = files::names_in(path, route.last_part()).unwrap_or_default();
         match route.action {
             Action::Command => self.command(request, responder, caller),
             Action::Snapshot => self.snapshot(responder),
             Action::Events => self.events(request, responder, caller),
             Action::Directories => self.directories(request, responder, caller),
+            Action::Peers => self.peers(names, responder),
+            Action::Pieces => self.pieces(names, responder),
             Action::Content => {
-                let names = content::names_in(path).unwrap_or_default();
                 content::answer(&*self.api, &self.watch, request, names, responder, caller)
             }
             Action::Drop => self.drop_file(request, responder, caller),

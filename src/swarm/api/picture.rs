@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::types::{DeviceId, GroupId, UserId};
+use crate::types::{Bitfield, DeviceId, GroupId, UserId};
 
 /// One link, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,15 @@ impl PieceMap {
         Self { pieces, bucket_len, knows_availability: false, buckets }
     }
 
+    /// The map of a file of which these pieces are here, and of which nothing else is known.
+    pub(crate) fn of(have: &Bitfield) -> Self {
+        let mut map = Self::empty(have.count());
+        for piece in have.iter_ones() {
+            map.buckets[(piece / map.bucket_len) as usize].have += 1;
+        }
+        map
+    }
+
     /// The numbers of a bucket's pieces.
     pub(crate) fn range(&self, bucket: usize) -> std::ops::Range<u32> {
         let first = bucket as u32 * self.bucket_len;
@@ -121,6 +130,9 @@ mod tests {
                 next = range.end;
             }
             assert_eq!(next, pieces);
+            let whole = PieceMap::of(&Bitfield::full(pieces));
+            assert_eq!(whole.buckets.iter().map(|bucket| bucket.have).sum::<u32>(), pieces);
         }
+        assert!(PieceMap::of(&Bitfield::empty(0)).buckets.is_empty());
     }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::torrent::{Torrent, TorrentState};
-use crate::swarm::api::{LinkPicture, PieceBucket, PieceMap};
 use crate::swarm::Download;
+use crate::swarm::api::{LinkPicture, PieceBucket, PieceMap};
 use crate::swarm::link::Link;
 use crate::types::InfoHash;
 
@@ -84,11 +84,7 @@ fn download_of(state: &TorrentState) -> Option<&Download> {
     state.transfer.as_ref()?.download.as_ref()
 }
 
-fn bucket_of(
-    torrent: &Torrent,
-    state: &TorrentState,
-    pieces: std::ops::Range<u32>,
-) -> PieceBucket {
+fn bucket_of(torrent: &Torrent, state: &TorrentState, pieces: std::ops::Range<u32>) -> PieceBucket {
     let record = state.transfer.as_ref();
     if let Some(download) = download_of(state) {
         return download.bucket(pieces);
