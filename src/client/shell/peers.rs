@@ -69,7 +69,7 @@ fn row(peer: &Peer, peers: &Peers, now_ms: u64, format: Format) -> Vec<String> {
         user,
         device,
         format!("{direction} {}", peer.address),
-        format!("{pieces} of {} pieces", peers.pieces),
+        format!("{pieces} of {} piece{}", peers.pieces, if peers.pieces == 1 { "" } else { "s" }),
         format!("down {}", rate(peer.received_per_second)),
         format!("up {}", rate(peer.sent_per_second)),
         format!("for {}", clock(now_ms.saturating_sub(peer.since_ms) / 1000)),
