@@ -230,6 +230,9 @@ pub(super) fn event(event: ClientEvent) -> Event {
         }
         ClientEvent::Admitted { group, group_id } => Event::Admitted { group, group_id },
         ClientEvent::Removed { group, group_id } => Event::Removed { group, group_id },
+        ClientEvent::GroupChanged { group_id, files, members } => {
+            Event::GroupChanged { group_id, files, members }
+        }
         ClientEvent::TrustedNetwork { network, before, unwritten } => {
             Event::NetworkTrusted { network, before, unwritten }
         }

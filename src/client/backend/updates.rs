@@ -120,7 +120,7 @@ impl Hub {
     fn tell(&self, event: Event) {
         let mut state = self.state.lock();
         state.revision += 1;
-        if !state.has_been_heard && !event.is_movement() && state.early.len() < EARLY_MAX {
+        if !state.has_been_heard && event.is_kept() && state.early.len() < EARLY_MAX {
             state.early.push(event.clone());
         }
         let update = Update { revision: state.revision, event };
