@@ -113,6 +113,25 @@ async function pieces_and_peers_are_accessible_at_every_width({ giver, taker, sc
   }
 }
 
+async function new_files_and_members_appear_by_themselves({ network, giver: { client, page } }) {
+  await openGroup(page, "crew");
+  await row(page, FILE).waitFor();
+  const begun = Date.now();
+  const path = `${client.directory("inbox")}/later.txt`;
+  await writeFile(path, "later");
+  // Another member shares it: what this page does itself it knows without an event.
+  await run(network, "taker", `upload_file '${path}' crew`);
+  await row(page, "later.txt").waitFor();
+  await run(network, "taker", "remove_file crew later.txt --yes");
+  await row(page, "later.txt").waitFor({ state: "detached" });
+  // Without events the page reads the list every 20 seconds.
+  assert.ok(Date.now() - begun < 15000, "no event told of the file");
+  await page.getByText("2 members").waitFor();
+  await run(network, "taker", "leave_group crew");
+  await page.getByText("1 member ").waitFor();
+  assertQuiet(page);
+}
+
 async function a_paused_download_claims_no_rate({ taker: { page } }) {
   await go(page, "transfers");
   await buttonOf(page, "Pause", FILE).click();
@@ -130,4 +149,5 @@ export const scenarios = [
   the_graph_shows_both_directions,
   pieces_and_peers_are_accessible_at_every_width,
   a_paused_download_claims_no_rate,
+  new_files_and_members_appear_by_themselves,
 ];
