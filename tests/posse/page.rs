@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Content, PATIENCE, Process, World, eventually};
+use crate::harness::{Content, FuseDisk, PATIENCE, Process, World, eventually};
 
 /// Starts a client that serves its page at any free port.
 fn service(world: &World, name: &str, more: &[&str]) -> Process {
@@ -304,4 +304,44 @@ fn both_ends_show_the_peers_and_the_pieces_of_a_transfer() {
     assert!(rate(&gives, "bytes_sent") > Some(0));
     end(bob);
     end(nik);
+}
+
+#[test]
+fn a_disk_that_hangs_is_answered_and_leaves_the_page_free() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };
+    Content::new("slow.bin", 1 << 20, 5).write(&disk.path().join("slow.bin"));
+    let service = service(&world, "nik", &["--page-directory", disk.path().to_str().unwrap()]);
+    let browser = Browser::open(&world, "nik");
+    let login = json!({"command": "login", "user": "nik", "password": "pw-nik"});
+    assert_eq!(browser.command(login)["reply"], "account");
+    let hanging = disk.hang();
+    let path = disk.path().join("slow.bin");
+    let share =
+        json!({"command": "upload_file", "path": path.to_str(), "group": "lab"}).to_string();
+    let list = format!("directories?{}", form(&[("path", disk.path().to_str().unwrap())]));
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..60 {
+            let (browser, share, list) = (&browser, &share, &list);
+            scope.spawn(move || match number % 2 {
+                0 => {
+                    let (status, answer) = browser.ask("POST", "/api/v1/command", share);
+                    assert!(matches!(status, 400 | 503), "{status} {answer}");
+                }
+                _ => {
+                    let (status, answer) = browser.ask("GET", &format!("/api/v1/{list}"), "");
+                    assert!(matches!(status, 400 | 503), "{status} {answer}");
+                }
+            });
+        }
+        eventually("the page answers meanwhile", || (browser.snapshot().0 == 200).then_some(()));
+    });
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(hanging);
+    eventually("the disk is used again", || {
+        (browser.ask("GET", &format!("/api/v1/{list}"), "").0 == 200).then_some(())
+    });
+    end(service);
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::paths::Paths;
 use crate::client::api::{ApiError, Command, ErrorCode};
 use crate::http::access::Rights;
 
@@ -37,17 +38,23 @@ impl Caller for Owner {
 /// Checks that the caller may carry out a command, and names its paths without links.
 ///
 /// # Errors
-/// [`ErrorCode::NotAllowed`], and [`ErrorCode::Path`] for a path that does not exist.
+/// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file system
+/// does not answer, and [`ErrorCode::Crowded`].
 ///
 /// # Blocking
-/// On the file system of the command's path.
-pub(super) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command, ApiError> {
+/// On the file system of the command's path, for a moment.
+pub(super) fn check(
+    caller: &dyn Caller,
+    mut command: Command,
+    paths: &Paths,
+) -> Result<Command, ApiError> {
     if command.needs() > caller.rights() {
         let text = "this token may look and change nothing; the command needs one that may manage";
         return Err(ApiError::new(ErrorCode::NotAllowed, text));
     }
     if let (Some(allowed), Some(path)) = (caller.directories(), command.path_mut()) {
-        *path = resolve(path, allowed)?;
+        let (wanted, allowed) = (path.clone(), allowed.to_vec());
+        *path = paths.look(path, move || resolve(&wanted, &allowed))??;
     }
     Ok(command)
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::Routes;
 use super::answer::{answer, fail, refuse_body};
 use super::caller::{Caller, resolve};
+use super::paths::Paths;
 use crate::client::api::{ApiError, Command, ErrorCode};
 use crate::http::{BodyError, Request, Responder, StatusCode};
 use crate::types::FileName;
@@ -27,7 +28,11 @@ impl Routes {
         responder: Responder<'_>,
         caller: &dyn Caller,
     ) -> io::Result<()> {
-        let path = match store(request, caller) {
+        let _slot = match self.paths.admit(caller) {
+            Ok(slot) => slot,
+            Err(error) => return fail(responder, &error),
+        };
+        let path = match store(request, caller, &self.paths) {
             Ok(path) => path,
             Err(NotStored::Failed(error)) => return fail(responder, &error),
             Err(NotStored::Body(error)) => return refuse_body(responder, error),
@@ -48,7 +53,11 @@ impl Routes {
 }
 
 /// Stores the body of a request as a file.
-fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotStored> {
+fn store(
+    request: &mut Request<'_>,
+    caller: &dyn Caller,
+    paths: &Paths,
+) -> Result<PathBuf, NotStored> {
     let bad = |text: String| NotStored::Failed(ApiError::bad_argument(text));
     let word = |name: &str| {
         request
@@ -60,9 +69,21 @@ fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotS
     word("group")?;
     let name = name.parse::<FileName>().map_err(|error| bad(error.to_string()))?;
     let everything = [PathBuf::from("/")];
-    let directory = resolve(&directory, caller.directories().unwrap_or(&everything))
-        .map_err(NotStored::Failed)?;
-    let target = directory.join(name.as_str());
+    let allowed = caller.directories().unwrap_or(&everything).to_vec();
+    let wanted = directory.clone();
+    let begin = move || {
+        let directory = resolve(&wanted, &allowed)?;
+        let target = directory.join(name.as_str());
+        let is_there = target.symlink_metadata().is_ok();
+        let part = if is_there {
+            Err(io::ErrorKind::AlreadyExists.into())
+        } else {
+            Part::create(&directory)
+        };
+        Ok((target, part))
+    };
+    let begun = paths.look(&directory, begin).and_then(|begun| begun);
+    let (target, part) = begun.map_err(NotStored::Failed)?;
     let wrong = |error: io::Error| {
         let text = match error.kind() {
             io::ErrorKind::AlreadyExists => "a file of that name is there already".to_owned(),
@@ -70,10 +91,7 @@ fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotS
         };
         NotStored::Failed(ApiError::new(ErrorCode::Path, format!("{}: {text}", target.display())))
     };
-    if target.symlink_metadata().is_ok() {
-        return Err(wrong(io::ErrorKind::AlreadyExists.into()));
-    }
-    let part = Part::create(&directory).map_err(wrong)?;
+    let part = part.map_err(wrong)?;
     let (mut bytes, mut len) = (Vec::new(), 0);
     let expected = request.body_len();
     while request.next_part(&mut bytes).map_err(NotStored::Body)? {

@@ -11,12 +11,14 @@ mod directories;
 mod drops;
 mod events;
 mod files;
+mod paths;
 mod watch;
 
 use std::io;
 use std::sync::Arc;
 
 use self::answer::refuse;
+use self::paths::Paths;
 use self::watch::Watch;
 use super::api::Api;
 use crate::http::access::Rights;
@@ -90,6 +92,7 @@ pub(crate) const ROUTES: &[Route] = &[
 pub(crate) struct Routes {
     api: Arc<dyn Api>,
     watch: Arc<Watch>,
+    paths: Paths,
 }
 
 impl Routes {
@@ -98,7 +101,7 @@ impl Routes {
     /// # Errors
     /// The system's, if it has no room for a thread.
     pub(crate) fn start(api: Arc<dyn Api>) -> io::Result<Self> {
-        Ok(Self { api, watch: Watch::start()? })
+        Ok(Self { api, watch: Watch::start()?, paths: Paths::default() })
     }
 
     /// Ends the commands of all callers, present and future.
