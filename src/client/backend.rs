@@ -9,6 +9,7 @@
 mod content;
 mod convert;
 mod listings;
+mod peers;
 mod updates;
 
 use std::sync::Arc;
@@ -211,6 +212,14 @@ impl Backend {
                 client.limit_download(&group, &file, limit).map(done)?
             }
             Command::Why { group, file } => Reply::Lines(client.why(&group, &file)?),
+            Command::ShowPeers { group, file } => {
+                let (facts, links) = client.peers(&group, &file)?;
+                Reply::Peers(peers::peers(&facts, links))
+            }
+            Command::ShowPieces { group, file } => {
+                let (facts, map) = client.pieces(&group, &file)?;
+                Reply::Pieces(peers::pieces(&facts, &map))
+            }
             Command::Limits => self.limits(),
             Command::LimitUploads { limit } => {
                 client.limit_upload(limit);
@@ -360,6 +369,7 @@ fn snapshot(client: &Client, revision: u64) -> Snapshot {
             .collect(),
         last_end: downloads.iter().filter_map(|status| status.ended).max().unwrap_or(0),
         limits: convert::limits(client.limits()),
+        traffic: peers::traffic(client.traffic()),
         page: None,
         warning: client.inner.config.unreachable(client.inner.address),
     }

@@ -132,6 +132,16 @@ pub enum ClientEvent {
         /// Its id.
         group_id: GroupId,
     },
+    /// The files or the members of a group of the user have changed. Every tracker tells it, at most
+    /// once a second for a group.
+    GroupChanged {
+        /// The group's id.
+        group_id: GroupId,
+        /// Files came or went, or have other sharers.
+        files: bool,
+        /// Members came or went, or have another part, or the group has another name.
+        members: bool,
+    },
     /// This device trusts another network than before, and stores that: from now on it accepts the
     /// trackers of this network only.
     TrustedNetwork {
@@ -234,12 +244,15 @@ impl Bus {
 
     pub(crate) fn tell(&self, event: &ClientEvent) {
         let mut state = self.state.lock();
+        // A list that is read later shows what has changed.
+        let is_kept = !matches!(event, ClientEvent::GroupChanged { .. });
         if let Some(recorder) = &state.recorder
+            && is_kept
             && recorder.try_send(event.clone()).is_err()
         {
             warn!("an event is not stored: there are too many at once");
         }
-        if !state.heard && state.early.len() < EARLY_MAX {
+        if is_kept && !state.heard && state.early.len() < EARLY_MAX {
             state.early.push(event.clone());
         }
         state.subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {

@@ -58,6 +58,8 @@ pub struct Upload {
     pub peers: u32,
     /// Bytes sent since login.
     pub sent: u64,
+    /// Bytes per second sent in the last 2 s.
+    pub sent_per_second: u64,
     /// Bytes sent to each device since login, in the order of the devices' ids.
     pub sent_to: Vec<(DeviceId, u64)>,
     /// Members who say that what this device sends of it is wrong.
@@ -209,6 +211,7 @@ impl Client {
                 part,
                 peers: stats.map_or(0, |stats| stats.peers),
                 sent: stats.map_or(0, |stats| stats.sent),
+                sent_per_second: stats.map_or(0, |stats| stats.sent_per_second),
                 sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
                 bad_data_members: view.reports.bad_data((group_id, info_hash)),
                 unreachable,

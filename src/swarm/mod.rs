@@ -13,8 +13,9 @@ mod sim;
 
 pub use api::{
     DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host, Limits,
-    LinkFacts, LocalCopy, Proof, ReadTrouble, SeedSpec, SeenPeer, TransferId, TransferState,
-    TransferStatus, UnreachablePeer, UploadStats, Why,
+    LinkFacts, LinkPicture, LocalCopy, PieceBucket, PieceMap, Proof, ReadTrouble, SeedSpec,
+    SeenPeer, Traffic, TransferId, TransferState, TransferStatus, UnreachablePeer, UploadStats,
+    Why,
 };
 pub(crate) use disk::part_file::{is_empty as is_empty_part, missing_part};
 pub(crate) use disk::seed_files::{is_same, open_plain, stamp_of};

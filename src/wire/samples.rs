@@ -563,6 +563,7 @@ sample_enum!(Event {
     JoinRejected { group, label, at },
     BadDataReported { group, info_hash, members },
     UnreachableReported { address, members },
+    GroupChanged { group, files, members },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

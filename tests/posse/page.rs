@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Content, PATIENCE, Process, World, eventually};
+use crate::harness::{Content, FuseDisk, PATIENCE, Process, World, eventually};
 
 /// Starts a client that serves its page at any free port.
 fn service(world: &World, name: &str, more: &[&str]) -> Process {
@@ -211,5 +211,137 @@ fn the_page_is_reached_while_many_idle_connections_are_open() {
         answer.ends_with("ok\n").then_some(())
     });
     drop(idle);
+    end(service);
+}
+
+/// Opens the page of a new client, logs in, and returns both.
+fn logged_in(world: &World, name: &str) -> (Process, Browser) {
+    let home = world.home(name);
+    let service = service(world, name, &["--page-directory", home.to_str().unwrap()]);
+    let browser = Browser::open(world, name);
+    let login = json!({"command": "login", "user": name, "password": format!("pw-{name}")});
+    assert_eq!(browser.command(login)["reply"], "account");
+    (service, browser)
+}
+
+fn get(browser: &Browser, path: &str) -> (u16, Value) {
+    let (status, answer) = browser.ask("GET", &format!("/api/v1/{path}"), "");
+    (status, serde_json::from_str(&answer).unwrap())
+}
+
+#[test]
+fn both_ends_show_the_peers_and_the_pieces_of_a_transfer() {
+    let world = World::new(1);
+    world.group("lab", &["nik", "bob"]);
+    let ((nik, gives), (bob, takes)) = (logged_in(&world, "nik"), logged_in(&world, "bob"));
+    let content = Content::new("a b.bin", 16 << 20, 5);
+    let path = world.put("nik", &content);
+    let share = json!({"command": "upload_file", "path": path.to_str(), "group": "lab"});
+    assert_eq!(gives.command(share)["reply"], "shared");
+    assert_eq!(
+        takes.command(json!({"command": "limit_downloads", "limit": 1_000_000}))["reply"],
+        "limits"
+    );
+    let target = world.home("bob").join("got.bin");
+    let fetch = json!({
+        "command": "download_file", "group": "lab", "file": "a b.bin", "destination": target.to_str()
+    });
+    assert_eq!(takes.command(fetch)["reply"], "download");
+    let shown = |browser: &Browser, is_it: fn(&Value) -> bool| {
+        eventually("a peer that moves data", || {
+            let (status, peers) = get(browser, "groups/lab/files/a%20b.bin/peers");
+            assert_eq!(status, 200, "{peers}");
+            let peer = peers["peers"].get(0).filter(|peer| is_it(peer)).cloned();
+            peer.map(|peer| (peers["pieces"].clone(), peer))
+        })
+    };
+    let (pieces, nik_seen) = shown(&takes, |peer| {
+        peer["received_per_second"].as_u64() > Some(300_000) && peer["user"] == "nik"
+    });
+    assert_eq!((pieces.as_u64(), nik_seen["pieces"].as_u64()), (Some(32), Some(32)));
+    assert_eq!((&nik_seen["direction"], &nik_seen["choked"]), (&json!("out"), &json!(false)));
+    let (_, bob_seen) = shown(&gives, |peer| {
+        peer["sent_per_second"].as_u64() > Some(300_000) && peer["user"] == "bob"
+    });
+    assert_eq!(
+        (&bob_seen["direction"], &bob_seen["peer_interested"]),
+        (&json!("in"), &json!(true))
+    );
+    assert!(bob_seen["since_ms"].as_u64() > Some(1_600_000_000_000));
+    let (status, map) = get(&takes, "groups/lab/files/a%20b.bin/pieces");
+    assert_eq!(
+        (status, map["pieces"].as_u64(), map["pieces_per_bucket"].as_u64()),
+        (200, Some(32), Some(1))
+    );
+    for list in ["have", "partial", "requested", "availability"] {
+        assert_eq!(map[list].as_array().unwrap().len(), 32, "{list}");
+    }
+    let (_, whole) = get(&gives, "groups/lab/files/a%20b.bin/pieces");
+    assert_eq!((&whole["have"], &whole["availability"]), (&json!(vec![1; 32]), &Value::Null));
+    // The rates of everything are in the snapshot, and of a share in the list of shares.
+    let rate = |browser: &Browser, name: &str| browser.snapshot().1["traffic"][name].as_u64();
+    eventually("rates of all", || {
+        let rates = (rate(&takes, "received_per_second"), rate(&gives, "sent_per_second"));
+        (rates > (Some(300_000), Some(300_000))).then_some(())
+    });
+    let shares = gives.command(json!({"command": "show_uploads"}));
+    assert!(shares["value"]["entries"][0]["sent_per_second"].as_u64() > Some(0), "{shares}");
+    // The prompt shows the same, with a map.
+    let mut prompt = world.client("bob");
+    let result = prompt.object("show_peers lab 'a b.bin' --pieces");
+    assert_eq!(
+        (&result["peers"][0]["user"], &result["map"]["pieces"]),
+        (&json!("nik"), &json!(32))
+    );
+    prompt.refused("show_peers lab nothing", "neither shared");
+    assert_eq!(get(&takes, "groups/lab/files/nothing/peers").0, 404);
+    let pause = json!({"command": "pause_download", "group": "lab", "file": "a b.bin"});
+    assert_eq!(takes.command(pause)["reply"], "done");
+    eventually("nothing is claimed when nothing moves", || {
+        let rates = (rate(&takes, "received_per_second"), rate(&gives, "sent_per_second"));
+        (rates == (Some(0), Some(0))).then_some(())
+    });
+    assert!(rate(&gives, "bytes_sent") > Some(0));
+    end(bob);
+    end(nik);
+}
+
+#[test]
+fn a_disk_that_hangs_is_answered_and_leaves_the_page_free() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let Some(disk) = FuseDisk::mount(&world.path().join("disk")) else { return };
+    Content::new("slow.bin", 1 << 20, 5).write(&disk.path().join("slow.bin"));
+    let service = service(&world, "nik", &["--page-directory", disk.path().to_str().unwrap()]);
+    let browser = Browser::open(&world, "nik");
+    let login = json!({"command": "login", "user": "nik", "password": "pw-nik"});
+    assert_eq!(browser.command(login)["reply"], "account");
+    let hanging = disk.hang();
+    let path = disk.path().join("slow.bin");
+    let share =
+        json!({"command": "upload_file", "path": path.to_str(), "group": "lab"}).to_string();
+    let list = format!("directories?{}", form(&[("path", disk.path().to_str().unwrap())]));
+    let begun = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..60 {
+            let (browser, share, list) = (&browser, &share, &list);
+            scope.spawn(move || match number % 2 {
+                0 => {
+                    let (status, answer) = browser.ask("POST", "/api/v1/command", share);
+                    assert!(matches!(status, 400 | 503), "{status} {answer}");
+                }
+                _ => {
+                    let (status, answer) = browser.ask("GET", &format!("/api/v1/{list}"), "");
+                    assert!(matches!(status, 400 | 503), "{status} {answer}");
+                }
+            });
+        }
+        eventually("the page answers meanwhile", || (browser.snapshot().0 == 200).then_some(()));
+    });
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(hanging);
+    eventually("the disk is used again", || {
+        (browser.ask("GET", &format!("/api/v1/{list}"), "").0 == 200).then_some(())
+    });
     end(service);
 }

@@ -195,6 +195,10 @@ pub enum Command {
     },
     /// Explains why a download does not move, one fact a line.
     Why { group: String, file: String },
+    /// Lists the links to other devices for a file that is downloaded or shared.
+    ShowPeers { group: String, file: String },
+    /// Returns a map of the pieces of a file that is downloaded or shared.
+    ShowPieces { group: String, file: String },
     /// Returns the limits.
     Limits,
     /// Sets or clears the limit of the upload rate. Returns the limits.
@@ -249,6 +253,8 @@ impl Command {
             | Self::ShowDownloads { .. }
             | Self::ShowEnds { .. }
             | Self::Why { .. }
+            | Self::ShowPeers { .. }
+            | Self::ShowPieces { .. }
             | Self::Limits
             | Self::Trackers
             | Self::WaitTrackers { .. }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Download, SessionEnded, Snapshot};
+use super::{Account, Download, SessionEnded, Snapshot, Traffic};
 use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
 
 /// An event with its revision.
@@ -29,6 +29,8 @@ pub enum Event {
     Download { download: Download },
     /// A download was removed.
     DownloadGone { group_id: GroupId, info_hash: InfoHash },
+    /// What all downloads and shares move has changed.
+    Traffic { traffic: Traffic },
     /// A user has logged in.
     LoggedIn {
         account: Account,
@@ -92,6 +94,8 @@ pub enum Event {
     Admitted { group: Label, group_id: GroupId },
     /// The user is no longer a member of a group.
     Removed { group: Label, group_id: GroupId },
+    /// The files or the members of a group of the user have changed. Several trackers may tell it.
+    GroupChanged { group_id: GroupId, files: bool, members: bool },
     /// This device trusts another network than before.
     NetworkTrusted { network: Fingerprint, before: Option<Fingerprint>, unwritten: Option<String> },
     /// The operator replaces the network's key.
@@ -106,9 +110,14 @@ pub enum Event {
 }
 
 impl Event {
-    /// Tells whether the event is about a download's progress only.
+    /// Tells whether the event is kept for the first subscriber.
+    pub(crate) fn is_kept(&self) -> bool {
+        !self.is_movement() && !matches!(self, Self::GroupChanged { .. })
+    }
+
+    /// Tells whether the event is about progress and rates only.
     pub fn is_movement(&self) -> bool {
-        matches!(self, Self::Download { .. } | Self::DownloadGone { .. })
+        matches!(self, Self::Download { .. } | Self::DownloadGone { .. } | Self::Traffic { .. })
     }
 }
 

@@ -14,6 +14,7 @@ mod command;
 mod content;
 mod error;
 mod event;
+mod peers;
 mod progress;
 mod reply;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use command::{Command, Listing};
 pub use content::Content;
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Update};
+pub use peers::{Direction, Peer, Peers, Pieces, Traffic};
 pub use progress::{Progress, Work};
 pub use reply::{
     Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Link,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ApiError;
+use super::{ApiError, Peers, Pieces};
 use crate::http::access::TokenEntry;
 use crate::types::{
     DeviceId, FileId, Fingerprint, GroupId, InfoHash, Label, Part, Rate, Sha1Digest, UserId,
@@ -45,6 +45,10 @@ pub enum Reply {
     Begun(Vec<Begun>),
     /// Downloads that ended.
     Ends(Ends),
+    /// Links to other devices.
+    Peers(Peers),
+    /// Pieces.
+    Pieces(Pieces),
     /// Sentences.
     Lines(Vec<String>),
     /// The limits.
@@ -93,6 +97,8 @@ expect! {
     downloads: Downloads(Page<Download>),
     begun: Begun(Vec<Begun>),
     ends: Ends(Ends),
+    peers: Peers(Peers),
+    pieces: Pieces(Pieces),
     lines: Lines(Vec<String>),
     limits: Limits(Limits),
     trackers: Trackers(Trackers),
@@ -324,6 +330,9 @@ pub struct Upload {
     pub peers: u32,
     /// Bytes sent since login.
     pub bytes_sent: u64,
+    /// Bytes per second sent in the last 2 seconds.
+    #[serde(default)]
+    pub sent_per_second: u64,
     /// Bytes sent by device.
     pub to: Vec<Device>,
     /// Members who say that what this device sends of the file is wrong.
@@ -389,8 +398,14 @@ pub struct Download {
     pub size: u64,
     /// Bytes verified and written.
     pub bytes_done: u64,
-    /// Current download rate in bytes per second.
+    /// Bytes per second received lately; 0 if nothing came for 2 seconds.
     pub bytes_per_second: u64,
+    /// Bytes sent to others since login.
+    #[serde(default)]
+    pub bytes_sent: u64,
+    /// Bytes per second sent to others in the last 2 seconds.
+    #[serde(default)]
+    pub sent_per_second: u64,
     /// Links to other devices for this file.
     pub peers: u32,
     /// Estimated time left at the current rate; `None` above one day.

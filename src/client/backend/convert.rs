@@ -118,6 +118,7 @@ pub(super) fn upload(upload: client::Upload) -> Upload {
         bytes_here: upload.part,
         peers: upload.peers,
         bytes_sent: upload.sent,
+        sent_per_second: upload.sent_per_second,
         to: upload.sent_to.into_iter().map(to).collect(),
         bad_data_members: upload.bad_data_members,
         unreachable: upload.unreachable.map(|(address, members)| Unreachable { address, members }),
@@ -143,6 +144,8 @@ pub(super) fn download(status: &DownloadStatus) -> Download {
         size: status.len,
         bytes_done: status.bytes_done,
         bytes_per_second: status.bytes_per_second,
+        bytes_sent: status.sent,
+        sent_per_second: status.sent_per_second,
         peers: status.peers,
         seconds_left: status.time_left().map(|left| left.as_secs()),
         place,
@@ -227,6 +230,9 @@ pub(super) fn event(event: ClientEvent) -> Event {
         }
         ClientEvent::Admitted { group, group_id } => Event::Admitted { group, group_id },
         ClientEvent::Removed { group, group_id } => Event::Removed { group, group_id },
+        ClientEvent::GroupChanged { group_id, files, members } => {
+            Event::GroupChanged { group_id, files, members }
+        }
         ClientEvent::TrustedNetwork { network, before, unwritten } => {
             Event::NetworkTrusted { network, before, unwritten }
         }

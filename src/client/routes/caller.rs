@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::paths::Paths;
 use crate::client::api::{ApiError, Command, ErrorCode};
 use crate::http::access::Rights;
 use crate::types::FileName;
@@ -31,6 +32,7 @@ pub(crate) trait Caller {
 
 /// Where the holders of tokens may read and write: in some directories, but not in what is hidden
 /// there, nor in those where keys and stores are. All paths are without links.
+#[derive(Clone)]
 pub(crate) struct Directories {
     roots: Vec<PathBuf>,
     private: Vec<PathBuf>,
@@ -80,29 +82,37 @@ impl Caller for Owner {
 /// Checks that the caller may carry out a command, and names its paths without links.
 ///
 /// # Errors
-/// [`ErrorCode::NotAllowed`], and [`ErrorCode::Path`] for a path that does not exist.
+/// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file system
+/// does not answer, and [`ErrorCode::Crowded`].
 ///
 /// # Blocking
-/// On the file system of the command's path.
-pub(super) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command, ApiError> {
+/// On the file system of the command's path, for a moment.
+pub(super) fn check(
+    caller: &dyn Caller,
+    mut command: Command,
+    paths: &Paths,
+) -> Result<Command, ApiError> {
     if command.needs() > caller.rights() {
         let text = "this token may look and change nothing; the command needs one that may manage";
         return Err(ApiError::new(ErrorCode::NotAllowed, text));
     }
     let Some(allowed) = caller.directories() else { return Ok(command) };
-    if let Command::DownloadFile { file, destination, .. } = &command
-        && destination.is_dir()
-    {
-        // Its name there is what the group calls it.
-        let name = file.parse::<FileName>().map_err(|error| {
-            ApiError::bad_argument(format!("{error}; name a file, not a directory, to save it as"))
-        })?;
-        if is_hidden(name.as_str().as_ref()) {
-            return Err(refused(&destination.join(name.as_str())));
+    if let Command::DownloadFile { file, destination, .. } = &command {
+        let to = destination.clone();
+        if paths.look(destination, move || to.is_dir())? {
+            // Its name there is what the group calls it.
+            let name = file.parse::<FileName>().map_err(|error| {
+                let text = format!("{error}; name a file, not a directory, to save it as");
+                ApiError::bad_argument(text)
+            })?;
+            if is_hidden(name.as_str().as_ref()) {
+                return Err(refused(&destination.join(name.as_str())));
+            }
         }
     }
     if let Some(path) = command.path_mut() {
-        *path = resolve(path, Some(allowed))?;
+        let (wanted, allowed) = (path.clone(), allowed.clone());
+        *path = paths.look(path, move || resolve(&wanted, Some(&allowed)))??;
     }
     if let Command::UploadFile { is_resolved, .. } = &mut command {
         *is_resolved = true;

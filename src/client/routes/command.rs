@@ -21,8 +21,12 @@ impl Routes {
             Ok(body) => body,
             Err(error) => return refuse_body(responder, error),
         };
-        let command = match parse(&body).and_then(|command| check(caller, command)) {
-            Ok(command) => command,
+        let admitted = parse(&body).and_then(|mut command| {
+            let slot = self.paths.admit_command(&mut command, caller)?;
+            Ok((check(caller, command, &self.paths)?, slot))
+        });
+        let (command, _slot) = match admitted {
+            Ok(admitted) => admitted,
             Err(error) => return fail(responder, &error),
         };
         let watched = self.watch.caller(responder.socket(), caller.validity());

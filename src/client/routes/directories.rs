@@ -47,7 +47,11 @@ impl Routes {
         caller: &dyn Caller,
     ) -> io::Result<()> {
         let path = request.decoded_parameter("path").filter(|path| !path.is_empty());
-        match list(path.as_deref().map(Path::new), caller.directories()) {
+        let path = path.map(PathBuf::from);
+        let (looked_at, allowed) = (path.clone(), caller.directories().cloned());
+        let list = move || list(looked_at.as_deref(), allowed.as_ref());
+        let listed = self.paths.look(path.as_deref().unwrap_or(Path::new("/")), list);
+        match listed.and_then(|listed| listed) {
             Ok(directory) => answer(responder, StatusCode::OK, &directory),
             Err(error) => fail(responder, &error),
         }

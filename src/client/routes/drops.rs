@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::Routes;
 use super::answer::{answer, fail, refuse_body};
 use super::caller::{Caller, refused, resolve};
+use super::paths::Paths;
 use crate::client::api::{ApiError, Command, ErrorCode};
 use crate::files::NewFile;
 use crate::http::{BodyError, Request, Responder, StatusCode};
@@ -26,7 +27,11 @@ impl Routes {
         responder: Responder<'_>,
         caller: &dyn Caller,
     ) -> io::Result<()> {
-        let path = match store(request, caller) {
+        let _slot = match self.paths.admit(caller) {
+            Ok(slot) => slot,
+            Err(error) => return fail(responder, &error),
+        };
+        let path = match store(request, caller, &self.paths) {
             Ok(path) => path,
             Err(NotStored::Failed(error)) => return fail(responder, &error),
             Err(NotStored::Body(error)) => return refuse_body(responder, error),
@@ -53,7 +58,11 @@ impl Routes {
 }
 
 /// Stores the body of a request as a file.
-fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotStored> {
+fn store(
+    request: &mut Request<'_>,
+    caller: &dyn Caller,
+    paths: &Paths,
+) -> Result<PathBuf, NotStored> {
     let bad = |text: String| NotStored::Failed(ApiError::bad_argument(text));
     let word = |name: &str| {
         request
@@ -64,12 +73,22 @@ fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotS
     let (directory, name) = (PathBuf::from(word("directory")?), word("name")?);
     word("group")?;
     let name = name.parse::<FileName>().map_err(|error| bad(error.to_string()))?;
-    let allowed = caller.directories();
-    let directory = resolve(&directory, allowed).map_err(NotStored::Failed)?;
-    let target = directory.join(name.as_str());
-    if allowed.is_some_and(|allowed| !allowed.permit(&target)) {
-        return Err(NotStored::Failed(refused(&target)));
-    }
+    let (wanted, allowed) = (directory.clone(), caller.directories().cloned());
+    let expected = request.body_len();
+    let begin = move || {
+        let directory = resolve(&wanted, allowed.as_ref())?;
+        let target = directory.join(name.as_str());
+        if allowed.is_some_and(|allowed| !allowed.permit(&target)) {
+            return Err(refused(&target));
+        }
+        let new = match target.symlink_metadata() {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => NewFile::create(&directory, expected),
+        };
+        Ok((name, target, new))
+    };
+    let begun = paths.look(&directory, begin).and_then(|begun| begun);
+    let (name, target, new) = begun.map_err(NotStored::Failed)?;
     let wrong = |error: io::Error| {
         let text = match error.kind() {
             io::ErrorKind::AlreadyExists => "a file of that name is there already".to_owned(),
@@ -78,11 +97,7 @@ fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotS
         };
         NotStored::Failed(ApiError::new(ErrorCode::Path, format!("{}: {text}", target.display())))
     };
-    if target.symlink_metadata().is_ok() {
-        return Err(wrong(io::ErrorKind::AlreadyExists.into()));
-    }
-    let expected = request.body_len();
-    let new = NewFile::create(&directory, expected).map_err(wrong)?;
+    let new = new.map_err(wrong)?;
     let check = || match caller.is_valid() {
         true => Ok(()),
         false => {

@@ -11,12 +11,15 @@ mod content;
 mod directories;
 mod drops;
 mod events;
+mod files;
+mod paths;
 mod watch;
 
 use std::io;
 use std::sync::Arc;
 
 use self::answer::refuse;
+use self::paths::Paths;
 use self::watch::Watch;
 use super::api::Api;
 use crate::http::access::Rights;
@@ -49,12 +52,21 @@ enum Action {
     Directories,
     Drop,
     Content,
+    Peers,
+    Pieces,
 }
 
 impl Route {
+    /// The last part of its path.
+    fn last_part(&self) -> &'static str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     fn is_at(&self, path: &str) -> bool {
         match self.action {
-            Action::Content => content::names_in(path).is_some(),
+            Action::Content | Action::Peers | Action::Pieces => {
+                files::names_in(path, self.last_part()).is_some()
+            }
             _ => self.path == path,
         }
     }
@@ -71,19 +83,22 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Method::GET, "snapshot", Rights::Read, Action::Snapshot),
     route(Method::GET, "events", Rights::Read, Action::Events),
     route(Method::GET, "groups/{group}/files/{file}/content", Rights::Read, Action::Content),
+    route(Method::GET, "groups/{group}/files/{file}/peers", Rights::Read, Action::Peers),
+    route(Method::GET, "groups/{group}/files/{file}/pieces", Rights::Read, Action::Pieces),
     route(Method::GET, "directories", Rights::Manage, Action::Directories),
     route(Method::PUT, "drops", Rights::Manage, Action::Drop),
 ];
 
 /// Tells whether a path below [`ROOT`] is that of a content.
 pub(crate) fn is_content(path: &str) -> bool {
-    content::names_in(path).is_some()
+    files::names_in(path, "content").is_some()
 }
 
 /// The routes of one client.
 pub(crate) struct Routes {
     api: Arc<dyn Api>,
     watch: Arc<Watch>,
+    paths: Paths,
 }
 
 impl Routes {
@@ -92,7 +107,7 @@ impl Routes {
     /// # Errors
     /// The system's, if it has no room for a thread.
     pub(crate) fn start(api: Arc<dyn Api>) -> io::Result<Self> {
-        Ok(Self { api, watch: Watch::start()? })
+        Ok(Self { api, watch: Watch::start()?, paths: Paths::default() })
     }
 
     /// Ends the commands of all callers, present and future.
@@ -130,13 +145,15 @@ impl Routes {
                 "this token may look and change nothing; the route needs one that may manage";
             return refuse(responder, StatusCode::FORBIDDEN, text);
         }
+        let names = files::names_in(path, route.last_part()).unwrap_or_default();
         match route.action {
             Action::Command => self.command(request, responder, caller),
             Action::Snapshot => self.snapshot(responder),
             Action::Events => self.events(request, responder, caller),
             Action::Directories => self.directories(request, responder, caller),
+            Action::Peers => self.peers(names, responder),
+            Action::Pieces => self.pieces(names, responder),
             Action::Content => {
-                let names = content::names_in(path).unwrap_or_default();
                 content::answer(&*self.api, &self.watch, request, names, responder, caller)
             }
             Action::Drop => self.drop_file(request, responder, caller),

@@ -100,6 +100,9 @@ impl Session {
                     self.tell(ClientEvent::Unreachable { address, members });
                 }
             }
+            News::GroupChanged { group, files, members } => {
+                self.tell(ClientEvent::GroupChanged { group_id: group, files, members });
+            }
             News::Removed(group) => {
                 self.tickets.drop_group(group);
                 self.end_links(Ends::Group(group));

@@ -68,6 +68,15 @@ pub(crate) enum News {
         /// How many, by one tracker's count.
         members: u32,
     },
+    /// The files or the members of a group have changed.
+    GroupChanged {
+        /// The group.
+        group: GroupId,
+        /// Files came or went, or have other sharers.
+        files: bool,
+        /// Members came or went, or have another part, or the group has another name.
+        members: bool,
+    },
     /// A device has left a file's swarm in a group because its user chose to.
     Withdrawn {
         /// The group.

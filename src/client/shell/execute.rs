@@ -114,6 +114,7 @@ impl Shell {
                     self.all(|listing| Command::ShowUploads { listing }, Reply::uploads)?;
                 Ok(render::uploads(&uploads, self.output.format()))
             }
+            ("show_peers", [group, file]) => self.show_peers(group, file, flags.has("--pieces")),
             ("why", [group, file]) => {
                 let (group, file) = (group.to_string(), file.to_string());
                 let lines = self.call(Command::Why { group, file })?.lines()?;

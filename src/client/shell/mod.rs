@@ -30,6 +30,7 @@ mod notifications;
 mod output;
 mod pager;
 mod paging;
+mod peers;
 mod progress;
 mod render;
 #[cfg(test)]

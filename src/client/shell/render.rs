@@ -304,7 +304,7 @@ pub(super) fn time_left(status: &Download) -> String {
 }
 
 /// Seconds as `h:mm:ss`.
-fn clock(seconds: u64) -> String {
+pub(super) fn clock(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 

@@ -135,6 +135,8 @@ const STAY: &[Flag] = &[flag("--stay")];
 const TRUST_STAMP: &[Flag] = &[flag("--trust-stamp")];
 /// The file system at the destination does not take every name.
 const RENAME_SAFE: &[Flag] = &[flag("--rename-safe")];
+/// Also a map of the pieces.
+const PIECES: &[Flag] = &[flag("--pieces")];
 /// A script waits for its downloads.
 const NOW: &[Flag] = &[flag("--now")];
 const END: &str = "ends the client, in a script after its downloads or --now; attached, leaves it";
@@ -234,6 +236,15 @@ pub const COMMANDS: &[CommandSpec] = &[
         "shows or sets what is sent and fetched a second, or how many downloads run",
     ),
     command("show_uploads", &[], "shows what this device offers, to how many, how much was sent"),
+    CommandSpec {
+        flags: PIECES,
+        ..command(
+            "show_peers",
+            DOWNLOAD,
+            "shows who gives and who takes a file, how fast, since when; --pieces: also a map of \
+             its pieces",
+        )
+    },
     command("why", DOWNLOAD, "tells why a download is not moving"),
     command("stop_share", &[GROUP, need("file", ArgumentKind::Upload)], "stops offering a file"),
     CommandSpec {
@@ -512,7 +523,7 @@ mod tests {
             list_files <group> [pattern] [--sort name|size|date] [--limit N] [--sha1]/find <pattern> [--limit N] [--sha1]/download_file <group> <file> [destination] [--rename-safe]/show_downloads/\
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
             limits [upload|download|downloads] [limit]/show_uploads/\
-            why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
+            show_peers <group> <file> [--pieces]/why <group> <file>/stop_share <group> <file>/remove_file <group> <file> [--yes]/change_password <old> <new>/\
             delete_account [--yes]/whoami/devices/forget_device <device>/notifications [--all]/page/tokens/create_token <name> [--rights read|manage] [--days N]/revoke_token <token>/trackers/wait [seconds]/\
             seed [seconds]/sleep <seconds>/help [command]/exit [--now]/quit [--now]/shutdown";
         let usages: Vec<String> = COMMANDS.iter().map(CommandSpec::usage).collect();

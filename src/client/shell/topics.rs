@@ -51,6 +51,7 @@ const TOPICS: &[(&str, &[&str])] = &[
         &[
             "download_file",
             "show_downloads",
+            "show_peers",
             "why",
             "pause_download",
             "resume_download",

@@ -293,6 +293,9 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     Event::UnreachableReported { address, members } => {
                         shared.tell(News::UnreachableReported { address, members });
                     }
+                    Event::GroupChanged { group, files, members } => {
+                        shared.tell(News::GroupChanged { group, files, members });
+                    }
                     Event::Withdrawn { group, info_hash, device, .. } => {
                         shared.tell(News::Withdrawn { group, info_hash, device });
                     }

@@ -13,6 +13,7 @@
 //! [`Transfer`] look them up.
 
 pub(crate) mod accept;
+mod counters;
 mod dial;
 pub(crate) mod handle;
 mod journal;
@@ -27,6 +28,7 @@ pub(crate) mod services;
 pub(crate) mod torrent;
 pub(crate) mod torrents;
 mod upload;
+mod view;
 mod windows;
 
 use std::collections::HashMap;
@@ -40,7 +42,7 @@ use self::services::Services;
 use self::torrents::Torrents;
 use super::api::{
     DownloadSpec, EngineConfig, EngineError, Host, Limits, LinkFacts, ReadTrouble, SeedSpec,
-    UploadStats,
+    Traffic, UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
@@ -224,10 +226,16 @@ impl Engine {
                 path: state.seed.as_ref().map(|seed| &seed.path).or(target)?.clone(),
                 peers: state.links.len() as u32,
                 sent: state.uploads.sent_total(),
+                sent_per_second: state.uploads.bytes_per_second(torrent.now()),
                 sent_to: sent_to.collect(),
             })
         };
         self.torrents.all().iter().filter_map(stats).collect()
+    }
+
+    /// What has been moved, and moves.
+    pub fn traffic(&self) -> Traffic {
+        self.services().counters.traffic()
     }
 
     /// Why an offered file cannot be read, if that is so.
@@ -308,10 +316,13 @@ impl Drop for Engine {
 fn keep_time(torrents: &Torrents) {
     let mut looks_at = Instant::now();
     while !torrents.services.stop.wait(TICK) {
+        let mut rates = (0, 0);
         for torrent in torrents.active() {
-            torrent.tick();
+            let (received, sent) = torrent.tick();
+            rates = (rates.0 + received, rates.1 + sent);
             dial_due(&torrent, &mut torrent.state.lock());
         }
+        torrents.services.counters.set_rates(rates.0, rates.1);
         if looks_at <= Instant::now() {
             close_stranded(torrents);
             close_idle_files(&torrents.services);

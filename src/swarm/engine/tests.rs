@@ -12,3 +12,4 @@ mod local;
 mod raw;
 mod reading;
 mod tickets;
+mod viewing;

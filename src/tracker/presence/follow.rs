@@ -56,6 +56,7 @@ impl Presence {
             })
             .collect();
         for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
+            self.note_group_change(&row.content, displaced.as_ref());
             let version = row.version;
             let actor = actors.get(&version.request).copied().unwrap_or(UserId::NOBODY);
             match &row.content {
@@ -140,12 +141,37 @@ impl Presence {
         replaced
     }
 
+    /// Notes what members of a group see differently from now on.
+    fn note_group_change(&mut self, content: &Content, displaced: Option<&Content>) {
+        match content {
+            Content::File(group, ..) | Content::Sharing(group, ..) => {
+                self.group_changes.note_files(*group);
+            }
+            Content::Owner(group, ..) | Content::Group(group, _) => {
+                self.group_changes.note_members(*group);
+            }
+            Content::Membership(group, _, row) => {
+                let is_member = |state| state == MembershipState::Member;
+                let was_member = match displaced {
+                    Some(Content::Membership(_, _, before)) => is_member(before.state),
+                    _ => false,
+                };
+                if was_member != is_member(row.state) {
+                    self.group_changes.note_members(*group);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// A user's account was deleted: sessions end, and with the memberships everything that rests
     /// on them.
     fn user_deleted(&mut self, user: UserId, directory: &Directory<impl Rows>, now_ms: u64) {
         self.late.note((None, user), now_ms);
         let groups: Vec<GroupId> = directory.tied_groups(user).collect();
         for group in groups {
+            self.group_changes.note_members(group);
+            self.group_changes.note_files(group);
             let told: Vec<SessionKey> = self.members_online(group).collect();
             self.push(&told, Event::Void { group: Some(group), user, until_ms: now_ms });
         }

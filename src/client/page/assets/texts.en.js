@@ -159,6 +159,7 @@ export default {
     doneShort: (percent, whole) => `${percent} of ${whole}`,
     leftUnknown: "–",
     peers: (text, number) => many(number, "1 peer", `${text} peers`),
+    given: (size, rate) => `${size}, now ${rate}`,
     pause: "Pause {file}",
     resume: "Resume {file}",
     details: "Details of {file}",
@@ -173,6 +174,38 @@ export default {
     cancelled: "The download of {file} is cancelled.",
     gone: "This download is gone",
     goneWhy: "It was cancelled, or its session has ended.",
+  },
+  pieces: {
+    title: "Pieces",
+    of: "Pieces of {file}",
+    have: (number) => `${number} here`,
+    partial: (number) => `${number} in part`,
+    requested: (number) => `${number} asked for`,
+    missing: (number) => `${number} missing`,
+    lost: (number) => `${number} that no peer has`,
+    sizes: (text, number, size) => `${many(number, "1 piece", `${text} pieces`)} of ${size}.`,
+    bucket: (number) => `Each column stands for ${number} pieces.`,
+  },
+  peers: {
+    title: "Peers",
+    takers: "Who takes it from this device",
+    of: "Peers of {file}",
+    none: "No device is connected for this file.",
+    columns: {
+      user: "Member", "pieces-of": "Has", down: "To this device", up: "From this device",
+      "state-of": "What goes on", since: "Connected for",
+    },
+    directions: { in: (address) => `from ${address}`, out: (address) => `to ${address}` },
+    pieces: (number, all) => `${number} of ${all} pieces`,
+    states: {
+      weTake: (text, number) =>
+        (number ? `gives, ${many(number, "1 request", `${text} requests`)} open` : "gives"),
+      weWait: "we wait for our turn",
+      itTakes: (text, number) =>
+        (number ? `takes, ${many(number, "1 request", `${text} requests`)} open` : "takes"),
+      itWaits: "waits for its turn",
+      idle: "nothing to do",
+    },
   },
   why: {
     title: "Why it does or does not move",
@@ -302,7 +335,7 @@ export default {
       `${text} devices that have the whole file`),
     others: (number) => many(number, "1 other", `${number} others`),
     bytes: (size, bytes) => `${size} (${bytes} bytes)`,
-    pieces: (number, size) => `${number} of ${size}`,
+    pieces: (text, number, size) => `${many(number, "1 piece", `${text} pieces`)} of ${size}`,
     remove: "Remove from group",
     removeTitle: "Remove this file from the group?",
     removeWhat: "{file} is removed from the list of {group}.",
@@ -379,7 +412,8 @@ export default {
     none: "This device shares nothing.",
     count: (text, number) => many(number, "1 file is offered", `${text} files are offered`),
     columns: {
-      name: "File", peers: "Peers", sent: "Sent", here: "On this device", actions: "Actions",
+      name: "File", rate: "Upload rate", peers: "Peers", sent: "Sent", here: "On this device",
+      actions: "Actions",
     },
     sent: (size) => `${size} sent`,
     whole: "whole",
@@ -401,8 +435,8 @@ export default {
   activity: {
     title: "Activity",
     rates: "Rates",
-    ratesHint: "Since this page was opened, ten minutes at most. The upload rate is not known with " +
-      "more than 200 shares.",
+    ratesHint: "The lines begin when this page was opened, and show ten minutes at most. The totals " +
+      "are since the login.",
     completed: "Completed",
     noneCompleted: "No download is complete yet.",
     search: "Search completed downloads",
@@ -415,6 +449,7 @@ export default {
     download: "Download",
     upload: "Upload",
     peak: (rate) => `peak ${rate}`,
+    total: (size) => `${size} in all`,
     text: (download, downloadPeak, upload, uploadPeak) =>
       `Download ${download}, peak ${downloadPeak}; upload ${upload}, peak ${uploadPeak}`,
     begin: "10 minutes ago",
