@@ -6,6 +6,7 @@
 
 mod links;
 mod metrics;
+mod openapi;
 mod routes;
 #[cfg(test)]
 mod tests;

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::links::Links;
-use super::metrics;
+use super::{metrics, openapi};
 use crate::client::api::Api;
 use crate::client::routes::answer::{answer, refuse, refuse_body};
 use crate::client::routes::{Caller, Routes};
 use crate::http::access::{Access, Rights};
 use crate::http::page::{Holder, PageRoutes};
-use crate::http::{Method, Request, Responder, StatusCode};
+use crate::http::{HeaderValue, Method, Request, Responder, StatusCode, header};
 
 /// Path of a content's link, in front of its id.
-const CONTENT: &str = "/content/";
+pub(super) const CONTENT: &str = "/content/";
 
 /// The routes of one client over TCP.
 pub(super) struct OverTcp {
@@ -50,9 +50,18 @@ impl Caller for Bounded<'_> {
 }
 
 /// `POST link`.
-#[derive(Deserialize)]
-struct LinkTo {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct LinkTo {
+    /// The path of a content below the root of the API, as `groups/lab/files/film.mp4/content`.
+    #[schemars(regex(pattern = "^groups/.*/content$"))]
     path: String,
+}
+
+/// What it answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LinkMade {
+    /// The address, relative to the page.
+    url: String,
 }
 
 impl OverTcp {
@@ -65,7 +74,7 @@ impl OverTcp {
         access: Arc<Access>,
         directories: Vec<PathBuf>,
     ) -> io::Result<Self> {
-        let (routes, links) = (Routes::start(api.clone())?, Links::default());
+        let (routes, links) = (Routes::start(api.clone(), openapi::describe)?, Links::default());
         Ok(Self { api, routes, access, links, directories })
     }
 
@@ -95,7 +104,7 @@ impl OverTcp {
             Ok(LinkTo { path }) if path.starts_with("groups/") && path.ends_with("/content") => {
                 let id = self.links.make(&path, holder.token_id(), Instant::now())?;
                 let url = format!("{}{id}", &CONTENT[1..]);
-                answer(responder, StatusCode::OK, &json!({ "url": url }))
+                answer(responder, StatusCode::OK, &LinkMade { url })
             }
             _ => refuse(responder, StatusCode::BAD_REQUEST, "the body has no path of a content"),
         }
@@ -110,8 +119,13 @@ impl PageRoutes for OverTcp {
         responder: Responder<'_>,
         holder: &Holder,
     ) -> io::Result<()> {
-        if path == "link" && request.method == Method::POST {
-            return self.link(request, responder, holder);
+        if path == "link" {
+            if request.method == Method::POST {
+                return self.link(request, responder, holder);
+            }
+            let responder = responder.header(header::ALLOW, HeaderValue::from_static("POST"));
+            let text = "this route needs another method";
+            return refuse(responder, StatusCode::METHOD_NOT_ALLOWED, text);
         }
         self.handle(path, request, responder, holder)
     }

@@ -10,10 +10,11 @@ mod content;
 mod directories;
 mod drops;
 mod events;
+pub(crate) mod openapi;
 mod watch;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use self::answer::refuse;
 use self::watch::Watch;
@@ -42,6 +43,7 @@ pub(crate) struct Route {
 
 #[derive(Debug, Clone, Copy)]
 enum Action {
+    OpenApi,
     Command,
     Snapshot,
     Events,
@@ -65,6 +67,7 @@ const fn route(method: Method, path: &'static str, needs: Rights, action: Action
 
 /// All routes.
 pub(crate) const ROUTES: &[Route] = &[
+    route(Method::GET, "openapi.json", Rights::Read, Action::OpenApi),
     // Each command says what it needs.
     route(Method::POST, "command", Rights::Read, Action::Command),
     route(Method::GET, "snapshot", Rights::Read, Action::Snapshot),
@@ -78,15 +81,18 @@ pub(crate) const ROUTES: &[Route] = &[
 pub(crate) struct Routes {
     api: Arc<dyn Api>,
     watch: Arc<Watch>,
+    /// The document that describes them.
+    document: LazyLock<String>,
 }
 
 impl Routes {
-    /// Starts the thread that notices lost callers.
+    /// Starts the thread that notices lost callers. `describe` makes the OpenAPI document of the
+    /// place where the routes are served.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread.
-    pub(crate) fn start(api: Arc<dyn Api>) -> io::Result<Self> {
-        Ok(Self { api, watch: Watch::start()? })
+    pub(crate) fn start(api: Arc<dyn Api>, describe: fn() -> String) -> io::Result<Self> {
+        Ok(Self { api, watch: Watch::start()?, document: LazyLock::new(describe) })
     }
 
     /// Ends the commands of all callers, present and future.
@@ -113,7 +119,12 @@ impl Routes {
         }
         let Some(route) = known.find(|route| route.method == *method) else {
             let methods = ROUTES.iter().filter(|route| route.is_at(path));
-            let methods: Vec<&str> = methods.map(|route| route.method.as_str()).collect();
+            let methods: Vec<&str> = methods
+                .flat_map(|route| match route.method {
+                    Method::GET => vec!["GET", "HEAD"],
+                    ref other => vec![other.as_str()],
+                })
+                .collect();
             let allowed = methods.join(", ").parse().map_err(io::Error::other)?;
             let responder = responder.header(header::ALLOW, allowed);
             let text = "this route needs another method";
@@ -125,6 +136,9 @@ impl Routes {
             return refuse(responder, StatusCode::FORBIDDEN, text);
         }
         match route.action {
+            Action::OpenApi => {
+                responder.send(StatusCode::OK, "application/json", self.document.as_bytes())
+            }
             Action::Command => self.command(request, responder, caller),
             Action::Snapshot => self.snapshot(responder),
             Action::Events => self.events(request, responder, caller),

@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Rights, SecretHash, hash, hex, now_ms, secret};
@@ -34,7 +35,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const USED_INTERVAL_MS: u64 = DAY_MS;
 
 /// A token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenEntry {
     /// Names the token; hexadecimal.
     pub token_id: String,
