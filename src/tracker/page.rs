@@ -122,7 +122,7 @@ impl Operator {
             lines.push(line.json);
             Ok(())
         };
-        match carry_out(&self.0, &words, &mut put) {
+        match carry_out(&self.0, &words, holder.expires_ms(), &mut put) {
             Err(AdminError::Output(_)) if more => {}
             Ok(()) => {}
             Err(error) => {
@@ -252,7 +252,7 @@ mod tests {
         fn command(&self, words: &[&str]) -> Vec<Value> {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             let mut lines = Vec::new();
-            carry_out(&self.tracker.shared, &words, &mut |line| {
+            carry_out(&self.tracker.shared, &words, None, &mut |line| {
                 lines.push(line.json);
                 Ok(())
             })

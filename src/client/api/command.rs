@@ -219,7 +219,12 @@ pub enum Command {
     /// for its login; at the time-out it fails with the reason.
     WaitTrackers { timeout_ms: u64 },
     /// Makes a link that opens the page in a browser, one time.
-    Page,
+    Page {
+        /// When the browser's token ends at the latest, in milliseconds since 1970. A caller whose
+        /// own token ends cannot ask for more.
+        #[serde(default)]
+        until_ms: Option<u64>,
+    },
     /// Lists the tokens by which programs and browsers may use the HTTP API.
     Tokens,
     /// Creates a token. Returns its secret, which is not shown again.
@@ -229,6 +234,9 @@ pub enum Command {
         /// Days until it ends; none for no end.
         #[serde(default)]
         days: Option<u32>,
+        /// When it ends at the latest, as for [`Command::Page`].
+        #[serde(default)]
+        until_ms: Option<u64>,
     },
     /// Revokes the token of that name or id, at once.
     RevokeToken { token: String },
@@ -287,10 +295,18 @@ impl Command {
             | Self::LimitUploads { .. }
             | Self::LimitDownloads { .. }
             | Self::LimitRunning { .. }
-            | Self::Page
+            | Self::Page { .. }
             | Self::CreateToken { .. }
             | Self::RevokeToken { .. }
             | Self::Shutdown => Rights::Manage,
+        }
+    }
+
+    /// When the token that the command makes ends at the latest.
+    pub fn until_mut(&mut self) -> Option<&mut Option<u64>> {
+        match self {
+            Self::Page { until_ms } | Self::CreateToken { until_ms, .. } => Some(until_ms),
+            _ => None,
         }
     }
 

@@ -44,6 +44,10 @@ impl Caller for Bounded<'_> {
         self.holder.is_valid()
     }
 
+    fn expires_ms(&self) -> Option<u64> {
+        self.holder.expires_ms()
+    }
+
     fn directories(&self) -> Option<&[PathBuf]> {
         Some(self.directories)
     }

@@ -152,9 +152,29 @@ fn a_token_that_may_look_changes_nothing() {
 }
 
 #[test]
+fn what_a_token_makes_ends_with_it() {
+    let stage = Stage::new();
+    let lasting = stage.token(Rights::Manage);
+    let ending = stage.access.tokens.create("ending", Rights::Manage, Some(7)).unwrap();
+    let command = format!("{ROOT}command");
+    let make = json!({"command": "create_token", "name": "n", "rights": "read", "days": 30});
+    let soon = json!({"command": "page", "until_ms": 5});
+    for (token, body, want) in [
+        (&lasting, &make, None),
+        (&ending.secret, &make, ending.entry.expires_ms),
+        (&ending.secret, &json!({"command": "page"}), ending.entry.expires_ms),
+        (&ending.secret, &soon, Some(5)),
+    ] {
+        assert_eq!(stage.post(&command, token, body).status, 200);
+        let mut asked = stage.client.asked.lock().pop().unwrap();
+        assert_eq!(asked.until_mut(), Some(&mut want.clone()), "{body}");
+    }
+}
+
+#[test]
 fn a_code_is_traded_for_a_token_one_time() {
     let stage = Stage::new();
-    let link = stage.access.link().unwrap().unwrap();
+    let link = stage.access.link(None).unwrap().unwrap();
     let code = link.strip_prefix("https://posse.example/base/#code=").expect("the named origin");
     let session = format!("{ROOT}session");
     let answer = stage.post(&session, "", &json!({"code": code}));

@@ -13,6 +13,9 @@ pub(crate) trait Caller {
     /// Tells whether the caller still has these rights. Long answers ask again and again.
     fn is_valid(&self) -> bool;
 
+    /// When the caller's rights end, in milliseconds since 1970; `None` for never.
+    fn expires_ms(&self) -> Option<u64>;
+
     /// The directories in which the caller may read and write; `None` for all.
     fn directories(&self) -> Option<&[PathBuf]>;
 }
@@ -29,12 +32,17 @@ impl Caller for Owner {
         true
     }
 
+    fn expires_ms(&self) -> Option<u64> {
+        None
+    }
+
     fn directories(&self) -> Option<&[PathBuf]> {
         None
     }
 }
 
-/// Checks that the caller may carry out a command, and names its paths without links.
+/// Checks that the caller may carry out a command, and names its paths without links. What the
+/// command makes for others ends with the caller's rights.
 ///
 /// # Errors
 /// [`ErrorCode::NotAllowed`], and [`ErrorCode::Path`] for a path that does not exist.
@@ -45,6 +53,9 @@ pub(super) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command
     if command.needs() > caller.rights() {
         let text = "this token may look and change nothing; the command needs one that may manage";
         return Err(ApiError::new(ErrorCode::NotAllowed, text));
+    }
+    if let (Some(end), Some(until)) = (caller.expires_ms(), command.until_mut()) {
+        *until = Some(until.map_or(end, |until| until.min(end)));
     }
     if let (Some(allowed), Some(path)) = (caller.directories(), command.path_mut()) {
         *path = resolve(path, allowed)?;

@@ -112,13 +112,20 @@ impl Output {
         }
     }
 
-    /// The first line: where the client listens, and as which device.
-    pub(crate) fn listening(&self, address: &str, device: DeviceId) {
+    /// The first line: where the client listens, and as which device; then where its page is.
+    pub(crate) fn listening(&self, address: &str, device: DeviceId, page: Option<&str>) {
         match self.format {
             Format::Json => {
-                self.event("listening", json!({ "address": address, "device": device.to_string() }))
+                let device = device.to_string();
+                let fields = json!({ "address": address, "device": device, "page": page });
+                self.event("listening", fields)
             }
-            Format::Plain | Format::Table => self.write(&format!("listening on {address}\n")),
+            Format::Plain | Format::Table => {
+                let page =
+                    page.map(|url| format!("page {url} (`page` prints a link that opens it)\n"));
+                let page = page.unwrap_or_default();
+                self.write(&format!("listening on {address}\n{page}"))
+            }
         }
     }
 

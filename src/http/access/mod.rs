@@ -74,13 +74,14 @@ impl Access {
     }
 
     /// Makes a link that opens the page one time, within [`CODE_LIFETIME`]; `None` if no page is
-    /// served. Browsers do not send what follows `#`.
+    /// served. The token that it opens ends at `until_ms` at the latest. Browsers do not send what
+    /// follows `#`.
     ///
     /// # Errors
     /// The system's, if it gives no random numbers.
-    pub fn link(&self) -> io::Result<Option<String>> {
+    pub fn link(&self, until_ms: Option<u64>) -> io::Result<Option<String>> {
         let Some(url) = self.url() else { return Ok(None) };
-        Ok(Some(format!("{url}#code={}", self.codes.make(Instant::now())?)))
+        Ok(Some(format!("{url}#code={}", self.codes.make(until_ms, Instant::now())?)))
     }
 
     /// Trades a code for the token of a page; `None` if the code opens nothing.
@@ -92,8 +93,8 @@ impl Access {
     /// On the disk.
     pub fn trade(&self, code: &str) -> Result<Option<NewToken>, TokenError> {
         match self.codes.take(code, Instant::now()) {
-            true => self.tokens.create_for_page().map(Some),
-            false => Ok(None),
+            Some(until_ms) => self.tokens.create_for_page(until_ms).map(Some),
+            None => Ok(None),
         }
     }
 }

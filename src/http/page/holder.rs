@@ -43,6 +43,11 @@ impl Holder {
         self.entry.rights
     }
 
+    /// When the token ends, in milliseconds since 1970.
+    pub fn expires_ms(&self) -> Option<u64> {
+        self.entry.expires_ms
+    }
+
     /// Tells whether the token is still valid.
     pub fn is_valid(&self) -> bool {
         self.access.tokens.is_valid(&self.entry.token_id)
