@@ -320,6 +320,9 @@ pub struct Upload {
     pub info_hash: InfoHash,
     /// Path of the file.
     pub path: String,
+    /// Length in bytes; 0 if the client is older than this field.
+    #[serde(default)]
+    pub size: u64,
     /// Bytes present, if the file is an unfinished download.
     pub bytes_here: Option<u64>,
     /// Links to other devices for this file.

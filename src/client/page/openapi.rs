@@ -1,6 +1,7 @@
 //! The page's routes as an OpenAPI document.
 
 use super::routes::{CONTENT, LinkMade, LinkTo};
+use super::transmission::{Answer, Asked, PATHS, SESSION_ID};
 use crate::client::routes::{ROOT, openapi};
 use crate::http::Method;
 use crate::http::access::Rights;
@@ -21,6 +22,17 @@ pub(super) fn describe() -> String {
     description.add(&Method::POST, &format!("{ROOT}link"), link);
     let content = openapi::content(true);
     description.add(&Method::GET, &format!("{CONTENT}{{id}}"), content);
+    let (asked, answer) = (description.read::<Asked>(), description.written::<Answer>());
+    let text = "send the id that the header of a response with status 409 tells";
+    let rpc = Operation::new("transmission", "Transmission's RPC, in its classic dialect")
+        .text("docs/TRANSMISSION.md lists methods and fields.")
+        .needs(Rights::Read)
+        .takes_passwords()
+        .header_parameter(SESSION_ID.as_str(), text)
+        .json_body(asked)
+        .answers_json(200, "The result, also if it is an error.", answer)
+        .fails(409, &format!("The header `{SESSION_ID}` is missing or old: {text}."));
+    description.add(&Method::POST, PATHS[0], rpc);
     description.finish().to_string()
 }
 
@@ -35,7 +47,8 @@ mod tests {
     use crate::client::routes::ROUTES;
 
     /// The routes that the page has beside [`ROUTES`].
-    const MORE: [(&str, &str); 6] = [
+    const MORE: [(&str, &str); 7] = [
+        ("post", "/transmission/rpc"),
         ("post", "/api/v1/session"),
         ("post", "/api/v1/link"),
         ("get", "/content/{id}"),

@@ -8,12 +8,14 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bounded::Bounded;
 use super::links::Links;
+use super::transmission::{self, Rpc};
 use super::{metrics, openapi};
 use crate::client::api::Api;
+use crate::client::routes::Routes;
 use crate::client::routes::answer::{answer, refuse, refuse_body};
-use crate::client::routes::{Caller, Routes};
-use crate::http::access::{Access, Rights};
+use crate::http::access::Access;
 use crate::http::page::{Holder, PageRoutes};
 use crate::http::{HeaderValue, Method, Request, Responder, StatusCode, header};
 
@@ -26,31 +28,8 @@ pub(super) struct OverTcp {
     routes: Routes,
     access: Arc<Access>,
     links: Links,
+    transmission: Rpc,
     directories: Vec<PathBuf>,
-}
-
-/// The holder of a token, and where that holder may read and write.
-struct Bounded<'a> {
-    holder: &'a Holder,
-    directories: &'a [PathBuf],
-}
-
-impl Caller for Bounded<'_> {
-    fn rights(&self) -> Rights {
-        self.holder.rights()
-    }
-
-    fn is_valid(&self) -> bool {
-        self.holder.is_valid()
-    }
-
-    fn expires_ms(&self) -> Option<u64> {
-        self.holder.expires_ms()
-    }
-
-    fn directories(&self) -> Option<&[PathBuf]> {
-        Some(self.directories)
-    }
 }
 
 /// `POST link`.
@@ -79,7 +58,8 @@ impl OverTcp {
         directories: Vec<PathBuf>,
     ) -> io::Result<Self> {
         let (routes, links) = (Routes::start(api.clone(), openapi::describe)?, Links::default());
-        Ok(Self { api, routes, access, links, directories })
+        let transmission = Rpc::new(api.clone(), &directories)?;
+        Ok(Self { api, routes, access, links, transmission, directories })
     }
 
     fn handle(
@@ -148,7 +128,14 @@ impl PageRoutes for OverTcp {
         request: &mut Request<'_>,
         responder: Responder<'a>,
     ) -> io::Result<Option<Responder<'a>>> {
-        let Some(id) = path.strip_prefix(CONTENT) else { return Ok(Some(responder)) };
+        if transmission::PATHS.contains(&path) {
+            self.transmission.handle(request, responder, &self.access, &self.directories)?;
+            return Ok(None);
+        }
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
+        let Some(id) = path.strip_prefix(CONTENT).filter(|_| is_read) else {
+            return Ok(Some(responder));
+        };
         let found = self
             .links
             .open(id, Instant::now())
@@ -161,6 +148,7 @@ impl PageRoutes for OverTcp {
     }
 
     fn stop(&self) {
+        self.transmission.stop();
         self.routes.stop();
     }
 }

@@ -49,7 +49,7 @@ impl Caller for Owner {
 ///
 /// # Blocking
 /// On the file system of the command's path.
-pub(super) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command, ApiError> {
+pub(crate) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command, ApiError> {
     if command.needs() > caller.rights() {
         let text = "this token may look and change nothing; the command needs one that may manage";
         return Err(ApiError::new(ErrorCode::NotAllowed, text));
@@ -70,7 +70,7 @@ pub(super) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command
 ///
 /// # Blocking
 /// On the path's file system.
-pub(super) fn resolve(path: &Path, allowed: &[PathBuf]) -> Result<PathBuf, ApiError> {
+pub(crate) fn resolve(path: &Path, allowed: &[PathBuf]) -> Result<PathBuf, ApiError> {
     let refused = || {
         let text = format!(
             "{} is in no directory that the page may use; --page-directory names more",

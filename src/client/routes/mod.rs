@@ -22,7 +22,7 @@ use super::api::Api;
 use crate::http::access::Rights;
 use crate::http::{Method, Request, Responder, StatusCode, header};
 
-pub(crate) use caller::{Caller, Owner};
+pub(crate) use caller::{Caller, Owner, check, resolve};
 
 /// The prefix of all routes.
 pub(crate) const ROOT: &str = "/api/v1/";

@@ -116,6 +116,14 @@ fn secret<const N: usize>() -> io::Result<String> {
     Ok(hex(&bytes))
 }
 
+/// A random text that nobody guesses.
+///
+/// # Errors
+/// The system's, if it gives no random numbers.
+pub fn random_text() -> io::Result<String> {
+    secret::<24>()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

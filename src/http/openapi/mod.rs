@@ -97,7 +97,8 @@ impl Description {
                     Rights::Read => "a token",
                     Rights::Manage => "a token that may manage",
                 };
-                security = json!([{ "token": [] }]);
+                security =
+                    operation.schemes().iter().map(|scheme| json!({ *scheme: [] })).collect();
                 operation = operation
                     .fails(401, &format!("`no_token`: the operation needs {text}."))
                     .fails(403, "`not_allowed`: the token may not do that.");
@@ -142,6 +143,11 @@ impl Description {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "A token that `create_token` has made, or that a page has got for its code.",
+                },
+                "password": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "A token as the password of any user name.",
                 },
             });
         }

@@ -14,6 +14,7 @@ pub struct Operation {
     summary: &'static str,
     text: Option<&'static str>,
     rights: Option<Rights>,
+    takes_passwords: bool,
     parameters: Vec<Value>,
     body: Option<Value>,
     answers: BTreeMap<u16, Value>,
@@ -29,6 +30,7 @@ impl Operation {
             summary,
             text: None,
             rights: None,
+            takes_passwords: false,
             parameters: Vec::new(),
             body: None,
             answers: BTreeMap::new(),
@@ -48,6 +50,18 @@ impl Operation {
     pub fn needs(mut self, rights: Rights) -> Self {
         self.rights = Some(rights);
         self
+    }
+
+    /// The token may also be the password of HTTP's basic authentication.
+    #[must_use]
+    pub fn takes_passwords(mut self) -> Self {
+        self.takes_passwords = true;
+        self
+    }
+
+    /// The names of the schemes by which a token is shown.
+    pub(super) fn schemes(&self) -> &'static [&'static str] {
+        if self.takes_passwords { &["token", "password"] } else { &["token"] }
     }
 
     pub(super) fn rights(&self) -> Option<Rights> {

@@ -66,8 +66,8 @@ pub trait PageRoutes: Send + Sync + 'static {
     /// Why it does not, in a line without names.
     fn ready(&self) -> Result<(), String>;
 
-    /// Answers a request that needs no token, if its path is one of the program's own; else hands
-    /// the responder back.
+    /// Answers a request outside of the API, of any method, if its path is one of the program's own;
+    /// else hands the responder back. It looks itself for what the request needs.
     ///
     /// # Errors
     /// The socket's.

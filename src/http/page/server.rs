@@ -131,6 +131,7 @@ impl http::Handler for Handler {
         if let Some(path) = path.strip_prefix(API_ROOT) {
             return self.api(path, request, responder);
         }
+        let Some(responder) = self.routes.open(&path, request, responder)? else { return Ok(()) };
         if !matches!(request.method, Method::GET | Method::HEAD) {
             let responder = responder.header(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -157,10 +158,7 @@ impl http::Handler for Handler {
                 responder.send(StatusCode::PERMANENT_REDIRECT, "text/plain", b"see /\n")
             }
             "/" => self.file("index.html", request, responder),
-            path => match self.routes.open(path, request, responder)? {
-                Some(responder) => self.file(path.trim_start_matches('/'), request, responder),
-                None => Ok(()),
-            },
+            path => self.file(path.trim_start_matches('/'), request, responder),
         }
     }
 }
