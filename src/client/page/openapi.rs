@@ -1,6 +1,6 @@
 //! The page's routes as an OpenAPI document.
 
-use super::routes::{CONTENT, LinkMade, LinkTo};
+use super::links::{CONTENT, LinkMade, LinkTo};
 use super::transmission::{Answer, Asked, PATHS, SESSION_ID};
 use crate::client::routes::{ROOT, openapi};
 use crate::http::Method;

@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::bounded::Bounded;
-use super::links::Links;
+use super::links::{CONTENT, LinkMade, LinkTo, Links};
 use super::transmission::{self, Rpc};
 use super::{metrics, openapi};
 use crate::client::api::Api;
@@ -19,9 +16,6 @@ use crate::http::access::Access;
 use crate::http::page::{Holder, PageRoutes};
 use crate::http::{HeaderValue, Method, Request, Responder, StatusCode, header};
 
-/// Path of a content's link, in front of its id.
-pub(super) const CONTENT: &str = "/content/";
-
 /// The routes of one client over TCP.
 pub(super) struct OverTcp {
     api: Arc<dyn Api>,
@@ -30,21 +24,6 @@ pub(super) struct OverTcp {
     links: Links,
     transmission: Rpc,
     directories: Vec<PathBuf>,
-}
-
-/// `POST link`.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct LinkTo {
-    /// The path of a content below the root of the API, as `groups/lab/files/film.mp4/content`.
-    #[schemars(regex(pattern = "^groups/.*/content$"))]
-    path: String,
-}
-
-/// What it answers.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct LinkMade {
-    /// The address, relative to the page.
-    url: String,
 }
 
 impl OverTcp {
