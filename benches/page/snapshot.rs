@@ -70,5 +70,6 @@ pub(crate) fn run(network: &Network, options: &Options) -> Result<()> {
         len >> 10,
         middle / BAR
     );
-    reader.leave()
+    // It would wait for its downloads.
+    reader.kill()
 }
