@@ -12,7 +12,7 @@ mod listings;
 mod peers;
 mod updates;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -44,7 +44,7 @@ type OnShutdown = Box<dyn Fn() + Send + Sync>;
 pub struct Backend {
     client: Arc<Client>,
     updates: Updates,
-    warning: Option<String>,
+    warning: OnceLock<String>,
     on_shutdown: OnShutdown,
     access: Arc<Access>,
     /// Downloads that are being begun, until [`Command::Sync`]; at most [`BEGUN_MAX`].
@@ -52,14 +52,13 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Wraps a client. `warning` is shown to front ends. [`Command::Shutdown`] calls `on_shutdown`,
-    /// which must not block and makes the program end.
+    /// Wraps a client. [`Command::Shutdown`] calls `on_shutdown`, which must not block and makes the
+    /// program end.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread, and those of the file of tokens.
     pub fn new(
         client: Arc<Client>,
-        warning: Option<String>,
         on_shutdown: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let updates = Updates::start(client.clone())
@@ -67,7 +66,14 @@ impl Backend {
         let access = Access::open(client.data_dir())?;
         let (begun, access, on_shutdown) =
             (Mutex::default(), Arc::new(access), Box::new(on_shutdown));
+        let warning = OnceLock::new();
         Ok(Self { client, updates, warning, on_shutdown, access, begun })
+    }
+
+    /// Shows a warning to front ends, beside those of the client.
+    pub fn warn(&self, text: String) {
+        // The start has one.
+        let _ = self.warning.set(text);
     }
 
     /// The tokens of the HTTP API, and where its page is.
@@ -245,10 +251,10 @@ impl Backend {
                 }
                 Reply::Done
             }
-            Command::Page => Reply::Link(self.link_to_page()?),
+            Command::Page { until_ms } => Reply::Link(self.link_to_page(until_ms)?),
             Command::Tokens => Reply::Tokens(self.access.tokens.list()),
-            Command::CreateToken { name, rights, days } => {
-                let new = self.access.tokens.create(&name, rights, days)?;
+            Command::CreateToken { name, rights, days, until_ms } => {
+                let new = self.access.tokens.create_until(&name, rights, days, until_ms)?;
                 Reply::Token(NewToken { token: new.secret, entry: new.entry })
             }
             Command::RevokeToken { token } => {
@@ -266,8 +272,9 @@ impl Backend {
         Ok(account_of(&self.client, self.client.whoami()?))
     }
 
-    fn link_to_page(&self) -> Result<Link, ClientError> {
-        let link = self.access.link().map_err(|e| ClientError::system("cannot make a link", e))?;
+    fn link_to_page(&self, until_ms: Option<u64>) -> Result<Link, ClientError> {
+        let link =
+            self.access.link(until_ms).map_err(|e| ClientError::system("cannot make a link", e))?;
         let valid_ms = u64::try_from(CODE_LIFETIME.as_millis()).unwrap_or(u64::MAX);
         link.map(|url| Link { url, valid_ms }).ok_or(ClientError::NoPage)
     }
@@ -388,7 +395,7 @@ impl Api for Backend {
 
     fn snapshot(&self) -> Result<Snapshot, ApiError> {
         let mut snapshot = snapshot(&self.client, self.updates.revision());
-        let warnings = snapshot.warning.take().into_iter().chain(self.warning.clone());
+        let warnings = snapshot.warning.take().into_iter().chain(self.warning.get().cloned());
         snapshot.page = self.access.url().map(str::to_owned);
         snapshot.warning = warnings.reduce(|one, other| format!("{one}; {other}"));
         Ok(snapshot)

@@ -52,6 +52,8 @@ pub struct Upload {
     pub id: InfoHash,
     /// Its path, now or when it is complete.
     pub path: PathBuf,
+    /// Its length in bytes.
+    pub len: u64,
     /// Bytes of it that are here, if it is an unfinished download; `None` if all are.
     pub part: Option<u64>,
     /// Links to other members for it.
@@ -200,27 +202,30 @@ impl Client {
         let view = self.inner.view();
         let library = &view.library;
         let unreachable = view.reports.unreachable(uptime());
-        let upload = |group_id, (group, file, path): (&Label, &Label, &Path), info_hash, part| {
-            let stats = stats.get(&info_hash);
-            Upload {
-                group: group.clone(),
-                group_id,
-                file: file.clone(),
-                id: info_hash,
-                path: path.to_owned(),
-                part,
-                peers: stats.map_or(0, |stats| stats.peers),
-                sent: stats.map_or(0, |stats| stats.sent),
-                sent_per_second: stats.map_or(0, |stats| stats.sent_per_second),
-                sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
-                bad_data_members: view.reports.bad_data((group_id, info_hash)),
-                unreachable,
-            }
-        };
+        let upload =
+            |group_id, (group, file, path): (&Label, &Label, &Path), facts: &FileFacts, part| {
+                let info_hash = facts.info_hash;
+                let stats = stats.get(&info_hash);
+                Upload {
+                    group: group.clone(),
+                    group_id,
+                    file: file.clone(),
+                    id: info_hash,
+                    path: path.to_owned(),
+                    len: facts.len,
+                    part,
+                    peers: stats.map_or(0, |stats| stats.peers),
+                    sent: stats.map_or(0, |stats| stats.sent),
+                    sent_per_second: stats.map_or(0, |stats| stats.sent_per_second),
+                    sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
+                    bad_data_members: view.reports.bad_data((group_id, info_hash)),
+                    unreachable,
+                }
+            };
         let shares = library.shares.values().filter(|share| share.offered).map(|share| {
             let row = &share.row;
             let names = (&row.group_label, &row.label, row.path.as_path());
-            upload(row.group, names, row.facts.info_hash, None)
+            upload(row.group, names, &row.facts, None)
         });
         let is_share = |row: &DownloadRow| {
             let share = library.share(row.group, row.facts.info_hash);
@@ -231,7 +236,7 @@ impl Client {
             let is_offered = download.takes_part() && live.bytes_done + live.sent > 0;
             (is_offered && !is_share(row)).then(|| {
                 let names = (&row.group_label, &row.label, row.target.as_path());
-                upload(row.group, names, row.facts.info_hash, Some(live.bytes_done))
+                upload(row.group, names, &row.facts, Some(live.bytes_done))
             })
         });
         let mut uploads: Vec<Upload> = shares.chain(parts).collect();

@@ -18,6 +18,7 @@ mod content;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod metrics;
+pub mod openapi;
 pub mod page;
 mod request;
 mod respond;

@@ -3,22 +3,27 @@
 //! **Invariant:** a command does over HTTP what it does at the console, and no more. An answer has at
 //! most [`LINES_MAX`] lines.
 
+mod openapi;
+
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use include_dir::{Dir, include_dir};
 use log::info;
 use parking_lot::Mutex;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::admin::{AdminError, Line, carry_out, is_read};
 use super::config::{TrackerError, TrackerStatus};
 use super::shared::Shared;
 use crate::http::access::Rights;
-use crate::http::page::{Holder, PageConfig, PageRoutes, PageServer, refuse};
-use crate::http::{BodyError, Method, Metrics, Request, Responder, StatusCode};
+use crate::http::page::{Code, Holder, PageConfig, PageRoutes, PageServer, refuse};
+use crate::http::{
+    BodyError, HeaderValue, Method, Metrics, Request, Responder, StatusCode, header,
+};
 use crate::types::{TrackerState, escape};
 
 /// Maximum number of lines in one answer.
@@ -66,14 +71,34 @@ impl<T: Clone> Recent<T> {
     }
 }
 
+/// The OpenAPI document of the page.
+static DOCUMENT: LazyLock<String> = LazyLock::new(openapi::describe);
+
 /// `POST admin`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Asked {
+    /// The first word of the command.
     command: String,
+    /// Its other words.
     #[serde(default)]
     arguments: Vec<String>,
+    /// The maximum number of lines; 10,000 at most.
     #[serde(default)]
     limit: Option<usize>,
+}
+
+/// What it answers.
+#[derive(Serialize, JsonSchema)]
+struct Answer {
+    /// One object a line of the command's output.
+    #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
+    lines: Vec<Value>,
+    /// There were more.
+    more: bool,
+}
+
+fn send(responder: Responder<'_>, status: StatusCode, value: &impl Serialize) -> io::Result<()> {
+    responder.send(status, "application/json", format!("{}\n", json!(value)).as_bytes())
 }
 
 impl Operator {
@@ -91,25 +116,25 @@ impl Operator {
         let body = match request.body() {
             Ok(body) => body,
             Err(BodyError::Refused(status)) => {
-                return refuse(responder, status, "bad_argument", "the body is refused");
+                return refuse(responder, status, Code::BadArgument, "the body is refused");
             }
             Err(BodyError::Lost(error)) => return Err(error),
         };
         let bad = StatusCode::BAD_REQUEST;
         let Ok(Asked { command, arguments, limit }) = serde_json::from_slice(&body) else {
-            return refuse(responder, bad, "bad_argument", "the body is no command");
+            return refuse(responder, bad, Code::BadArgument, "the body is no command");
         };
         let words: Vec<String> = std::iter::once(command).chain(arguments).collect();
         match is_read(&words) {
             Ok(is_read) if !is_read && holder.rights() < Rights::Manage => {
                 let text = "this token may look and change nothing";
-                return refuse(responder, StatusCode::FORBIDDEN, "not_allowed", text);
+                return refuse(responder, StatusCode::FORBIDDEN, Code::NotAllowed, text);
             }
             Ok(is_read) if !is_read => {
                 info!("page: token {}: {}", holder.token_id(), escape(&words[0]));
             }
             Ok(_) => {}
-            Err(error) => return refuse(responder, bad, "bad_argument", &error.to_string()),
+            Err(error) => return refuse(responder, bad, Code::BadArgument, &error.to_string()),
         }
         let max = limit.unwrap_or(LINES).min(LINES_MAX);
         let (mut lines, mut more): (Vec<Value>, bool) = (Vec::new(), false);
@@ -121,23 +146,22 @@ impl Operator {
             lines.push(line.json);
             Ok(())
         };
-        match carry_out(&self.shared, &words, &mut put) {
+        match carry_out(&self.shared, &words, holder.expires_ms(), &mut put) {
             Err(AdminError::Output(_)) if more => {}
             Ok(()) => {}
             Err(error) => {
                 let (status, code) = match error {
-                    AdminError::Usage(_) => (bad, "bad_argument"),
+                    AdminError::Usage(_) => (bad, Code::BadArgument),
                     AdminError::Refused(_) | AdminError::Unconfirmed => {
-                        (StatusCode::CONFLICT, "refused")
+                        (StatusCode::CONFLICT, Code::Refused)
                     }
-                    AdminError::Late => (StatusCode::SERVICE_UNAVAILABLE, "no_answer"),
-                    _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+                    AdminError::Late => (StatusCode::SERVICE_UNAVAILABLE, Code::NoAnswer),
+                    _ => (StatusCode::INTERNAL_SERVER_ERROR, Code::Failed),
                 };
                 return refuse(responder, status, code, &error.to_string());
             }
         }
-        let body = format!("{}\n", json!({ "lines": lines, "more": more }));
-        responder.send(StatusCode::OK, "application/json", body.as_bytes())
+        send(responder, StatusCode::OK, &Answer { lines, more })
     }
 }
 
@@ -149,20 +173,27 @@ impl PageRoutes for Operator {
         responder: Responder<'_>,
         holder: &Holder,
     ) -> io::Result<()> {
+        let other = |responder: Responder<'_>, allowed| {
+            let responder = responder.header(header::ALLOW, HeaderValue::from_static(allowed));
+            let (status, text) =
+                (StatusCode::METHOD_NOT_ALLOWED, "this route needs another method");
+            refuse(responder, status, Code::BadArgument, text)
+        };
         match (path, &request.method) {
             ("admin", &Method::POST) => self.admin(request, responder, holder),
-            ("admin", _) => {
-                let (status, text) = (StatusCode::METHOD_NOT_ALLOWED, "this route needs POST");
-                refuse(responder, status, "bad_argument", text)
+            ("admin", _) => other(responder, "POST"),
+            ("openapi.json", &Method::GET | &Method::HEAD) => {
+                responder.send(StatusCode::OK, "application/json", DOCUMENT.as_bytes())
             }
-            _ => refuse(responder, StatusCode::NOT_FOUND, "bad_argument", "no such route"),
+            ("openapi.json", _) => other(responder, "GET, HEAD"),
+            _ => refuse(responder, StatusCode::NOT_FOUND, Code::BadArgument, "no such route"),
         }
     }
 
     fn metrics(&self, responder: Responder<'_>) -> io::Result<()> {
         let Some(status) = self.status() else {
             let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "the tracker has ended");
-            return refuse(responder, status, "failed", text);
+            return refuse(responder, status, Code::Failed, text);
         };
         metrics_of(&status).send(responder)
     }
@@ -247,7 +278,7 @@ mod tests {
         fn command(&self, words: &[&str]) -> Vec<Value> {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             let mut lines = Vec::new();
-            carry_out(&self.tracker.shared, &words, &mut |line| {
+            carry_out(&self.tracker.shared, &words, None, &mut |line| {
                 lines.push(line.json);
                 Ok(())
             })

@@ -13,6 +13,7 @@
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`attached`] | a client as a service, and several programs that use one running client |
 //! | [`streaming`] | a file's content by ranges, while it is downloaded and afterwards |
+//! | [`page`], [`transmission`] | the pages and the HTTP APIs, and Transmission's RPC |
 //! | [`supervised`] | a service that is killed and started again goes on by itself |
 //! | [`full_data_directory`] | what a client answers without room for its state holds |
 //! | [`hanging`] | a mount that hangs holds up its own files alone |
@@ -86,6 +87,7 @@ mod supervised;
 mod terminal;
 mod trackers;
 mod transfers;
+mod transmission;
 mod truth;
 mod versions;
 mod versions_of_files;

@@ -5,13 +5,14 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::access::Rights;
 use crate::types::{FileOrder, InfoHash, Password, Pattern, Rate};
 
 /// Selects one page of a listing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listing {
     /// [`Page::next`](super::Page::next) of the previous page; `None` selects the first page.
     #[serde(default)]
@@ -22,7 +23,7 @@ pub struct Listing {
 }
 
 /// One command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "docs/JSON.md describes the fields")]
@@ -31,6 +32,7 @@ pub enum Command {
     CreateUser {
         user: String,
         #[serde(with = "secret")]
+        #[schemars(with = "secret::Text")]
         password: Password,
     },
     /// Starts a session. Returns the account. With `stay` this device logs in by its key from now
@@ -38,6 +40,7 @@ pub enum Command {
     Login {
         user: String,
         #[serde(with = "secret")]
+        #[schemars(with = "secret::Text")]
         password: Password,
         #[serde(default)]
         stay: bool,
@@ -47,8 +50,10 @@ pub enum Command {
     /// Replaces the user's password.
     ChangePassword {
         #[serde(with = "secret")]
+        #[schemars(with = "secret::Text")]
         old: Password,
         #[serde(with = "secret")]
+        #[schemars(with = "secret::Text")]
         new: Password,
     },
     /// Deletes the user's account. Returns the deleted account.
@@ -127,6 +132,7 @@ pub enum Command {
     /// Shares a file. Reports progress while it hashes the file.
     UploadFile {
         #[serde(with = "path")]
+        #[schemars(with = "path::Text")]
         path: PathBuf,
         group: String,
         /// Does not read a file again whose size and times are those of an earlier share.
@@ -150,6 +156,7 @@ pub enum Command {
         group: String,
         file: String,
         #[serde(with = "path")]
+        #[schemars(with = "path::Text")]
         destination: PathBuf,
         /// In a directory, saves it under a name that every file system takes.
         #[serde(default)]
@@ -219,7 +226,12 @@ pub enum Command {
     /// for its login; at the time-out it fails with the reason.
     WaitTrackers { timeout_ms: u64 },
     /// Makes a link that opens the page in a browser, one time.
-    Page,
+    Page {
+        /// When the browser's token ends at the latest, in milliseconds since 1970. A caller whose
+        /// own token ends cannot ask for more.
+        #[serde(default)]
+        until_ms: Option<u64>,
+    },
     /// Lists the tokens by which programs and browsers may use the HTTP API.
     Tokens,
     /// Creates a token. Returns its secret, which is not shown again.
@@ -229,6 +241,9 @@ pub enum Command {
         /// Days until it ends; none for no end.
         #[serde(default)]
         days: Option<u32>,
+        /// When it ends at the latest, as for [`Command::Page`].
+        #[serde(default)]
+        until_ms: Option<u64>,
     },
     /// Revokes the token of that name or id, at once.
     RevokeToken { token: String },
@@ -289,10 +304,18 @@ impl Command {
             | Self::LimitUploads { .. }
             | Self::LimitDownloads { .. }
             | Self::LimitRunning { .. }
-            | Self::Page
+            | Self::Page { .. }
             | Self::CreateToken { .. }
             | Self::RevokeToken { .. }
             | Self::Shutdown => Rights::Manage,
+        }
+    }
+
+    /// When the token that the command makes ends at the latest.
+    pub fn until_mut(&mut self) -> Option<&mut Option<u64>> {
+        match self {
+            Self::Page { until_ms } | Self::CreateToken { until_ms, .. } => Some(until_ms),
+            _ => None,
         }
     }
 
@@ -308,9 +331,32 @@ impl Command {
 
 /// A password in JSON. Passwords are serialized on their way to the client only.
 mod secret {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     use crate::types::Password;
+    use crate::types::limits::PASSWORD_LEN_MAX;
+
+    /// The schema of a password.
+    pub(super) struct Text;
+
+    impl JsonSchema for Text {
+        fn schema_name() -> Cow<'static, str> {
+            "Password".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "description": "At most 1024 bytes.",
+                "type": "string",
+                "format": "password",
+                "minLength": 1,
+                "maxLength": PASSWORD_LEN_MAX,
+            })
+        }
+    }
 
     pub(super) fn serialize<S: Serializer>(
         password: &Password,
@@ -332,13 +378,22 @@ mod path {
     use std::os::unix::ffi::OsStrExt as _;
     use std::path::{Path, PathBuf};
 
+    use schemars::JsonSchema;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-    #[derive(Serialize, Deserialize)]
+    /// A path on the client's machine: a string, or its bytes if they are not UTF-8.
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(untagged)]
-    enum Text {
+    #[schemars(rename = "Path")]
+    pub(super) enum Text {
+        /// A path.
         Plain(String),
-        Bytes { hex: String },
+        /// A path that is not UTF-8.
+        Bytes {
+            /// Its bytes, in hexadecimal digits.
+            #[schemars(regex(pattern = r"^([0-9a-f]{2})*$"))]
+            hex: String,
+        },
     }
 
     pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Download, SessionEnded, Snapshot, Traffic};
 use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
 
 /// An event with its revision.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Update {
     /// Grows with every update of a client. A snapshot follows a gap.
     pub revision: u64,
@@ -18,7 +19,7 @@ pub struct Update {
 }
 
 /// An event. `docs/JSON.md` describes the fields.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "docs/JSON.md describes the fields")]

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{DeviceId, GroupId, InfoHash, Label, UserId};
 
 /// The links to other devices for one file: those that a download takes from, and those that a share
 /// gives to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Peers {
     /// The id of the content.
     pub info_hash: InfoHash,
@@ -19,7 +20,7 @@ pub struct Peers {
 }
 
 /// Which end made a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The other device connected to this one.
@@ -29,7 +30,7 @@ pub enum Direction {
 }
 
 /// A link to another device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// The name of its user as shown, if it is known.
     pub user: Option<Label>,
@@ -72,7 +73,7 @@ pub struct Peer {
 
 /// The pieces of a file in at most 1000 buckets of equal size, in the order of the file. Each list
 /// has one number a bucket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pieces {
     /// The id of the content.
     pub info_hash: InfoHash,
@@ -96,7 +97,7 @@ pub struct Pieces {
 }
 
 /// What the client has moved since the login, and moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Bytes per second received lately; 0 if nothing came for 2 seconds.
     pub received_per_second: u64,

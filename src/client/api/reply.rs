@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ApiError, Peers, Pieces};
@@ -15,7 +16,7 @@ use crate::types::{
 };
 
 /// The result of a command.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "reply", content = "value", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reply {
@@ -110,7 +111,7 @@ expect! {
 }
 
 /// A link that opens the page one time.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// The link, with a secret.
     pub url: String,
@@ -119,7 +120,7 @@ pub struct Link {
 }
 
 /// A new token. The secret is told once.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewToken {
     /// The secret.
     pub token: String,
@@ -141,7 +142,8 @@ impl fmt::Debug for NewToken {
 }
 
 /// One page of a listing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct Page<T> {
     /// The entries.
     pub entries: Vec<T>,
@@ -160,7 +162,7 @@ impl<T> Page<T> {
 }
 
 /// The session's user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// The name as shown.
     pub user: Label,
@@ -174,7 +176,7 @@ pub struct Account {
 }
 
 /// A device of the user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserDevice {
     /// The id.
     pub device: DeviceId,
@@ -195,7 +197,7 @@ pub struct UserDevice {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Notification {
     /// Time.
     pub at_ms: u64,
@@ -216,7 +218,7 @@ pub struct Notification {
 }
 
 /// A group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Group {
     /// The name as shown.
     pub group: Label,
@@ -235,7 +237,7 @@ pub struct Group {
 }
 
 /// A member of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
     /// The name as shown.
     pub user: Label,
@@ -250,7 +252,7 @@ pub struct Member {
 }
 
 /// A request to join a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Request {
     /// The name as shown.
     pub user: Label,
@@ -261,7 +263,7 @@ pub struct Request {
 }
 
 /// A file of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct File {
     /// The group's name as shown, where files of several groups are listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -291,7 +293,7 @@ pub struct File {
 }
 
 /// A newly shared file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Shared {
     /// The group's name as shown.
     pub group: Label,
@@ -312,7 +314,7 @@ pub struct Shared {
 }
 
 /// A file that this device offers to a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upload {
     /// The group's name as shown.
     pub group: Label,
@@ -324,6 +326,9 @@ pub struct Upload {
     pub info_hash: InfoHash,
     /// Path of the file.
     pub path: String,
+    /// Length in bytes; 0 if the client is older than this field.
+    #[serde(default)]
+    pub size: u64,
     /// Bytes present, if the file is an unfinished download.
     pub bytes_here: Option<u64>,
     /// Links to other devices for this file.
@@ -344,7 +349,7 @@ pub struct Upload {
 }
 
 /// Members cannot connect to this device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unreachable {
     /// Where they dialled.
     pub address: SocketAddr,
@@ -353,7 +358,7 @@ pub struct Unreachable {
 }
 
 /// A device that received data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
     /// The id.
     pub device: DeviceId,
@@ -362,7 +367,7 @@ pub struct Device {
 }
 
 /// The state of a download.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DownloadState {
     /// It is fetching, or waiting for peers that have the missing pieces.
@@ -378,7 +383,7 @@ pub enum DownloadState {
 }
 
 /// A download.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Download {
     /// The group's name as shown.
     pub group: Label,
@@ -441,7 +446,7 @@ impl Download {
 }
 
 /// The result of a download that was begun with `soon`: one of the two fields is there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Begun {
     /// The id of the content.
     pub info_hash: InfoHash,
@@ -454,7 +459,7 @@ pub struct Begun {
 }
 
 /// Downloads that ended after a given end, for callers that wait for downloads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ends {
     /// The ended downloads.
     pub downloads: Vec<Download>,
@@ -469,7 +474,7 @@ pub struct Ends {
 }
 
 /// The client's limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Upload rate in bytes per second.
     pub upload: Option<Rate>,
@@ -482,7 +487,7 @@ pub struct Limits {
 }
 
 /// A download with its own rate limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limited {
     /// The group's name as shown.
     pub group: Label,
@@ -497,7 +502,7 @@ pub struct Limited {
 }
 
 /// The state of a tracker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum TrackerState {
     /// Up and caught up.
     #[serde(rename = "up")]
@@ -514,7 +519,7 @@ pub enum TrackerState {
 }
 
 /// The role of a tracker for this client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackerRole {
     /// Receives commands first.
@@ -526,7 +531,7 @@ pub enum TrackerRole {
 }
 
 /// One tracker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tracker {
     /// Line in the tracker file, from 1.
     pub number: u32,
@@ -543,7 +548,7 @@ pub struct Tracker {
 }
 
 /// All trackers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trackers {
     /// In the order of the file.
     pub trackers: Vec<Tracker>,
@@ -556,7 +561,7 @@ pub struct Trackers {
 }
 
 /// The end of a session that ended by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionEnded {
     /// The session's user, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -115,6 +115,7 @@ pub(super) fn upload(upload: client::Upload) -> Upload {
         file: upload.file,
         info_hash: upload.id,
         path: upload.path.to_string_lossy().into_owned(),
+        size: upload.len,
         bytes_here: upload.part,
         peers: upload.peers,
         bytes_sent: upload.sent,

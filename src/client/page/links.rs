@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Time after its last use at which a link ends: a video may be paused for long.
 const LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
@@ -18,6 +20,24 @@ const LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
 const LINKS_MAX: usize = 256;
 /// Maximum length of a path in bytes: two names of 255 bytes, percent-encoded, are shorter.
 pub(super) const PATH_LEN_MAX: usize = 4 << 10;
+
+/// Path of a content's link, in front of its id.
+pub(super) const CONTENT: &str = "/content/";
+
+/// `POST link`.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct LinkTo {
+    /// The path of a content below the root of the API, as `groups/lab/files/film.mp4/content`.
+    #[schemars(regex(pattern = "^groups/.*/content$"))]
+    pub(super) path: String,
+}
+
+/// What it answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LinkMade {
+    /// The address, relative to the page.
+    pub(super) url: String,
+}
 
 struct Link {
     id: [u8; 16],

@@ -5,11 +5,14 @@
 //!
 //! Threads: those of [`crate::http`], and "control watch" of the routes.
 
+mod bounded;
 mod links;
 mod metrics;
+mod openapi;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod transmission;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -4,20 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Deserialize;
-use serde_json::json;
-
-use super::links::{Links, PATH_LEN_MAX};
-use super::metrics;
+use super::bounded::Bounded;
+use super::links::{CONTENT, LinkMade, LinkTo, Links, PATH_LEN_MAX};
+use super::transmission::{self, Rpc};
+use super::{metrics, openapi};
 use crate::client::api::Api;
 use crate::client::routes::answer::{answer, refuse, refuse_body};
-use crate::client::routes::{Caller, Directories, Routes, Validity, is_content};
-use crate::http::access::{Access, Rights};
+use crate::client::routes::{Directories, Routes, is_content};
+use crate::http::access::Access;
 use crate::http::page::{Holder, PageRoutes};
-use crate::http::{Method, Request, Responder, StatusCode};
-
-/// Path of a content's link, in front of its id.
-const CONTENT: &str = "/content/";
+use crate::http::{HeaderValue, Method, Request, Responder, StatusCode, header};
 
 /// The routes of one client over TCP.
 pub(super) struct OverTcp {
@@ -25,34 +21,8 @@ pub(super) struct OverTcp {
     routes: Routes,
     access: Arc<Access>,
     links: Links,
+    transmission: Rpc,
     directories: Directories,
-}
-
-/// The holder of a token, and where that holder may read and write.
-struct Bounded<'a> {
-    holder: &'a Holder,
-    directories: &'a Directories,
-}
-
-impl Caller for Bounded<'_> {
-    fn rights(&self) -> Rights {
-        self.holder.rights()
-    }
-
-    fn validity(&self) -> Validity {
-        let holder = self.holder.clone();
-        Arc::new(move || holder.is_valid())
-    }
-
-    fn directories(&self) -> Option<&Directories> {
-        Some(self.directories)
-    }
-}
-
-/// `POST link`.
-#[derive(Deserialize)]
-struct LinkTo {
-    path: String,
 }
 
 impl OverTcp {
@@ -65,8 +35,9 @@ impl OverTcp {
         access: Arc<Access>,
         directories: Directories,
     ) -> io::Result<Self> {
-        let (routes, links) = (Routes::start(api.clone())?, Links::default());
-        Ok(Self { api, routes, access, links, directories })
+        let (routes, links) = (Routes::start(api.clone(), openapi::describe)?, Links::default());
+        let transmission = Rpc::new(api.clone(), routes.paths(), &directories)?;
+        Ok(Self { api, routes, access, links, transmission, directories })
     }
 
     fn handle(
@@ -95,7 +66,7 @@ impl OverTcp {
             Ok(LinkTo { path }) if path.len() <= PATH_LEN_MAX && is_content(&path) => {
                 let id = self.links.make(&path, holder.token_id(), Instant::now())?;
                 let url = format!("{}{id}", &CONTENT[1..]);
-                answer(responder, StatusCode::OK, &json!({ "url": url }))
+                answer(responder, StatusCode::OK, &LinkMade { url })
             }
             _ => refuse(responder, StatusCode::BAD_REQUEST, "the body has no path of a content"),
         }
@@ -110,8 +81,13 @@ impl PageRoutes for OverTcp {
         responder: Responder<'_>,
         holder: &Holder,
     ) -> io::Result<()> {
-        if path == "link" && request.method == Method::POST {
-            return self.link(request, responder, holder);
+        if path == "link" {
+            if request.method == Method::POST {
+                return self.link(request, responder, holder);
+            }
+            let responder = responder.header(header::ALLOW, HeaderValue::from_static("POST"));
+            let text = "this route needs another method";
+            return refuse(responder, StatusCode::METHOD_NOT_ALLOWED, text);
         }
         self.handle(path, request, responder, holder)
     }
@@ -130,7 +106,14 @@ impl PageRoutes for OverTcp {
         request: &mut Request<'_>,
         responder: Responder<'a>,
     ) -> io::Result<Option<Responder<'a>>> {
-        let Some(id) = path.strip_prefix(CONTENT) else { return Ok(Some(responder)) };
+        if transmission::PATHS.contains(&path) {
+            self.transmission.handle(request, responder, &self.access, &self.directories)?;
+            return Ok(None);
+        }
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
+        let Some(id) = path.strip_prefix(CONTENT).filter(|_| is_read) else {
+            return Ok(Some(responder));
+        };
         let found = self
             .links
             .open(id, Instant::now())
@@ -146,6 +129,7 @@ impl PageRoutes for OverTcp {
     }
 
     fn stop(&self) {
+        self.transmission.stop();
         self.routes.stop();
     }
 }

@@ -173,9 +173,69 @@ fn a_token_that_may_look_changes_nothing() {
 }
 
 #[test]
+fn transmissions_rpc_wants_a_token_and_the_id_of_this_run() {
+    use base64::Engine as _;
+    let stage = Stage::new();
+    let secret = stage.token(Rights::Read);
+    let basic = |secret: &str| {
+        let text = base64::prelude::BASE64_STANDARD.encode(format!("posse:{secret}"));
+        format!("authorization: Basic {text}\r\n")
+    };
+    let body = br#"{"method":"session-get","tag":7}"#;
+    for path in ["/transmission/rpc", "/transmission/rpc/", "/base/transmission/rpc"] {
+        let ask = |more: &str| stage.ask("POST", path, "", more, body);
+        for wrong in ["", &basic("x"), "authorization: Basic ?\r\n"] {
+            let answer = ask(wrong);
+            assert_eq!(answer.status, 401, "{path} {wrong}");
+            assert!(answer.head.contains("www-authenticate: Basic realm"), "{}", answer.head);
+        }
+        let answer = ask(&basic(&secret));
+        assert_eq!(answer.status, 409);
+        let name = "x-transmission-session-id: ";
+        let id = answer.head.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        assert_eq!(ask(&format!("{}{name}{id}0\r\n", basic(&secret))).status, 409);
+        let answer = ask(&format!("{}{name}{id}\r\n", basic(&secret)));
+        assert_eq!((answer.status, &answer.json()["tag"]), (200, &json!(7)));
+        assert_eq!(answer.json()["result"], "success");
+        let bearer = stage.ask("POST", path, &secret, &format!("{name}{id}\r\n"), body);
+        assert_eq!(bearer.status, 200);
+        let evil = format!("{}{name}{id}\r\norigin: https://evil.example\r\n", basic(&secret));
+        assert_eq!(ask(&evil).status, 403);
+        assert_eq!(stage.ask("GET", path, &secret, "", b"").status, 405);
+        let remove = br#"{"method":"torrent-remove"}"#;
+        let more = format!("{name}{id}\r\n");
+        let answer = stage.ask("POST", path, &secret, &more, remove);
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (403, &json!("not_allowed")));
+    }
+    // A password opens nothing else.
+    let snapshot = stage.ask("GET", &format!("{ROOT}snapshot"), "", &basic(&secret), b"");
+    assert_eq!(snapshot.status, 401);
+}
+
+#[test]
+fn what_a_token_makes_ends_with_it() {
+    let stage = Stage::new();
+    let lasting = stage.token(Rights::Manage);
+    let ending = stage.access.tokens.create("ending", Rights::Manage, Some(7)).unwrap();
+    let command = format!("{ROOT}command");
+    let make = json!({"command": "create_token", "name": "n", "rights": "read", "days": 30});
+    let soon = json!({"command": "page", "until_ms": 5});
+    for (token, body, want) in [
+        (&lasting, &make, None),
+        (&ending.secret, &make, ending.entry.expires_ms),
+        (&ending.secret, &json!({"command": "page"}), ending.entry.expires_ms),
+        (&ending.secret, &soon, Some(5)),
+    ] {
+        assert_eq!(stage.post(&command, token, body).status, 200);
+        let mut asked = stage.client.asked.lock().pop().unwrap();
+        assert_eq!(asked.until_mut(), Some(&mut want.clone()), "{body}");
+    }
+}
+
+#[test]
 fn a_code_is_traded_for_a_token_one_time() {
     let stage = Stage::new();
-    let link = stage.access.link().unwrap().unwrap();
+    let link = stage.access.link(None).unwrap().unwrap();
     let code = link.strip_prefix("https://posse.example/base/#code=").expect("the named origin");
     let session = format!("{ROOT}session");
     let answer = stage.post(&session, "", &json!({"code": code}));
@@ -562,7 +622,7 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
 fn browsers_are_logged_out_when_the_port_is_taken() {
     let (stage, data) = (Stage::new(), tempfile::tempdir().unwrap());
     let access = Arc::new(Access::open(data.path()).unwrap());
-    let browser = access.tokens.create_for_page().unwrap();
+    let browser = access.tokens.create_for_page(None).unwrap();
     let program = access.tokens.create("program", Rights::Read, None).unwrap();
     let start_at = |listen| {
         let config = PageConfig { listen, takes_any_port: true, ..config() };

@@ -79,11 +79,9 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     let (setup, data_dir) = arguments.setup()?;
     let config = options::to_config(&setup, data_dir.clone());
     let program = find_or_start(config, &setup, arguments)?;
-    let page_config = page::to_config(&setup.page, arguments.service);
     let Some(input) = input else {
         return match &program {
-            Program::Own(backend) => {
-                let page = page_config.map(|config| serve_page(backend, config)).transpose()?;
+            Program::Own(backend, page) => {
                 service::run(backend, page.as_ref(), &data_dir, &output, interrupts)
             }
             Program::Attached(_) => Err(is_running(&data_dir).into()),
@@ -91,8 +89,7 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     };
     let (api, end_client, is_attached): (Arc<dyn Api>, EndClient, bool) = match program {
         Program::Attached(remote) => (Arc::new(remote), Arc::new(|| {}), true),
-        Program::Own(backend) => {
-            let page = page_config.map(|config| serve_page(&backend, config)).transpose()?;
+        Program::Own(backend, page) => {
             let service = serve(&backend, &data_dir);
             let of_end = backend.clone();
             let end = move || {
@@ -123,8 +120,8 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
 
 /// The client that the program uses.
 enum Program {
-    /// The program's own client.
-    Own(Arc<Backend>),
+    /// The program's own client, and its page.
+    Own(Arc<Backend>, Option<PageServer>),
     /// A client of another process.
     Attached(Remote),
 }
@@ -144,7 +141,7 @@ fn find_or_start(
             }
             return Ok(Program::Attached(remote));
         }
-        match start_client(config.clone(), setup) {
+        match Client::start(config.clone()) {
             // The other client may be starting or ending.
             Err(ClientError::Store(error))
                 if matches!(*error, StoreError::InUse { .. })
@@ -154,7 +151,10 @@ fn find_or_start(
                 std::thread::sleep(START_INTERVAL);
             }
             started => {
-                return Ok(Program::Own(started.map_err(|error| arguments.explain(error))?));
+                let client = started.map_err(|error| arguments.explain(error))?;
+                let page = page::to_config(&setup.page, arguments.service);
+                let (backend, page) = serve_client(client, setup, page)?;
+                return Ok(Program::Own(backend, page));
             }
         }
     }
@@ -168,17 +168,24 @@ fn is_running(data_dir: &Path) -> ApiError {
     ApiError::new(ErrorCode::Failed, text)
 }
 
-/// Starts a client in this process, and remembers how. Its shutdown sends SIGTERM to this process.
-fn start_client(config: ClientConfig, setup: &Setup) -> Result<Arc<Backend>, ClientError> {
-    let client = Arc::new(Client::start(config)?);
-    let unwritten = setup.save(client.data_dir()).err().map(|error| {
-        format!("the next start will need the address and the trackers again: {error}")
-    });
-    let backend = Backend::new(client, unwritten, || {
+/// Serves a started client and its page, and remembers how it was started: last, so that a start that
+/// fails is not repeated. Its shutdown sends SIGTERM to this process.
+fn serve_client(
+    client: Client,
+    setup: &Setup,
+    page: Option<(PageConfig, Vec<PathBuf>)>,
+) -> Result<(Arc<Backend>, Option<PageServer>), StartError> {
+    let client = Arc::new(client);
+    let backend = Arc::new(Backend::new(client.clone(), || {
         // A process may always signal itself.
         let _ = kill_process(getpid(), Signal::TERM);
-    })?;
-    Ok(Arc::new(backend))
+    })?);
+    let page = page.map(|config| serve_page(&backend, config)).transpose()?;
+    if let Err(error) = setup.save(client.data_dir()) {
+        backend
+            .warn(format!("the next start will need the address and the trackers again: {error}"));
+    }
+    Ok((backend, page))
 }
 
 /// Opens the control socket of a client with a prompt or script; without it, the client works all

@@ -26,6 +26,9 @@ pub(crate) trait Caller {
     /// Tells the same later, to another thread.
     fn validity(&self) -> Validity;
 
+    /// When the caller's rights end, in milliseconds since 1970; `None` for never.
+    fn expires_ms(&self) -> Option<u64>;
+
     /// Where the caller may read and write; `None` for everywhere.
     fn directories(&self) -> Option<&Directories>;
 }
@@ -44,7 +47,7 @@ impl Directories {
     }
 
     /// The directories themselves.
-    pub(super) fn roots(&self) -> &[PathBuf] {
+    pub(crate) fn roots(&self) -> &[PathBuf] {
         &self.roots
     }
 
@@ -74,12 +77,17 @@ impl Caller for Owner {
         Arc::new(|| true)
     }
 
+    fn expires_ms(&self) -> Option<u64> {
+        None
+    }
+
     fn directories(&self) -> Option<&Directories> {
         None
     }
 }
 
-/// Checks that the caller may carry out a command, and names its paths without links.
+/// Checks that the caller may carry out a command, and names its paths without links. What the
+/// command makes for others ends with the caller's rights.
 ///
 /// # Errors
 /// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file system
@@ -87,7 +95,7 @@ impl Caller for Owner {
 ///
 /// # Blocking
 /// On the file system of the command's path, for a moment.
-pub(super) fn check(
+pub(crate) fn check(
     caller: &dyn Caller,
     mut command: Command,
     paths: &Paths,
@@ -95,6 +103,9 @@ pub(super) fn check(
     if command.needs() > caller.rights() {
         let text = "this token may look and change nothing; the command needs one that may manage";
         return Err(ApiError::new(ErrorCode::NotAllowed, text));
+    }
+    if let (Some(end), Some(until)) = (caller.expires_ms(), command.until_mut()) {
+        *until = Some(until.map_or(end, |until| until.min(end)));
     }
     let Some(allowed) = caller.directories() else { return Ok(command) };
     if let Command::DownloadFile { file, destination, .. } = &command {
@@ -135,7 +146,7 @@ pub(super) fn refused(path: &Path) -> ApiError {
 ///
 /// # Blocking
 /// On the path's file system.
-pub(super) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<PathBuf, ApiError> {
+pub(crate) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<PathBuf, ApiError> {
     let refused = || refused(path);
     let wrong = |error: std::io::Error| {
         ApiError::new(ErrorCode::Path, format!("{}: {error}", path.display()))

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Routes;
@@ -17,18 +18,22 @@ use crate::http::{Request, Responder, StatusCode};
 const ENTRIES_MAX: usize = 5000;
 
 /// A directory.
-#[derive(Debug, Serialize)]
-struct Directory {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Directory {
+    /// Without links; `None` if none was asked for.
     path: Option<String>,
+    /// The directory above it, if the caller may see it.
     parent: Option<String>,
     /// Where the caller may begin.
     roots: Vec<String>,
+    /// What is in it: directories first.
     entries: Vec<Entry>,
     /// Entries are missing, because there are too many.
     more: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(rename = "DirectoryEntry")]
 struct Entry {
     /// Files last.
     #[serde(skip)]

@@ -12,20 +12,21 @@ mod directories;
 mod drops;
 mod events;
 mod files;
+pub(crate) mod openapi;
 mod paths;
 mod watch;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use self::answer::refuse;
-use self::paths::Paths;
 use self::watch::Watch;
 use super::api::Api;
 use crate::http::access::Rights;
 use crate::http::{Method, Request, Responder, StatusCode, header};
 
-pub(crate) use caller::{Caller, Directories, Owner, Validity};
+pub(crate) use caller::{Caller, Directories, Owner, Validity, check, resolve};
+pub(crate) use paths::Paths;
 
 /// The prefix of all routes.
 pub(crate) const ROOT: &str = "/api/v1/";
@@ -46,6 +47,7 @@ pub(crate) struct Route {
 
 #[derive(Debug, Clone, Copy)]
 enum Action {
+    OpenApi,
     Command,
     Snapshot,
     Events,
@@ -78,6 +80,7 @@ const fn route(method: Method, path: &'static str, needs: Rights, action: Action
 
 /// All routes.
 pub(crate) const ROUTES: &[Route] = &[
+    route(Method::GET, "openapi.json", Rights::Read, Action::OpenApi),
     // Each command says what it needs.
     route(Method::POST, "command", Rights::Read, Action::Command),
     route(Method::GET, "snapshot", Rights::Read, Action::Snapshot),
@@ -99,15 +102,24 @@ pub(crate) struct Routes {
     api: Arc<dyn Api>,
     watch: Arc<Watch>,
     paths: Paths,
+    /// The document that describes them.
+    document: LazyLock<String>,
 }
 
 impl Routes {
-    /// Starts the thread that notices lost callers.
+    /// Starts the thread that notices lost callers. `describe` makes the OpenAPI document of the
+    /// place where the routes are served.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread.
-    pub(crate) fn start(api: Arc<dyn Api>) -> io::Result<Self> {
-        Ok(Self { api, watch: Watch::start()?, paths: Paths::default() })
+    pub(crate) fn start(api: Arc<dyn Api>, describe: fn() -> String) -> io::Result<Self> {
+        let document = LazyLock::new(describe);
+        Ok(Self { api, watch: Watch::start()?, paths: Paths::default(), document })
+    }
+
+    /// Bounds the looks at paths, also for other routes of the same callers.
+    pub(crate) fn paths(&self) -> Paths {
+        self.paths.clone()
     }
 
     /// Ends the commands of all callers, present and future.
@@ -134,7 +146,12 @@ impl Routes {
         }
         let Some(route) = known.find(|route| route.method == *method) else {
             let methods = ROUTES.iter().filter(|route| route.is_at(path));
-            let methods: Vec<&str> = methods.map(|route| route.method.as_str()).collect();
+            let methods: Vec<&str> = methods
+                .flat_map(|route| match route.method {
+                    Method::GET => vec!["GET", "HEAD"],
+                    ref other => vec![other.as_str()],
+                })
+                .collect();
             let allowed = methods.join(", ").parse().map_err(io::Error::other)?;
             let responder = responder.header(header::ALLOW, allowed);
             let text = "this route needs another method";
@@ -147,6 +164,9 @@ impl Routes {
         }
         let names = files::names_in(path, route.last_part()).unwrap_or_default();
         match route.action {
+            Action::OpenApi => {
+                responder.send(StatusCode::OK, "application/json", self.document.as_bytes())
+            }
             Action::Command => self.command(request, responder, caller),
             Action::Snapshot => self.snapshot(responder),
             Action::Events => self.events(request, responder, caller),

@@ -23,14 +23,14 @@ const LOOKS_MAX: usize = 32;
 const WORKS_MAX: usize = 16;
 
 /// What is under way.
-#[derive(Default)]
-pub(super) struct Paths {
+#[derive(Clone, Default)]
+pub(crate) struct Paths {
     looks: Arc<AtomicUsize>,
     works: Arc<AtomicUsize>,
 }
 
 /// A place in a bounded number; dropping it gives it back.
-pub(super) struct Slot(Arc<AtomicUsize>);
+pub(crate) struct Slot(Arc<AtomicUsize>);
 
 impl Slot {
     fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
@@ -54,7 +54,7 @@ impl Paths {
     ///
     /// # Blocking
     /// For at most [`LOOK_TIMEOUT`]. The work itself may go on; its result is dropped.
-    pub(super) fn look<T: Send + 'static>(
+    pub(crate) fn look<T: Send + 'static>(
         &self,
         path: &Path,
         work: impl FnOnce() -> T + Send + 'static,

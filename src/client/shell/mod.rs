@@ -118,7 +118,7 @@ pub(crate) fn run(parts: Parts, settings: Settings) -> Result<u8, ApiError> {
 
 /// Prints the listening address and the warning about it.
 pub(crate) fn begin(snapshot: &Snapshot, output: &Output) {
-    output.listening(&snapshot.address, snapshot.device);
+    output.listening(&snapshot.address, snapshot.device, snapshot.page.as_deref());
     if let Some(text) = &snapshot.warning {
         match output.format() {
             Format::Json => output.event("warning", serde_json::json!({ "text": text })),

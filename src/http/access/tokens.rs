@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Rights, SecretHash, hash, hex, now_ms, secret};
@@ -34,7 +35,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const USED_INTERVAL_MS: u64 = DAY_MS;
 
 /// A token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenEntry {
     /// Names the token; hexadecimal.
     pub token_id: String,
@@ -143,13 +144,30 @@ impl Tokens {
         rights: Rights,
         days: Option<u32>,
     ) -> Result<NewToken, TokenError> {
+        self.create_until(name, rights, days, None)
+    }
+
+    /// The same for a token that ends at `until_ms` at the latest.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    ///
+    /// # Blocking
+    /// On the disk.
+    pub fn create_until(
+        &self,
+        name: &str,
+        rights: Rights,
+        days: Option<u32>,
+        until_ms: Option<u64>,
+    ) -> Result<NewToken, TokenError> {
         let is_name = (1..=NAME_LEN_MAX).contains(&name.len())
             && !name.contains(char::is_control)
             && !name.starts_with(PAGE_NAME);
         if !is_name {
             return Err(TokenError::BadName);
         }
-        self.add(name.to_owned(), rights, days)
+        self.add(name.to_owned(), rights, days, until_ms)
     }
 
     /// Creates the token of a page. If there is no room, it replaces the page token that was used
@@ -160,21 +178,28 @@ impl Tokens {
     ///
     /// # Blocking
     /// On the disk.
-    pub fn create_for_page(&self) -> Result<NewToken, TokenError> {
+    pub fn create_for_page(&self, until_ms: Option<u64>) -> Result<NewToken, TokenError> {
         let id = secret::<4>().map_err(|source| self.failed(source))?;
-        self.add(format!("{PAGE_NAME}{id}"), Rights::Manage, Some(PAGE_TOKEN_DAYS))
+        self.add(format!("{PAGE_NAME}{id}"), Rights::Manage, Some(PAGE_TOKEN_DAYS), until_ms)
     }
 
-    fn add(&self, name: String, rights: Rights, days: Option<u32>) -> Result<NewToken, TokenError> {
+    fn add(
+        &self,
+        name: String,
+        rights: Rights,
+        days: Option<u32>,
+        until_ms: Option<u64>,
+    ) -> Result<NewToken, TokenError> {
         let system = |source| self.failed(source);
         let secret = format!("{PREFIX}{}", secret::<32>().map_err(system)?);
         let now = now_ms();
+        let own_end = days.map(|days| now.saturating_add(u64::from(days) * DAY_MS));
         let entry = TokenEntry {
             token_id: super::secret::<8>().map_err(system)?,
             name,
             rights,
             created_ms: now,
-            expires_ms: days.map(|days| now.saturating_add(u64::from(days) * DAY_MS)),
+            expires_ms: own_end.into_iter().chain(until_ms).min(),
             last_used_ms: None,
         };
         let new = (hash(&secret), entry.clone());

@@ -6,21 +6,23 @@
 //!
 //! The client and the tracker each have a page; [`PageRoutes`] is what differs.
 
+mod describe;
 mod headers;
 mod holder;
+mod refusal;
 mod server;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde_json::json;
-
+pub use describe::describe;
 pub use holder::Holder;
+pub use refusal::{Code, Failure, Refusal, refuse};
 pub use server::PageServer;
 
 use super::access::OriginError;
-use super::{CertificateError, Request, Responder, StatusCode};
+use super::{CertificateError, Request, Responder};
 
 /// The prefix of the API's routes.
 pub const API_ROOT: &str = "/api/v1/";
@@ -65,8 +67,8 @@ pub trait PageRoutes: Send + Sync + 'static {
     /// Why it does not, in a line without names.
     fn ready(&self) -> Result<(), String>;
 
-    /// Answers a request that needs no token, if its path is one of the program's own; else hands
-    /// the responder back.
+    /// Answers a request outside of the API, of any method, if its path is one of the program's own;
+    /// else hands the responder back. It looks itself for what the request needs.
     ///
     /// # Errors
     /// The socket's.
@@ -116,18 +118,4 @@ pub enum PageError {
         /// The reason.
         source: io::Error,
     },
-}
-
-/// Refuses a request with an error as JSON.
-///
-/// # Errors
-/// The socket's.
-pub fn refuse(
-    responder: Responder<'_>,
-    status: StatusCode,
-    code: &str,
-    text: &str,
-) -> io::Result<()> {
-    let body = format!("{}\n", json!({ "error": { "code": code, "message": text } }));
-    responder.send(status, "application/json", body.as_bytes())
 }
