@@ -27,7 +27,7 @@ impl Routes {
         responder: Responder<'_>,
         caller: &dyn Caller,
     ) -> io::Result<()> {
-        let _slot = match self.paths.admit(caller) {
+        let _slot = match self.paths.admit(caller.directories().is_some()) {
             Ok(slot) => slot,
             Err(error) => return fail(responder, &error),
         };

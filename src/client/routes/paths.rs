@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use super::caller::Caller;
-use crate::client::api::{ApiError, Command, ErrorCode};
+use crate::client::api::{ApiError, ErrorCode};
 
 /// Time for a file system to answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -75,27 +74,14 @@ impl Paths {
         })
     }
 
-    /// Admits a request over the page that reads or writes a file; others are not counted.
+    /// Admits a request that reads or writes a file; `is_bounded` tells whether such requests of its
+    /// caller are counted.
     ///
     /// # Errors
     /// [`ErrorCode::Crowded`].
-    pub(super) fn admit(&self, caller: &dyn Caller) -> Result<Option<Slot>, ApiError> {
-        match caller.directories() {
-            None => Ok(None),
-            Some(_) => Slot::take(&self.works, WORKS_MAX).map(Some).ok_or_else(crowded),
-        }
-    }
-
-    /// The same for a command, if it is about a path.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Crowded`].
-    pub(super) fn admit_command(
-        &self,
-        command: &mut Command,
-        caller: &dyn Caller,
-    ) -> Result<Option<Slot>, ApiError> {
-        if command.path_mut().is_some() { self.admit(caller) } else { Ok(None) }
+    pub(super) fn admit(&self, is_bounded: bool) -> Result<Option<Slot>, ApiError> {
+        let take = || Slot::take(&self.works, WORKS_MAX).ok_or_else(crowded);
+        is_bounded.then(take).transpose()
     }
 }
 
