@@ -38,8 +38,8 @@ impl Caller for Owner {
 /// Checks that the caller may carry out a command, and names its paths without links.
 ///
 /// # Errors
-/// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file system
-/// does not answer, and [`ErrorCode::Crowded`].
+/// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file
+/// system does not answer, and [`ErrorCode::Crowded`].
 ///
 /// # Blocking
 /// On the file system of the command's path, for a moment.

@@ -26,7 +26,8 @@ async function openPage(stage, client) {
 async function one_member_gives_and_another_takes(stage) {
   const { network } = stage;
   const [giver, taker] = [await network.client("giver"), await network.client("taker")];
-  const account = (name) => [`create_user ${name} 'correct horse'`, `login ${name} 'correct horse'`];
+  const account = (name) => ["create_user", "login"].map((verb) =>
+    `${verb} ${name} 'correct horse'`);
   const path = `${giver.directory("inbox")}/${FILE}`;
   await writeFile(path, Buffer.alloc(LENGTH, (at) => at * 31));
   await run(network, "giver", ...account("giver"), "create_group crew");
