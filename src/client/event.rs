@@ -132,8 +132,8 @@ pub enum ClientEvent {
         /// Its id.
         group_id: GroupId,
     },
-    /// The files or the members of a group of the user have changed. Every tracker tells it, at most
-    /// once a second for a group.
+    /// The files or the members of a group of the user have changed. Every tracker tells it, at
+    /// most once a second for a group.
     GroupChanged {
         /// The group's id.
         group_id: GroupId,

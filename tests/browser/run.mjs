@@ -3,8 +3,8 @@
 //   npm ci && npm test -- [--binaries DIR] [--chromium PATH] [--screenshots DIR] [--only FILE]
 //
 // DIR holds the programs `tracker` and `client`; POSSE_BIN names it too. The default is
-// `target/debug`. FILE is one of `scenarios`, as `peers`, whose scenarios begin with clients of their
-// own.
+// `target/debug`. FILE is one of `scenarios`, as `peers`, whose scenarios begin with clients of
+// their own.
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";

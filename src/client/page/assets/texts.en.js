@@ -435,8 +435,8 @@ export default {
   activity: {
     title: "Activity",
     rates: "Rates",
-    ratesHint: "The lines begin when this page was opened, and show ten minutes at most. The totals " +
-      "are since the login.",
+    ratesHint: "The lines begin when this page was opened, and show ten minutes at most. The " +
+      "totals are since the login.",
     completed: "Completed",
     noneCompleted: "No download is complete yet.",
     search: "Search completed downloads",

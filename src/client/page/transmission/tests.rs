@@ -129,7 +129,7 @@ fn upload(number: u8) -> Upload {
     }
 }
 
-struct Someone(Rights);
+struct Someone(Rights, Option<Directories>);
 
 impl Caller for Someone {
     fn rights(&self) -> Rights {
@@ -145,7 +145,7 @@ impl Caller for Someone {
     }
 
     fn directories(&self) -> Option<&Directories> {
-        None
+        self.1.as_ref()
     }
 }
 
@@ -168,7 +168,7 @@ impl Stage {
 
     fn ask_as(&self, rights: Rights, body: &str) -> Result<Value, Problem> {
         let asked: Asked = serde_json::from_str(body).unwrap();
-        self.rpc.call(&asked, &Someone(rights))
+        self.rpc.call(&asked, &Someone(rights, None))
     }
 
     #[track_caller]
@@ -381,10 +381,12 @@ fn limits_are_in_kilobytes_and_unknown_settings_are_refused() {
         r#"{"arguments":{"alt-speed-enabled":true},"method":"session-set"}"#,
         "alt-speed-enabled",
     );
-    stage.refused(
-        r#"{"arguments":{"download-dir":"/etc","speed-limit-up-enabled":true},"method":"session-set"}"#,
-        "/etc is in no directory",
-    );
+    let asked = r#"{"arguments":{"download-dir":"/etc","speed-limit-up-enabled":true},
+        "method":"session-set"}"#;
+    let asked: Asked = serde_json::from_str(asked).unwrap();
+    let files = Directories::new(vec!["/srv/files".into()], Vec::new());
+    let done = stage.rpc.call(&asked, &Someone(Rights::Manage, Some(files)));
+    assert!(format!("{done:?}").contains("/etc is in no directory"), "{done:?}");
     assert!(stage.asked().is_empty(), "nothing was changed");
 }
 
@@ -405,6 +407,6 @@ fn a_token_that_may_look_calls_the_methods_that_look() {
     let nowhere = Directories::new(Vec::new(), Vec::new());
     let rpc = Rpc::new(Arc::new(nobody), Paths::default(), &nowhere).unwrap();
     let asked: Asked = serde_json::from_str(LIST).unwrap();
-    let done = rpc.call(&asked, &Someone(Rights::Manage));
+    let done = rpc.call(&asked, &Someone(Rights::Manage, None));
     assert!(format!("{done:?}").contains("nobody is logged in"));
 }
