@@ -24,6 +24,7 @@ serde_as_text!(
     super::Fingerprint,
     super::GroupId,
     super::InfoHash,
+    super::InvitationId,
     super::Label,
     super::Pattern,
     super::Sha1Digest,

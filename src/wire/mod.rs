@@ -11,6 +11,7 @@
 pub mod bencode;
 pub mod codec;
 pub mod frame;
+pub mod invitation_link;
 pub mod later;
 pub mod metainfo;
 pub mod peer;

@@ -57,6 +57,7 @@ pub(super) fn group(entry: GroupEntry) -> Group {
         members: entry.member_count,
         owner: entry.owner,
         requests: entry.requests,
+        members_invite: entry.settings.map(|settings| settings.members_invite),
     }
 }
 
@@ -67,6 +68,7 @@ pub(super) fn member(entry: MemberEntry) -> Member {
         part: if entry.owner { Part::Owner } else { Part::Member },
         online: entry.online,
         since_ms: entry.since.ms(),
+        invited_by: entry.invited_by,
     }
 }
 
@@ -266,7 +268,7 @@ fn code(error: &ClientError) -> ErrorCode {
         ClientError::NoPage | ClientError::Token(_) => ErrorCode::BadArgument,
         ClientError::NoTracker => ErrorCode::NoTracker,
         ClientError::NoAnswer => ErrorCode::NoAnswer,
-        ClientError::WrongNetwork(_) => ErrorCode::WrongNetwork,
+        ClientError::WrongNetwork(_) | ClientError::OtherNetwork { .. } => ErrorCode::WrongNetwork,
         ClientError::UntrustedTracker { .. } => ErrorCode::UntrustedTracker,
         ClientError::SessionEnded(_) => ErrorCode::SessionRefused,
         ClientError::CannotStay { .. } => ErrorCode::CannotStay,
@@ -296,6 +298,12 @@ fn refusal_code(refusal: Refusal) -> ErrorCode {
         Refusal::Disabled => ErrorCode::Disabled,
         Refusal::MustChangePassword => ErrorCode::MustChangePassword,
         Refusal::AccountsClosed => ErrorCode::AccountsClosed,
+        Refusal::NoSuchInvitation
+        | Refusal::InvitationExpired
+        | Refusal::InvitationUsedUp
+        | Refusal::InvitationRevoked
+        | Refusal::InvitationVoid
+        | Refusal::InvitationTooOld => ErrorCode::Invitation,
         Refusal::NotSharer => ErrorCode::NotSharer,
         Refusal::Unsupported => ErrorCode::Unsupported,
         _ => ErrorCode::Refused,

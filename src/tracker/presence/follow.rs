@@ -134,6 +134,9 @@ impl Presence {
                 Content::Owner(..)
                 | Content::Request(..)
                 | Content::Setting(..)
+                | Content::Invitation(..)
+                | Content::InvitationUse(..)
+                | Content::GroupSettings(..)
                 | Content::Unknown(..) => {}
             }
         }
