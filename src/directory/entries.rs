@@ -23,7 +23,7 @@
 //! | 22 | when a device was forgotten, user, device | |
 //! | 23 | user, group, invitation: those of the user that were not revoked | |
 //! | 24 | group, invitation | how often it was used |
-//! | 25 | group, user, request that let the user in | who had made the invitation |
+//! | 25 | group, user, request that let the user in, invitation | who had made it |
 //!
 //! They follow from the rows: [`VERSION`] says in which way, and a store with entries of another
 //! version makes them anew.

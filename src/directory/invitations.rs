@@ -107,7 +107,8 @@ impl<R: Rows> Directory<R> {
     /// Who invited a member, if the use of the invitation is remembered.
     pub fn invited_by(&self, group: GroupId, user: UserId) -> Option<UserId> {
         let admission = self.admission(group, user)?;
-        let inviter = self.rows.entry(&invited_key(group, user, admission.request))?;
+        let prefix = invited_prefix(group, user, admission.request);
+        let (_, inviter) = Scan::prefix(&self.rows, &prefix).next()?;
         Some(UserId::from_bytes(inviter.try_into().ok()?))
     }
 
@@ -216,10 +217,10 @@ impl<R: RowsMut> Directory<R> {
         after: Option<(RequestId, InvitationUseRow)>,
     ) {
         if let Some(request) = before {
-            self.rows.set_entry(&invited_key(group, user, request), None);
+            self.rows.set_entry(&invited_key(group, user, request, invitation), None);
         }
         if let Some((request, row)) = after {
-            let key = invited_key(group, user, request);
+            let key = invited_key(group, user, request, invitation);
             self.rows.set_entry(&key, Some(row.inviter.as_bytes()));
         }
         if before.is_some() != after.is_some() {
@@ -237,8 +238,19 @@ fn uses_key(group: GroupId, invitation: InvitationId) -> Vec<u8> {
     Tag::InvitationUses.key(&[group.as_bytes(), invitation.as_bytes()])
 }
 
-fn invited_key(group: GroupId, user: UserId, request: RequestId) -> Vec<u8> {
+fn invited_prefix(group: GroupId, user: UserId, request: RequestId) -> Vec<u8> {
     Tag::InvitedBy.key(&[group.as_bytes(), user.as_bytes(), request.as_bytes()])
+}
+
+fn invited_key(
+    group: GroupId,
+    user: UserId,
+    request: RequestId,
+    invitation: InvitationId,
+) -> Vec<u8> {
+    let mut key = invited_prefix(group, user, request);
+    key.extend_from_slice(invitation.as_bytes());
+    key
 }
 
 /// Group and invitation at the end of a key.

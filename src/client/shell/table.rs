@@ -626,7 +626,7 @@ mod tests {
         ] {
             assert_eq!(nearest(typed), Some(meant), "{typed}");
         }
-        for typed in ["no_such_command", "x", "", "list", "rm", "user"] {
+        for typed in ["no_such_command", "x", "", "list", "rm", "owner"] {
             assert_eq!(nearest(typed), None, "{typed}");
         }
     }
