@@ -104,6 +104,11 @@ impl<R: Rows> Directory<R> {
         Ok(row)
     }
 
+    /// Who made an invitation.
+    pub fn inviter(&self, group: GroupId, invitation: InvitationId) -> Option<UserId> {
+        self.invitation(group, invitation).map(|(_, row)| row.inviter)
+    }
+
     /// Who invited a member, if the use of the invitation is remembered.
     pub fn invited_by(&self, group: GroupId, user: UserId) -> Option<UserId> {
         let admission = self.admission(group, user)?;

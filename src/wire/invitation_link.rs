@@ -251,6 +251,13 @@ fn short_text<'a>(from: &mut Decoder<'a>) -> Result<&'a str, WireError> {
     std::str::from_utf8(from.bytes(len.into())?).map_err(|e| WireError::bad("text", e))
 }
 
+/// A link with these contents, whether they are any or not.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn sealed(bytes: &[u8]) -> String {
+    let bytes = [bytes, &checksum(bytes)].concat();
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
     let digest: [u8; 32] = Sha256::digest(bytes).into();
     *digest.first_chunk().expect("a digest has 32 bytes")
@@ -271,12 +278,6 @@ mod tests {
             InvitationSecret::from_bytes(std::array::from_fn(|i| 0xf0 + i as u8)),
             &trackers,
         )
-    }
-
-    /// Bytes with their checksum, as a link.
-    fn text_of(bytes: &[u8]) -> String {
-        let bytes = [bytes, &checksum(bytes)].concat();
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 
     fn bytes_of(link: &InvitationLink) -> Vec<u8> {
@@ -338,10 +339,10 @@ mod tests {
         assert_eq!(parse(&format!("{}A", &*text)), Damaged);
         let mut later = bytes_of(&link(&["a.example:1"]));
         later[0] = 2;
-        assert_eq!(parse(&text_of(&later)), Later(2));
-        assert_eq!(parse(&text_of(&later)[..60]), Later(2));
+        assert_eq!(parse(&sealed(&later)), Later(2));
+        assert_eq!(parse(&sealed(&later)[..60]), Later(2));
         later[0] = 0;
-        assert_eq!(parse(&text_of(&later)), Damaged);
+        assert_eq!(parse(&sealed(&later)), Damaged);
         assert_eq!(parse(&format!("{PREFIX}{}", "A".repeat(LINK_LEN_MAX))), Damaged);
     }
 
@@ -350,7 +351,7 @@ mod tests {
         let link = link(&["10.0.0.1:1"]);
         let bytes = bytes_of(&link);
         let head = bytes.len() - 8;
-        let with = |trackers: &[u8]| text_of(&[&bytes[..head], trackers].concat());
+        let with = |trackers: &[u8]| sealed(&[&bytes[..head], trackers].concat());
         let tracker = [4, 10, 0, 0, 1, 0, 1];
         assert_eq!(InvitationLink::parse(&with(&[&[1][..], &tracker].concat())), Ok(link));
         for odd in [
@@ -378,7 +379,7 @@ mod tests {
                 .map(|(at, byte)| if at == usize::from(flip) { bytes.first().copied().unwrap_or(0) } else { *byte })
                 .chain(bytes.iter().skip(1).take(usize::from(flip) % 4).copied())
                 .collect();
-            for text in [text_of(&bytes), text_of(&mixed), String::from_utf8_lossy(&bytes).into_owned()] {
+            for text in [sealed(&bytes), sealed(&mixed), String::from_utf8_lossy(&bytes).into_owned()] {
                 if let Ok(link) = InvitationLink::parse(&text) {
                     prop_assert_eq!(&*link.to_text(), &text);
                 }

@@ -9,7 +9,8 @@ use super::world::{Request, World};
 use crate::directory::{Directory, Rows};
 use crate::types::{
     Change, DeviceId, FileFacts, FileId, GroupId, GroupSettings, InfoHash, InvitationId,
-    MembershipState, Order, PasswordHash, RequestId, RequestStamp, Sha1Digest, Stamp, UserId, Version,
+    MembershipState, Order, PasswordHash, RequestId, RequestStamp, Sha1Digest, Stamp, UserId,
+    Version,
 };
 
 const USERS: [&str; 4] = ["nik", "ann", "bob", "eve"];
@@ -100,9 +101,9 @@ impl Clients {
     ) -> UserId {
         let model = Model::of(world.nodes[node].view.values().map(|row| &**row));
         let able: Vec<UserId> = match *change {
-            Change::CreateUser { .. }
-            | Change::CreateInvitedUser { .. }
-            | Change::Operator(_) => return UserId::NOBODY,
+            Change::CreateUser { .. } | Change::CreateInvitedUser { .. } | Change::Operator(_) => {
+                return UserId::NOBODY;
+            }
             Change::AcceptRequest { group, .. }
             | Change::RejectRequest { group, .. }
             | Change::TransferGroup { group, .. }

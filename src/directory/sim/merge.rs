@@ -12,8 +12,8 @@ use crate::directory::{Counts, Directory, Entry, Rows, RowsMut};
 use crate::store::{Entries, RowStore};
 use crate::types::{
     Content, DeviceId, DeviceRow, FileFacts, FileOrder, FileRow, GroupId, GroupRow, GroupSettings,
-    InvitationId, InvitationRow, InvitationUseRow, MembershipRow, MembershipState, PasswordHash, Place, Row, SharingRow, Stamp, StoreId, Transaction, UserId,
-    UserRow, Version,
+    InvitationId, InvitationRow, InvitationUseRow, MembershipRow, MembershipState, PasswordHash,
+    Place, Row, SharingRow, Stamp, StoreId, Transaction, UserId, UserRow, Version,
 };
 
 fn user() -> impl Strategy<Value = UserId> {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::directory::{Directory, Rows};
 use crate::types::{
     Content, FileId, FileOrder, FileRow, GroupId, GroupRow, GroupSettings, InvitationId,
-    InvitationRow, Label, MembershipRow, MembershipState,
-    Part, Place, Row, RowKey, SharingRow, Stamp, StoreId, UserId, UserRow, Version,
+    InvitationRow, Label, MembershipRow, MembershipState, Part, Place, Row, RowKey, SharingRow,
+    Stamp, StoreId, UserId, UserRow, Version,
 };
 
 /// The rows, each with the write that stands.
