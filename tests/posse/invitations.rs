@@ -1,6 +1,8 @@
 //! Invitations: a link lets its bearer into a group, from an empty data directory to a download;
 //! and what ends a link, ends it.
 
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -384,4 +386,39 @@ fn a_scripted_client_joins_by_a_line_that_is_a_link() {
     let said = world.script("nik-plain", &["-c", "login nik pw-nik", "-c", "invite lab"], &[]);
     let lines: Vec<&String> = said.out.iter().filter(|line| line.starts_with("posse:")).collect();
     assert_eq!(lines.len(), 1, "a script gets the link and no drawing: {said:?}");
+}
+
+/// The script that the desktop starts for `posse:` links, with a terminal that notes its arguments.
+#[test]
+fn the_desktop_hands_a_link_over_without_naming_it_to_the_terminal() {
+    let (world, mut nik) = lab(1);
+    let link = invite(&mut nik, "lab");
+    let home = world.path().join("newcomer");
+    let tools = home.join("bin");
+    std::fs::create_dir_all(&tools).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_client"), tools.join("posse")).unwrap();
+    let noted = home.join("noted");
+    let terminal =
+        format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >'{}'\nshift\nexec \"$@\"\n", noted.display());
+    let path = tools.join("x-terminal-emulator");
+    std::fs::write(&path, terminal).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/desktop/posse-join");
+    let mut command = Command::new("sh");
+    command.arg(script).arg(&link).current_dir(&home);
+    set_home(&mut command, &home);
+    command.env("PATH", format!("{}:/usr/bin:/bin", tools.display()));
+    command.env("XDG_RUNTIME_DIR", &home);
+    let mut process = Process::spawn("posse-join", &mut command);
+    process.send("ann\npw-ann-long\nwhoami");
+    let done = process.finish(PATIENCE);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert_eq!(done.out.last().map(String::as_str), Some("ann"), "{done:?}");
+    let noted = std::fs::read_to_string(noted).unwrap();
+    assert!(noted.starts_with("-e\nsh\n") && !noted.contains("posse:join"), "{noted}");
+    let left: Vec<_> = std::fs::read_dir(&home)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b"posse-link"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
