@@ -28,8 +28,8 @@ use super::trackers::with_caller;
 use super::{Client, ClientError, DownloadPhase, DownloadStatus};
 use crate::http::access::{Access, CODE_LIFETIME};
 use crate::net::Stop;
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{InfoHash, UserEntry};
-use crate::wire::invitation_link::InvitationLink;
 
 /// Maximum number of ends in one reply; a caller that missed more asks again.
 const ENDS_MAX: usize = 10_000;

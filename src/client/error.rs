@@ -66,7 +66,10 @@ pub enum ClientError {
         found = .0.found, expected = .0.expected, hint = accept_hint(.0))]
     WrongNetwork(WrongNetwork),
     /// An invitation is to a group of another network.
-    #[error("{}", super::invitations::other_network(invited, own))]
+    #[error(
+        "the invitation is to a group of the network {invited}, and this client belongs to {own}; \
+         `client join --profile NAME` starts another one for it"
+    )]
     OtherNetwork {
         /// The network of the invitation.
         invited: Fingerprint,

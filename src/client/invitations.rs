@@ -11,11 +11,11 @@ use super::error::ClientError;
 use super::runtime::Pages;
 use super::start::Client;
 use super::trackers::Need;
+use crate::types::invitation_link::{InvitationLink, InvitationLinkError};
 use crate::types::{
-    Fingerprint, GroupEntry, GroupSettings, InvitationEntry, InvitationId, InvitationSecret,
-    Password, Refusal, TrackerAddress, TrackerState, UserName,
+    GroupEntry, GroupSettings, InvitationEntry, InvitationId, InvitationSecret, Password, Refusal,
+    TrackerAddress, TrackerState, UserName,
 };
-use crate::wire::invitation_link::{InvitationLink, InvitationLinkError};
 use crate::wire::tracker::{Reply, Request};
 
 /// Milliseconds in a day.
@@ -177,14 +177,6 @@ impl Client {
             None => Err(ClientError::NoTracker),
         }
     }
-}
-
-/// What to say of an invitation to another network than this client's.
-pub(crate) fn other_network(invited: &Fingerprint, own: &Fingerprint) -> String {
-    format!(
-        "the invitation is to a group of the network {invited}, and this client belongs to {own}; \
-         `client join --profile NAME` starts another one for it"
-    )
 }
 
 impl From<InvitationLinkError> for ClientError {

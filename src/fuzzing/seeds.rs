@@ -3,13 +3,13 @@
 
 use super::Input;
 use crate::tracker::fuzz::{begin, known};
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{
     DownloadState, FileOrder, Fingerprint, InfoHash, RequestId, RequestStamp, Row, RowBatch, Stamp,
 };
 use crate::wire::Wire;
 use crate::wire::checks::variant_name;
 use crate::wire::frame::to_frame;
-use crate::wire::invitation_link::InvitationLink;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage};
 use crate::wire::replication::{ToAcceptor, ToDialler};

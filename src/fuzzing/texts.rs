@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use super::Input;
 use crate::client::shell::escape;
+use crate::types::invitation_link::{InvitationLink, sealed};
 use crate::types::{
     DeviceId, FileName, Fingerprint, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress,
     TrackerInfo, UserId, UserName, is_safe, limits,
 };
-use crate::wire::invitation_link::{InvitationLink, sealed};
 
 /// Names, labels and ids. The first byte chooses which, the others are the text.
 pub fn names(bytes: &[u8]) {

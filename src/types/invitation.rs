@@ -51,6 +51,13 @@ impl fmt::Debug for InvitationSecret {
     }
 }
 
+/// What the owner of a group has set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupSettings {
+    /// Whether every member may invite, or the owner alone.
+    pub members_invite: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

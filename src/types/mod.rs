@@ -20,6 +20,7 @@ mod geometry;
 mod human;
 mod id;
 mod invitation;
+pub mod invitation_link;
 mod joiners;
 pub mod limits;
 mod name;
@@ -53,14 +54,14 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub(crate) use human::{bad_data_text, human_bytes, unreachable_text};
 pub use id::{DeviceId, FileId, GroupId, ParseIdError, RequestId, StoreId, UserId};
-pub use invitation::{InvitationId, InvitationSecret};
+pub use invitation::{GroupSettings, InvitationId, InvitationSecret};
 pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
 pub use row::{
-    Content, DeviceRow, FileRow, GroupRow, GroupSettings, InvitationRow, InvitationUseRow,
-    MembershipRow, MembershipState, Place, RequestRow, Row, RowKey, SharingRow, Transaction,
-    UserRow, VersionVector,
+    Content, DeviceRow, FileRow, GroupRow, InvitationRow, InvitationUseRow, MembershipRow,
+    MembershipState, Place, RequestRow, Row, RowKey, SharingRow, Transaction, UserRow,
+    VersionVector,
 };
 pub use secret::{Password, PasswordHash};
 pub use setting::{SettingName, SettingNameError};

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DeviceId, DeviceName, Effect, FileFacts, FileId, GroupId, GroupName, InvitationId,
-    PasswordHash, RequestId, SettingName, Stamp, StoreId, UserId, UserName, Version,
+    DeviceId, DeviceName, Effect, FileFacts, FileId, GroupId, GroupName, GroupSettings,
+    InvitationId, PasswordHash, RequestId, SettingName, Stamp, StoreId, UserId, UserName, Version,
 };
 
 /// Where a write was made first.
@@ -130,13 +130,6 @@ pub struct InvitationRow {
 pub struct InvitationUseRow {
     /// The member who had made the invitation.
     pub inviter: UserId,
-}
-
-/// What the owner of a group has set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct GroupSettings {
-    /// Whether every member may invite, or the owner alone.
-    pub members_invite: bool,
 }
 
 /// A request that was carried out.

@@ -11,7 +11,6 @@
 pub mod bencode;
 pub mod codec;
 pub mod frame;
-pub mod invitation_link;
 pub mod later;
 pub mod metainfo;
 pub mod peer;

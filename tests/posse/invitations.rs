@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use posse::trust::KeyPair;
 use posse::types::TrackerInfo;
-use posse::wire::invitation_link::InvitationLink;
+use posse::types::invitation_link::InvitationLink;
 use posse::{Tracker, TrackerConfig};
 use serde_json::Value;
 

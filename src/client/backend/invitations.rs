@@ -6,8 +6,8 @@ use super::super::api::{GroupSettings, Invite, Joined, Listing, NewInvite, Page,
 use super::super::{Client, ClientError};
 use super::Backend;
 use super::listings::part;
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{GroupEntry, InvitationEntry, UserEntry};
-use crate::wire::invitation_link::InvitationLink;
 
 /// Users whom an invitation lets in, if nothing else is said.
 const USES: u32 = 1;

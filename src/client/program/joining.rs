@@ -15,7 +15,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::StartError;
 use crate::client::ClientError;
 use crate::client::shell::{Answers, Input, ask_link, read_stdin};
-use crate::wire::invitation_link::{LINK_LEN_MAX, SCHEME};
+use crate::types::invitation_link::{LINK_LEN_MAX, SCHEME};
 
 /// The word that asks to join, in place of addresses.
 pub(super) const WORD: &str = "join";

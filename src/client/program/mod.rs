@@ -31,7 +31,7 @@ use super::shell::{
 use super::{Backend, Client, ClientConfig, ClientError};
 use crate::http::page::{PageConfig, PageServer};
 use crate::store::StoreError;
-use crate::wire::invitation_link::InvitationLink;
+use crate::types::invitation_link::InvitationLink;
 
 /// Time for a starting client to bind its socket, or for an ending client to release its lock.
 const START_TIMEOUT: Duration = Duration::from_secs(3);

@@ -12,8 +12,8 @@ use crate::client::setup::Setup;
 use crate::client::shell::{OnError, parse_seconds};
 use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX, data_dir};
 use crate::store::StoreError;
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
-use crate::wire::invitation_link::InvitationLink;
 
 /// Shares files inside private groups, peer to peer.
 #[derive(Debug, Parser)]

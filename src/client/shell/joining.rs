@@ -13,10 +13,13 @@ use super::input::Lines;
 use super::session::Shell;
 use super::terminal;
 use crate::client::api::{ApiError, Command, Joined, LinkText, Reply};
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{Password, Refusal};
-use crate::wire::invitation_link::InvitationLink;
 
 type Result<T> = std::result::Result<T, ApiError>;
+
+/// The command that joins by an invitation.
+const JOIN: &str = "join";
 
 /// An invitation with which the program was started.
 pub(crate) struct Invitation {
@@ -58,8 +61,25 @@ impl Shell {
         self.enter(link, newcomer)
     }
 
-    /// Joins by the invitation with which the program was started.
-    pub(super) fn join_at_start(
+    /// Joins by the invitation with which the program was started; tells whether it has.
+    pub(super) fn begin_by_joining(
+        &mut self,
+        invitation: &Invitation,
+        lines: Option<&mut Lines>,
+    ) -> bool {
+        match self.join_at_start(invitation, lines) {
+            Ok(answer) => {
+                self.show(JOIN, answer);
+                true
+            }
+            Err(error) => {
+                self.fail(Some(JOIN), &error);
+                false
+            }
+        }
+    }
+
+    fn join_at_start(
         &mut self,
         invitation: &Invitation,
         lines: Option<&mut Lines>,

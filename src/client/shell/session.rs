@@ -13,7 +13,6 @@ use super::answer::Answer;
 use super::held::{DOWNLOAD, Held};
 use super::input::{Line, Lines};
 use super::interrupt::{Calls, Interrupts};
-use super::joining::Invitation;
 use super::output::Output;
 use super::paging;
 use super::table::{CommandSpec, split};
@@ -24,9 +23,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often a wait for the first tracker looks for signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The command that joins by an invitation.
-const JOIN: &str = "join";
 
 /// What happens when a command of a script fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -163,24 +159,6 @@ impl Shell {
                 Err(error) if error.code == ErrorCode::ClientGone => return Err(error),
                 Ok(_) => return Err(ApiError::interrupted()),
                 Err(_) => {}
-            }
-        }
-    }
-
-    /// Joins by the invitation with which the program was started; tells whether it has.
-    pub(super) fn begin_by_joining(
-        &mut self,
-        invitation: &Invitation,
-        lines: Option<&mut Lines>,
-    ) -> bool {
-        match self.join_at_start(invitation, lines) {
-            Ok(answer) => {
-                self.show(JOIN, answer);
-                true
-            }
-            Err(error) => {
-                self.fail(Some(JOIN), &error);
-                false
             }
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
-use crate::wire::invitation_link::SCHEME;
+use crate::types::invitation_link::SCHEME;
 
 /// What a word of a command is, for completion and for what may be kept in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,10 +25,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Decoder, Wire, WireError};
-use crate::types::{
-    Fingerprint, GroupId, InvitationSecret, Label, TrackerAddress, TrackerInfo, limits,
-};
+use super::{Fingerprint, GroupId, InvitationSecret, Label, TrackerAddress, TrackerInfo};
 
 /// What the program is registered for with the desktop.
 pub const SCHEME: &str = "posse:";
@@ -80,12 +77,6 @@ pub enum InvitationLinkError {
     Damaged,
 }
 
-impl From<WireError> for InvitationLinkError {
-    fn from(_: WireError) -> Self {
-        Self::Damaged
-    }
-}
-
 impl InvitationLink {
     /// Makes a link. Of the trackers it takes the first ones that keep it short, and one at least.
     ///
@@ -121,8 +112,8 @@ impl InvitationLink {
         let mut bytes = Zeroizing::new(Vec::with_capacity(512));
         bytes.push(VERSION);
         bytes.extend_from_slice(self.network.as_bytes());
-        self.group.encode(&mut bytes);
-        self.secret.encode(&mut bytes);
+        bytes.extend_from_slice(self.group.as_bytes());
+        bytes.extend_from_slice(self.secret.as_bytes());
         let label = self.label.as_str().as_bytes();
         bytes.push(label.len() as u8);
         bytes.extend_from_slice(label);
@@ -179,35 +170,32 @@ impl InvitationLink {
         if checksum(body) != *sum {
             return Err(InvitationLinkError::Damaged);
         }
-        let link = Self::decode(&body[1..])?;
+        let link = Self::read(&body[1..]).ok_or(InvitationLinkError::Damaged)?;
         // Letters of another case before the slash are as good.
         let is_same = link.to_text()[PREFIX.len()..] == *letters;
         if is_same { Ok(link) } else { Err(InvitationLinkError::Damaged) }
     }
 
-    fn decode(body: &[u8]) -> Result<Self, WireError> {
-        let mut from = Decoder::new(body);
-        let network = Fingerprint::from_bytes(from.array()?);
-        let (group, secret) = (GroupId::decode(&mut from)?, InvitationSecret::decode(&mut from)?);
-        let label = short_text(&mut from)?.parse().map_err(|e| WireError::bad("name", e))?;
-        let count = usize::from(u8::decode(&mut from)?);
+    /// Reads what stands between version and checksum.
+    fn read(body: &[u8]) -> Option<Self> {
+        let mut from = body;
+        let network = Fingerprint::from_bytes(take(&mut from)?);
+        let group = GroupId::from_bytes(take(&mut from)?);
+        let secret = InvitationSecret::from_bytes(take(&mut from)?);
+        let label = take_text(&mut from)?.parse().ok()?;
+        let [count] = take(&mut from)?;
         let mut trackers: Vec<TrackerAddress> = Vec::new();
         for _ in 0..count {
-            let address = decode_tracker(&mut from)?;
+            let address = take_tracker(&mut from)?;
             if trackers.contains(&address) {
-                return Err(WireError::bad("trackers", "one is named twice"));
+                return None;
             }
             trackers.push(address);
         }
-        from.finish()?;
-        if !(1..=TRACKERS_IN_LINK_MAX).contains(&count) {
-            return Err(WireError::bad("trackers", "there are too many or none"));
-        }
-        Ok(Self { network, group, label, secret, trackers })
+        let is_whole = from.is_empty() && (1..=TRACKERS_IN_LINK_MAX).contains(&trackers.len());
+        is_whole.then_some(Self { network, group, label, secret, trackers })
     }
 }
-
-const _: () = assert!(limits::LABEL_LEN_MAX >= limits::NAME_LEN_MAX);
 
 fn tracker_bytes(address: &TrackerAddress) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -231,24 +219,27 @@ fn tracker_bytes(address: &TrackerAddress) -> Vec<u8> {
     bytes
 }
 
-fn decode_tracker(from: &mut Decoder<'_>) -> Result<TrackerAddress, WireError> {
-    let bad = |e: crate::types::TrackerAddressError| WireError::bad("tracker", e);
-    let host = match u8::decode(from)? {
-        4 => IpAddr::from(from.array::<4>()?).to_string(),
-        6 => format!("[{}]", IpAddr::from(from.array::<16>()?)),
-        0 => {
-            let name = short_text(from)?;
+fn take_tracker(from: &mut &[u8]) -> Option<TrackerAddress> {
+    let host = match take(from)? {
+        [4] => IpAddr::from(take::<4>(from)?).to_string(),
+        [6] => format!("[{}]", IpAddr::from(take::<16>(from)?)),
+        [0] => {
+            let name = take_text(from)?;
             // A scoped IPv6 address.
             if name.contains(':') { format!("[{name}]") } else { name.to_owned() }
         }
-        tag => return Err(WireError::UnknownTag { what: "tracker", tag: tag.into() }),
+        _ => return None,
     };
-    TrackerAddress::new(&host, u16::decode(from)?).map_err(bad)
+    TrackerAddress::new(&host, u16::from_be_bytes(take(from)?)).ok()
 }
 
-fn short_text<'a>(from: &mut Decoder<'a>) -> Result<&'a str, WireError> {
-    let len = u8::decode(from)?;
-    std::str::from_utf8(from.bytes(len.into())?).map_err(|e| WireError::bad("text", e))
+fn take<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
+    from.split_off(..N)?.try_into().ok()
+}
+
+fn take_text<'a>(from: &mut &'a [u8]) -> Option<&'a str> {
+    let [len] = take(from)?;
+    std::str::from_utf8(from.split_off(..usize::from(len))?).ok()
 }
 
 /// A link with these contents, whether they are any or not.
