@@ -12,6 +12,7 @@ import { parseArgs } from "node:util";
 import { assertQuiet, launch } from "./browser.mjs";
 import { Network } from "./network.mjs";
 import { scenarios as access } from "./scenarios/access.mjs";
+import { scenarios as invitations } from "./scenarios/invitations.mjs";
 import { scenarios as look } from "./scenarios/look.mjs";
 import { scenarios as names } from "./scenarios/names.mjs";
 import { scenarios as operator } from "./scenarios/operator.mjs";
@@ -61,7 +62,8 @@ async function showFailure(t) {
 
 // Each scenario goes on where the one before it has ended.
 let hasFailed = false;
-const scenarios = [start, sharing, access, rows, names, look, trouble, operator, operatorLook];
+const scenarios = [start, sharing, access, rows, names, invitations, look, trouble, operator,
+  operatorLook];
 for (const run of scenarios.flat()) {
   test(run.name.replaceAll("_", " "), { timeout: LONGEST }, async (t) => {
     if (hasFailed) return t.skip("an earlier scenario has failed");
