@@ -432,7 +432,7 @@ pub enum Refusal {
     InvitationRevoked,
     /// Who made the invitation may not invite any more.
     #[error(
-        "the invitation is void: who made it may not invite to that group any more; ask for another one"
+        "the invitation is void: its group was deleted, or who made it may not invite there any more; ask for another one"
     )]
     InvitationVoid,
     /// The asking user's membership has ended since the invitation was made.

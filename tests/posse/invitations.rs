@@ -388,6 +388,21 @@ fn a_scripted_client_joins_by_a_line_that_is_a_link() {
     assert_eq!(lines.len(), 1, "a script gets the link and no drawing: {said:?}");
 }
 
+#[test]
+fn client_join_uses_a_client_that_runs() {
+    let (world, mut nik) = lab(1);
+    let mut ann = world.client("ann");
+    ann.enter("ann");
+    let data = ann.path(".posse");
+    let link = invite(&mut nik, "lab");
+    let done = join(&ann.home.clone(), &["--data-dir", data.to_str().unwrap()], &[&link, "whoami"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    let results = results(&done);
+    assert_eq!((&results[0]["command"], &results[0]["group"]), (&"join".into(), &"lab".into()));
+    assert_eq!(results[1]["user"], "ann", "the session of the running client is used: {done:?}");
+    ann.ok("list_files lab", &[]);
+}
+
 /// The script that the desktop starts for `posse:` links, with a terminal that notes its arguments.
 #[test]
 fn the_desktop_hands_a_link_over_without_naming_it_to_the_terminal() {

@@ -51,10 +51,10 @@ pub(super) fn hide_link(arguments: &mut [OsString]) -> Result<(), StartError> {
     drop(writer);
     let program = std::env::current_exe().map_err(wrap)?;
     let mut again = Command::new(program);
-    again.arg0(&arguments[0]);
+    // In front: behind `--` nothing is an option.
+    again.arg0(&arguments[0]).arg(LINK_FILE).arg(format!("/dev/fd/{}", reader.as_raw_fd()));
     let others = (1..).zip(&arguments[1..]).filter(|(place, _)| *place != at);
     again.args(others.map(|(_, argument)| argument));
-    again.arg(LINK_FILE).arg(format!("/dev/fd/{}", reader.as_raw_fd()));
     Err(wrap(again.exec()).into())
 }
 

@@ -35,7 +35,8 @@ export function Invitations({ group }) {
     readGroups();
   };
   return html`<p>${rich(t.invitations.why, { group: group.group })}</p>
-    <${Button} icon="plus" kind="primary" changes onClick=${create}>${t.invitations.create}<//>
+    <div class="buttons"><${Button} icon="plus" kind="primary" changes onClick=${create}>
+      ${t.invitations.create}<//></div>
     ${isOwner && html`<${Check} label=${t.invitations.members} checked=${group.members_invite}
       onChange=${letMembers} />`}
     <${Status} loading=${loading} error=${error} onRetry=${reload} />
