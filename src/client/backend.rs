@@ -137,7 +137,7 @@ impl Backend {
                 Reply::NewInvite(self.invite(&group, uses, days)?)
             }
             Command::Invites { listing } => Reply::Invites(self.invites(&listing)?),
-            Command::RevokeInvite { invite } => Reply::Invite(self.revoke_invite(&invite)?),
+            Command::RevokeInvite { invite } => Reply::Invite(self.revoke_invite(invite.expose())?),
             Command::Join { link } => Reply::Joined(invitations::join(client, link.expose())?),
             Command::GroupSettings { group, members_invite } => {
                 let entry = match members_invite {

@@ -23,7 +23,7 @@ pub struct Listing {
     pub limit: Option<usize>,
 }
 
-/// The link of an invitation as it was typed. It prints as `[redacted]`, and is wiped when dropped.
+/// The link of an invitation, or the beginning of its id, as it was typed. It prints as `[redacted]`, and is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LinkText(Zeroizing<String>);
 
@@ -122,7 +122,7 @@ pub enum Command {
         listing: Listing,
     },
     /// Revokes the invitation with that link, or with an id that begins so. Returns it.
-    RevokeInvite { invite: String },
+    RevokeInvite { invite: LinkText },
     /// Joins a group by the link of an invitation. Returns the group.
     Join { link: LinkText },
     /// Returns what the owner of a group has set, or sets it.
@@ -466,9 +466,12 @@ mod tests {
         assert!(!format!("{command:?}").contains("hunter2"));
         assert_eq!(again(&command), command);
         let link = LinkText::new("posse:join/hunter2".into());
-        let command = Command::Join { link };
-        assert!(!format!("{command:?}").contains("hunter2"));
-        assert_eq!(again(&command), command);
+        for command in
+            [Command::Join { link: link.clone() }, Command::RevokeInvite { invite: link }]
+        {
+            assert!(!format!("{command:?}").contains("hunter2"));
+            assert_eq!(again(&command), command);
+        }
         let empty = r#"{"command":"login","user":"nik","password":""}"#;
         assert!(serde_json::from_str::<Command>(empty).is_err());
     }

@@ -1,5 +1,7 @@
 //! The commands about invitations.
 
+use std::net::IpAddr;
+
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
@@ -8,8 +10,9 @@ use super::output::Format;
 use super::render::{date, to_value};
 use super::session::Shell;
 use super::table::Flags;
-use crate::client::api::{ApiError, Command, Invite, Reply};
-use crate::types::InvitationId;
+use crate::client::api::{ApiError, Command, Invite, LinkText, Reply};
+use crate::types::invitation_link::InvitationLink;
+use crate::types::{InvitationId, TrackerAddress};
 
 /// Hexadecimal digits by which invitations are shown to people.
 const SHORT_ID_LEN: usize = 12;
@@ -36,6 +39,12 @@ impl Shell {
                 new.invite.group,
                 date(new.invite.expires_ms)
             )]);
+            if is_for_this_machine(&new.link) {
+                rows.push(vec![
+                    "it names trackers at addresses of this machine alone: nobody elsewhere can use it"
+                        .to_owned(),
+                ]);
+            }
         }
         // A drawing for a page is of no use here.
         Ok(Answer::rows(rows, "").with("link", new.link).with_all(&new.invite))
@@ -52,7 +61,8 @@ impl Shell {
 
     /// Carries out `revoke_invite`.
     pub(super) fn revoke_invite(&self, text: &str) -> Result<Answer> {
-        let invite = self.call(Command::RevokeInvite { invite: text.to_owned() })?.invite()?;
+        let invite = LinkText::new(text.to_owned());
+        let invite = self.call(Command::RevokeInvite { invite })?.invite()?;
         let id = short_id(invite.invite);
         Ok(Answer::line(format!("revoked the invitation {id} to {}", invite.group))
             .with_all(&invite))
@@ -110,6 +120,15 @@ fn row(invite: &Invite, format: Format) -> Vec<String> {
     ]
 }
 
+/// Tells whether all trackers that a link names are at loopback addresses.
+fn is_for_this_machine(link: &str) -> bool {
+    let is_loopback = |address: &TrackerAddress| match address.host().parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback(),
+        Err(_) => address.host() == "localhost",
+    };
+    InvitationLink::parse(link).is_ok_and(|link| link.trackers.iter().all(is_loopback))
+}
+
 /// Draws a link as a QR code for a dark terminal, two modules a character.
 fn draw(link: &str) -> Vec<String> {
     let Ok(code) = QrCode::with_error_correction_level(link, qrcode::EcLevel::L) else {
@@ -132,6 +151,24 @@ mod tests {
         assert!(lines.iter().all(|line| line.chars().count() <= 70));
         assert!(lines[0].chars().all(|c| c == '\u{2588}'), "a light margin: {}", lines[0]);
         assert!(draw(&"A".repeat(5000)).is_empty());
+    }
+
+    #[test]
+    fn links_to_this_machine_are_told_apart() {
+        use crate::types::{Fingerprint, GroupId, InvitationSecret};
+        for (trackers, is_here) in [
+            (&["127.0.0.1:5000", "[::1]:7000", "localhost:1"][..], true),
+            (&["127.0.0.1:5000", "10.0.0.1:7000"], false),
+            (&["tracker.example:5000"], false),
+        ] {
+            let trackers: Vec<TrackerAddress> =
+                trackers.iter().map(|text| text.parse().unwrap()).collect();
+            let group = (GroupId::from_bytes([1; 16]), "lab".parse().unwrap());
+            let secret = InvitationSecret::from_bytes([2; 16]);
+            let network = Fingerprint::from_bytes([3; 32]);
+            let link = InvitationLink::new(network, group, secret, &trackers);
+            assert_eq!(is_for_this_machine(&link.to_text()), is_here, "{trackers:?}");
+        }
     }
 
     #[test]
