@@ -86,7 +86,7 @@ impl Client {
         })
     }
 
-    /// Revokes an invitation: nobody can use it any more. `text` is the beginning of its id, or its
+    /// Revokes an invitation: it cannot be used any more. `text` is the beginning of its id, or its
     /// link. Returns the invitation.
     ///
     /// # Errors
@@ -103,8 +103,8 @@ impl Client {
     /// Joins a group by an invitation. Returns the group.
     ///
     /// # Errors
-    /// [`ClientError::OtherNetwork`], [`Refusal::LoginFirst`], and why the invitation lets nobody
-    /// in.
+    /// [`ClientError::OtherNetwork`], [`Refusal::LoginFirst`], and why the invitation does not
+    /// let the user in.
     pub fn use_invitation(&self, link: &InvitationLink) -> Result<GroupEntry, ClientError> {
         self.check_network(link)?;
         let user = self.inner.need_user()?.user;
@@ -112,7 +112,7 @@ impl Client {
         let request = self.inner.trackers.request_stamp();
         let asked = Request::UseInvitation { request, group, secret: link.secret.clone() };
         self.done(&asked, Need::Session)?;
-        // Whatever was asked of the owner before is settled.
+        // An earlier request to the owner is settled.
         self.inner.store.take_asked(user, group)?;
         self.joined(link)
     }
@@ -120,8 +120,8 @@ impl Client {
     /// Makes an account that is a member of a group by an invitation: both, or neither.
     ///
     /// # Errors
-    /// Those of [`Client::create_user`], [`ClientError::OtherNetwork`], and why the invitation lets
-    /// nobody in.
+    /// Those of [`Client::create_user`], [`ClientError::OtherNetwork`], and why the invitation does
+    /// not let the user in.
     pub fn create_invited_user(
         &self,
         name: &str,

@@ -97,7 +97,7 @@ impl AuditEntry {
             let kind = if WITH_WORDS.contains(&command) { "what" } else { "name" };
             entry.about.push((kind, None, Some(rest.to_owned())));
         }
-        // Whoever uses an invitation does it on the word of its maker.
+        // Its maker has let the user in.
         if let Some(inviter) = inviter.filter(|_| ["join", "create_user"].contains(&command)) {
             entry.users.push(inviter);
             let name = name_of(directory, inviter);

@@ -227,7 +227,7 @@ impl Shared {
     /// Makes an account, by an invitation or without one, if the caller's address may have another.
     ///
     /// # Blocking
-    /// For an Argon2 run, unless the name is taken, the invitation lets nobody in, or the address has
+    /// For an Argon2 run, unless the name is taken, the invitation cannot be used, or the address has
     /// made too many; and until the change is safe or refused.
     pub(crate) fn create_user(
         &self,

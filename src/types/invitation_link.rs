@@ -11,7 +11,7 @@
 //! | each tracker | `u8` 4 or 6, the IP address; or `u8` 0, `u8` length, the host's name; `u16` port |
 //! | checksum | first 4 bytes of SHA-256 over all of the above |
 //!
-//! A later form has another version; whatever follows that, an earlier program asks to be updated.
+//! A later form has another version, and an earlier program asks to be updated.
 //!
 //! **Invariant:** a text that parses is the text that the link is written as. Only [`to_text`]
 //! shows the secret.

@@ -243,6 +243,16 @@ impl Content {
         }
     }
 
+    /// Tells whether a tracker that never hears of the row misses nothing once the row is old: it
+    /// has expired by then. What was taken back is another matter.
+    pub fn is_expiring(&self) -> bool {
+        match self {
+            Self::Request(..) | Self::InvitationUse(..) => true,
+            Self::Invitation(_, _, row) => !row.is_revoked,
+            _ => false,
+        }
+    }
+
     /// Tells whether the deletion that this says is final: it stays whatever is written later.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::User(_, None) | Self::Group(_, None))

@@ -151,7 +151,7 @@ impl Arguments {
             }
             Given::Invited(link) => {
                 let (trackers, network) = (link.tracker_info(), Some(link.network));
-                // Any free port, as nobody has named one.
+                // Any free port: the link names none.
                 let listen = parse_address("0", &trackers)?;
                 let choose = || data_dir::choose(root, listen, &trackers, network);
                 let dir = named.map_or_else(choose, Ok)?;

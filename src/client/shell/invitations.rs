@@ -41,7 +41,7 @@ impl Shell {
             )]);
             if is_for_this_machine(&new.link) {
                 rows.push(vec![
-                    "it names trackers at addresses of this machine alone: nobody elsewhere can use it"
+                    "it names trackers at addresses of this machine alone: other machines cannot use it"
                         .to_owned(),
                 ]);
             }

@@ -18,7 +18,7 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 
 impl<R: Rows> Directory<R> {
     /// Invitations of the asking user that have expired make room, a few at a time. An id that was
-    /// used before is refused: nobody makes another's invitation anew.
+    /// used before is refused: a member cannot make another's invitation anew.
     pub(super) fn create_invitation(
         &self,
         by: &Asking,
@@ -154,7 +154,7 @@ impl<R: Rows> Directory<R> {
         Ok(contents)
     }
 
-    /// An invitation that lets somebody in. The judgement rests on it, and on its maker's rights.
+    /// An invitation that can be used. The judgement rests on it, and on its maker's rights.
     fn usable(
         &self,
         by: &Asking,

@@ -94,10 +94,7 @@ impl Disk {
         let old: Vec<Stored> = self.rows.values().filter(is_old).cloned().collect();
         for stored in &old {
             let key = stored.row.content.key();
-            if !matches!(
-                key,
-                RowKey::Request(_) | RowKey::Invitation(..) | RowKey::InvitationUse(..)
-            ) {
+            if !stored.row.content.is_expiring() {
                 self.swept = self.swept.max(stored.sequence);
             }
             self.rows.remove(&key);

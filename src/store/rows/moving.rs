@@ -80,8 +80,7 @@ fn execute_put_row(
 ) -> rusqlite::Result<()> {
     let class = match &row.content {
         Content::Request(..) => CLASS_REQUEST,
-        // Whoever never hears of one that is so old has missed nothing.
-        Content::Invitation(..) | Content::InvitationUse(..) => CLASS_EXPIRING,
+        content if content.is_expiring() => CLASS_EXPIRING,
         content if content.is_tombstone() => CLASS_TOMBSTONE,
         _ => CLASS_KEPT,
     };

@@ -444,6 +444,9 @@ fn invitations_are_swept_and_missed_by_nobody() {
         request(1, 10),
     ];
     store.append(&[transaction(1, rows)]).unwrap();
+    // One that was revoked would come back with a tracker that has not heard of that.
+    let revoked = InvitationRow { is_revoked: true, ..made };
+    let other = InvitationId::from_bytes([4; 16]);
     let (old, swept) = store.old_rows(100, 9).unwrap();
     let kinds: Vec<u8> = old.iter().map(|row| crate::wire::row::kind(&row.content.key())).collect();
     assert_eq!((kinds.len(), kinds.contains(&9), kinds.contains(&10), swept), (3, true, true, 0));
@@ -456,6 +459,9 @@ fn invitations_are_swept_and_missed_by_nobody() {
     };
     reader.requests_between(0, 100, 9, take).unwrap();
     assert_eq!(count, 1);
+    let rows = vec![row(Content::Invitation(group, other, revoked), 10)];
+    store.append(&[transaction(2, rows)]).unwrap();
+    assert_eq!(store.old_rows(100, 9).unwrap().1, 2);
 }
 
 #[test]

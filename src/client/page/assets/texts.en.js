@@ -294,7 +294,7 @@ export default {
     join: "Join",
     joinWhy: "Paste the link that you were given. You are a member of the group at once.",
     joined: "You are a member of {group} now.",
-    why: "Whoever has the link of an invitation joins {group} without waiting, also with a new " +
+    why: "With the link of an invitation a user joins {group} without waiting, also with a new " +
       "account.",
     create: "Invite",
     createShort: "Make the link",
@@ -303,7 +303,7 @@ export default {
     daysNames: (days) => many(days, "1 day", `${days} days`),
     members: "Members may invite, too",
     made: "The invitation",
-    once: "The link is shown only now. Give it to those whom you invite, and to nobody else.",
+    once: "The link is shown only now. Give it only to those whom you invite.",
     qr: "QR code of the link",
     copy: "Copy",
     copied: "The link is copied.",
@@ -316,7 +316,7 @@ export default {
     revoke: "Revoke",
     revokeLabel: "Revoke the invitation {id}",
     revokeTitle: "Revoke this invitation?",
-    revokeWhat: "Nobody can join by its link any more.",
+    revokeWhat: "Its link lets no more users in.",
     revokeKeeps: "Those who have joined by it stay.",
     revoked: "The invitation is revoked.",
   },
