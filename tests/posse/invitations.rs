@@ -261,7 +261,7 @@ fn what_is_no_link_is_said_so() {
 #[test]
 fn a_link_does_not_stay_in_the_process_list() {
     let (world, mut nik) = lab(1);
-    let link = invite(&mut nik, "lab --uses 2");
+    let link = invite(&mut nik, "lab --uses 3");
     let home = world.path().join("newcomer");
     let mut process = Process::spawn("client join", &mut join_command(&home, &[&link]));
     process.wait_out("that it listens", |line| line.contains("listening").then_some(()));
@@ -276,6 +276,14 @@ fn a_link_does_not_stay_in_the_process_list() {
     let done = process.finish(PATIENCE);
     assert_eq!(done.status, Some(0), "{done:?}");
     assert!(done.out.last().unwrap().contains("\"user\":\"ann\""), "{done:?}");
+    // A link alone asks for the same.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    command.current_dir(&home).arg(&link).args(["--profile", "eve", "--allow-short-passwords"]);
+    set_home(&mut command, &home);
+    let mut process = Process::spawn("client link", &mut command);
+    process.send("eve\npw-eve\nwhoami");
+    let done = process.finish(PATIENCE);
+    assert_eq!(done.out.last().map(String::as_str), Some("eve"), "{done:?}");
     // From a file, with commands that come from elsewhere.
     let file = home.join("link.txt");
     std::fs::write(&file, format!("{link}\n")).unwrap();
@@ -291,7 +299,7 @@ fn a_link_does_not_stay_in_the_process_list() {
     let done = join(&home, &arguments, &["bob", "pw-bob"]);
     assert_eq!(done.status, Some(0), "{done:?}");
     let members = &results(&done)[1];
-    assert_eq!(members["members"].as_array().unwrap().len(), 3, "{members}");
+    assert_eq!(members["members"].as_array().unwrap().len(), 4, "{members}");
 }
 
 #[test]

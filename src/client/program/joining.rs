@@ -32,14 +32,11 @@ pub(super) fn is_link(argument: &str) -> bool {
 /// # Errors
 /// The system's. Without an error it returns only if there was no link.
 pub(super) fn hide_link(arguments: &mut [OsString]) -> Result<(), StartError> {
-    let is_it = |argument: &OsString| argument.to_str().is_some_and(is_link);
-    // Only behind the word: a link elsewhere is a wrong usage, and is reported as such.
-    let Some(at) = arguments.iter().skip(2).position(is_it).map(|at| at + 2) else {
-        return Ok(());
+    let is_it = |at: &usize| {
+        // The word behind `-c` is a command of the user's, which README warns of.
+        arguments[*at].to_str().is_some_and(is_link) && arguments[at - 1] != "-c"
     };
-    if !arguments[1..at].iter().any(|argument| argument == WORD) {
-        return Ok(());
-    }
+    let Some(at) = (1..arguments.len()).find(is_it) else { return Ok(()) };
     let link = std::mem::take(&mut arguments[at]).into_string().unwrap_or_default();
     let link = Zeroizing::new(link);
     let wrap =
@@ -53,6 +50,9 @@ pub(super) fn hide_link(arguments: &mut [OsString]) -> Result<(), StartError> {
     let mut again = Command::new(program);
     // In front: behind `--` nothing is an option.
     again.arg0(&arguments[0]).arg(LINK_FILE).arg(format!("/dev/fd/{}", reader.as_raw_fd()));
+    // A link alone asks for the same.
+    let joins = arguments[1..].iter().any(|argument| argument == WORD);
+    again.args((!joins).then_some(WORD));
     let others = (1..).zip(&arguments[1..]).filter(|(place, _)| *place != at);
     again.args(others.map(|(_, argument)| argument));
     Err(wrap(again.exec()).into())
@@ -109,7 +109,12 @@ mod tests {
     fn a_link_is_known_and_other_arguments_stay() {
         assert!(is_link("posse:join/x") && is_link("POSSE:join/x"));
         assert!(!is_link("join") && !is_link("poss") && !is_link("-") && !is_link("pösse:"));
-        for words in [&["client"][..], &["client", "join"], &["client", "join", "-"]] {
+        for words in [
+            &["client"][..],
+            &["client", "join"],
+            &["client", "join", "-"],
+            &["client", "-c", "posse:join/x"],
+        ] {
             let mut arguments: Vec<OsString> = words.iter().map(Into::into).collect();
             hide_link(&mut arguments).unwrap();
             assert_eq!(arguments, words);
