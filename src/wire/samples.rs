@@ -599,6 +599,7 @@ sample_enum!(Event {
     JoinRejected { group, label, at },
     BadDataReported { group, info_hash, members },
     UnreachableReported { address, members },
+    MemberJoined { group, label, user, inviter, since },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

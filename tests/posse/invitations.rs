@@ -69,8 +69,27 @@ fn a_newcomer_joins_by_a_link_and_downloads() {
     let results = results(&done);
     assert_eq!((&results[0]["command"], &results[0]["group"]), (&"join".into(), &"lab".into()));
     assert_eq!(sha1_of(&home.join("a.bin")), content.sha1());
+    // The owner is told once, whichever trackers tell.
+    let told = |out: &[String]| {
+        let objects = out.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        objects.filter(|object| object["event"] == "member_joined").collect::<Vec<_>>()
+    };
+    let events =
+        nik.process().wait_said(PATIENCE, |said| Some(told(&said.out)).filter(|t| !t.is_empty()));
+    let event = &events.unwrap()[0];
+    assert_eq!((&event["user"], &event["group"]), (&"ann".into(), &"lab".into()), "{event}");
+    assert_eq!(event["invited_by"], "nik");
     let members = nik.object("list_members lab");
     assert_eq!(members["members"][1]["user"], "ann", "{members}");
+    let notifications = nik.object("notifications");
+    let kinds: Vec<&Value> = notifications["notifications"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["event"])
+        .filter(|event| *event == "member_joined")
+        .collect();
+    assert_eq!((kinds.len(), told(&nik.process().said().out).len()), (1, 1), "{notifications}");
     assert_eq!(members["members"][1]["invited_by"], "nik");
     let open = nik.object("invites");
     assert_eq!((&open["invites"][0]["used"], &open["invites"][0]["uses"]), (&1.into(), &1.into()));

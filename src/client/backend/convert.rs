@@ -33,7 +33,8 @@ pub(super) fn user_device(device: client::Device) -> UserDevice {
 }
 
 pub(super) fn notification(one: client::Notification) -> Notification {
-    let is_of_user = one.kind == NotificationKind::JoinRequested;
+    let is_of_user =
+        matches!(one.kind, NotificationKind::JoinRequested | NotificationKind::MemberJoined);
     let (user, file) = if is_of_user { (one.about, None) } else { (None, one.about) };
     let is_path = one.kind == NotificationKind::DownloadComplete;
     let (path, reason) = if is_path { (one.detail, None) } else { (None, one.detail) };
@@ -218,6 +219,9 @@ pub(super) fn event(event: ClientEvent) -> Event {
         ClientEvent::Unreachable { address, members } => Event::Unreachable { address, members },
         ClientEvent::JoinRequested { group, group_id, user, user_id, .. } => {
             Event::JoinRequested { group, group_id, user, user_id }
+        }
+        ClientEvent::MemberJoined { group, group_id, user, user_id, inviter } => {
+            Event::MemberJoined { group, group_id, user, user_id, invited_by: inviter }
         }
         ClientEvent::JoinRejected { group, group_id } => Event::JoinRejected { group, group_id },
         ClientEvent::LoggedInByKey { user, user_id } => {

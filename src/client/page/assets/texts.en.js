@@ -541,6 +541,7 @@ export default {
       "could not connect to this device at {address}. Is a firewall or a router in between?",
     staying_ended: "This device does not log in as {user} by itself any more: {reason}",
     join_requested: "{user} asks to join {group}.",
+    member_joined: "{user} joined {group}, invited by {invited_by}.",
     join_rejected: "Your request to join {group} was turned down, or the group was deleted.",
     admitted: "You are a member of {group} now.",
     removed: "You are not a member of {group} any more.",
@@ -555,6 +556,7 @@ export default {
   },
   notifications: {
     join_requested: "{user} asks to join {group}.",
+    member_joined: "{user} joined {group} by an invitation.",
     join_rejected: "Your request to join {group} was turned down, or the group was deleted.",
     admitted: "You became a member of {group}.",
     removed: "You are not a member of {group} any more.",
