@@ -201,6 +201,25 @@ fn what_ends_an_invitation_is_told_to_a_newcomer() {
 }
 
 #[test]
+fn a_short_password_in_a_pipe_is_refused() {
+    let (world, mut nik) = lab(1);
+    let link = invite(&mut nik, "lab");
+    let home = world.path().join("new-ann");
+    std::fs::create_dir_all(&home).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    command.current_dir(&home).args(["join", "--json"]);
+    set_home(&mut command, &home);
+    let mut process = Process::spawn("client join", &mut command);
+    // A line that would answer a question is no answer, as nobody is asked.
+    process.send_bytes(format!("{link}\nann\nshort\nyes\n").as_bytes()).unwrap();
+    let done = process.finish(PATIENCE);
+    assert_eq!(done.status, Some(1), "{done:?}");
+    let error = results(&done)[0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("fewer than 8 characters"), "{error}");
+    joins(&world, &link, "ann");
+}
+
+#[test]
 fn an_invitation_ends_with_its_time() {
     let (mut world, mut nik) = lab(1);
     let [short, long] = ["lab --days 1", "lab --days 2"].map(|what| invite(&mut nik, what));

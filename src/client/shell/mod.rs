@@ -107,6 +107,8 @@ pub(crate) fn run(parts: Parts, settings: Settings) -> Result<u8, ApiError> {
     begin(&snapshot, &output);
     let mut shell = Shell::new(api, output, interrupts, settings, snapshot.last_end)?;
     let is_terminal = matches!(input, Input::Terminal);
+    // Whether a person can be asked matters to the joining, which comes before the first line.
+    (shell.is_script, shell.asks_passwords) = (!is_terminal, !is_terminal && can_ask);
     let is_patient = !is_terminal || invitation.is_some();
     let patience = if is_patient { patience } else { FIRST_TRACKER_TIMEOUT };
     if let Err(error) = shell.wait_for_tracker(patience) {

@@ -60,7 +60,7 @@ pub(super) struct Shell {
     failed: bool,
     pub(super) announcer: Announcer,
     /// More lines are likely to be there already.
-    is_script: bool,
+    pub(super) is_script: bool,
     /// Passwords that a script leaves out are asked for.
     pub(super) asks_passwords: bool,
     /// Passwords of few characters are taken without a word.
