@@ -31,6 +31,7 @@ serde_as_text!(
     super::Fingerprint,
     super::GroupId,
     super::InfoHash,
+    super::InvitationId,
     super::Label,
     super::Pattern,
     super::Sha1Digest,
