@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod directory;
+mod files;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

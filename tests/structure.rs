@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 const LEFT_OUT: [&str; 6] = ["tests", "sim", "fuzz", "fuzzing", "samples", "bin"];
 
 /// Rooms, and the rooms that each may import besides itself.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
+    ("files", &[]),
     ("types", &[]),
     ("wire", &["types"]),
     ("trust", &["types", "wire"]),
@@ -23,8 +24,8 @@ const ROOMS: [(&str, &[&str]); 10] = [
     ("directory", &["types", "wire"]),
     ("store", &["types", "wire", "directory"]),
     ("tracker", &["types", "wire", "trust", "net", "http", "directory", "store"]),
-    ("swarm", &["types", "wire", "trust", "net"]),
-    ("client", &["types", "wire", "trust", "net", "http", "store", "swarm"]),
+    ("swarm", &["types", "wire", "trust", "net", "files"]),
+    ("client", &["types", "wire", "trust", "net", "http", "store", "swarm", "files"]),
 ];
 
 /// Arrows between rooms that are there although they should not be.
@@ -317,7 +318,7 @@ const FRONT_ENDS: [(&str, &[&str]); 5] = [
     ("page", &["api", "routes", "page"]),
 ];
 /// Rooms that these may import besides.
-const FRONT_END_ROOMS: [&str; 3] = ["types", "net", "http"];
+const FRONT_END_ROOMS: [&str; 4] = ["types", "net", "http", "files"];
 
 #[test]
 fn front_ends_see_the_interface_and_nothing_else_of_the_client() {

@@ -54,9 +54,9 @@ impl Scenario {
             bar,
         };
         Some(match name {
-            "eight" => equal("eight", 128, 8, 20 * MB, Some(1.15)),
-            "eight-large" => equal("eight-large", 512, 8, 20 * MB, Some(1.10)),
-            "thirty-two" => equal("thirty-two", 128, 32, 5 * MB, Some(1.2)),
+            "eight" => equal("eight", 128, 8, 20 * MB, Some(1.10)),
+            "eight-large" => equal("eight-large", 512, 8, 20 * MB, Some(1.05)),
+            "thirty-two" => equal("thirty-two", 128, 32, 5 * MB, Some(1.15)),
             "mixed" => {
                 let leechers = [2, 5, 10, 20].repeat(2).into_iter().map(|rate| rate * MB).collect();
                 Self { leechers, ..equal("mixed", 128, 0, 20 * MB, None) }

@@ -8,10 +8,12 @@
 
 mod content;
 mod convert;
+mod invitations;
 mod listings;
+mod peers;
 mod updates;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -23,10 +25,12 @@ use super::api::{
     OnProgress, Progress, Reply, SessionEnded, Snapshot, Update, Work,
 };
 use super::downloads::Beginning;
+use super::shares::Reading;
 use super::trackers::with_caller;
 use super::{Client, ClientError, DownloadPhase, DownloadStatus};
 use crate::http::access::{Access, CODE_LIFETIME};
 use crate::net::Stop;
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{InfoHash, UserEntry};
 
 /// Maximum number of ends in one reply; a caller that missed more asks again.
@@ -42,7 +46,7 @@ type OnShutdown = Box<dyn Fn() + Send + Sync>;
 pub struct Backend {
     client: Arc<Client>,
     updates: Updates,
-    warning: Option<String>,
+    warning: OnceLock<String>,
     on_shutdown: OnShutdown,
     access: Arc<Access>,
     /// Downloads that are being begun, until [`Command::Sync`]; at most [`BEGUN_MAX`].
@@ -50,14 +54,13 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Wraps a client. `warning` is shown to front ends. [`Command::Shutdown`] calls `on_shutdown`,
-    /// which must not block and makes the program end.
+    /// Wraps a client. [`Command::Shutdown`] calls `on_shutdown`, which must not block and makes the
+    /// program end.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread, and those of the file of tokens.
     pub fn new(
         client: Arc<Client>,
-        warning: Option<String>,
         on_shutdown: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let updates = Updates::start(client.clone())
@@ -65,7 +68,14 @@ impl Backend {
         let access = Access::open(client.data_dir())?;
         let (begun, access, on_shutdown) =
             (Mutex::default(), Arc::new(access), Box::new(on_shutdown));
+        let warning = OnceLock::new();
         Ok(Self { client, updates, warning, on_shutdown, access, begun })
+    }
+
+    /// Shows a warning to front ends, beside those of the client.
+    pub fn warn(&self, text: String) {
+        // The start has one.
+        let _ = self.warning.set(text);
     }
 
     /// The tokens of the HTTP API, and where its page is.
@@ -87,8 +97,12 @@ impl Backend {
         let client = &self.client;
         let done = |()| Reply::Done;
         Ok(match command {
-            Command::CreateUser { user, password } => {
+            Command::CreateUser { user, password, invitation: None } => {
                 client.create_user(&user, password).map(done)?
+            }
+            Command::CreateUser { user, password, invitation: Some(link) } => {
+                let link = InvitationLink::parse(link.expose())?;
+                client.create_invited_user(&user, password, &link).map(done)?
             }
             Command::Login { user, password, stay } => {
                 client.login_with(&user, password, stay)?;
@@ -127,6 +141,19 @@ impl Backend {
             }
             Command::CreateGroup { group } => client.create_group(&group).map(done)?,
             Command::JoinGroup { group } => client.join_group(&group).map(done)?,
+            Command::Invite { group, uses, days } => {
+                Reply::NewInvite(self.invite(&group, uses, days)?)
+            }
+            Command::Invites { listing } => Reply::Invites(self.invites(&listing)?),
+            Command::RevokeInvite { invite } => Reply::Invite(self.revoke_invite(invite.expose())?),
+            Command::Join { link } => Reply::Joined(invitations::join(client, link.expose())?),
+            Command::GroupSettings { group, members_invite } => {
+                let entry = match members_invite {
+                    Some(on) => client.let_members_invite(&group, on)?,
+                    None => client.group_settings(&group)?,
+                };
+                Reply::GroupSettings(invitations::group_settings(entry))
+            }
             Command::LeaveGroup { group } => client.leave_group(&group).map(done)?,
             Command::AcceptRequest { group, user } => {
                 client.accept_request(&group, &user).map(done)?
@@ -157,10 +184,11 @@ impl Backend {
                 Reply::Files(self.list_files(&group, pattern, order, &listing)?)
             }
             Command::Find { pattern, listing } => Reply::Files(self.find(pattern, &listing)?),
-            Command::UploadFile { path, group, trust_stamp } => {
+            Command::UploadFile { path, group, trust_stamp, is_resolved } => {
                 let mut progress =
                     |done, size| progress(Progress { work: Work::Hashing, done, size });
-                let shared = client.upload_file(&path, &group, trust_stamp, &mut progress)?;
+                let how = Reading { trusts_stamp: trust_stamp, follows_link: !is_resolved };
+                let shared = client.share_file(&path, &group, how, &mut progress)?;
                 Reply::Shared(convert::shared(shared))
             }
             Command::ShowUploads { listing } => {
@@ -209,6 +237,14 @@ impl Backend {
                 client.limit_download(&group, &file, limit).map(done)?
             }
             Command::Why { group, file } => Reply::Lines(client.why(&group, &file)?),
+            Command::ShowPeers { group, file } => {
+                let (facts, links) = client.peers(&group, &file)?;
+                Reply::Peers(peers::peers(&facts, links))
+            }
+            Command::ShowPieces { group, file } => {
+                let (facts, map) = client.pieces(&group, &file)?;
+                Reply::Pieces(peers::pieces(&facts, &map))
+            }
             Command::Limits => self.limits(),
             Command::LimitUploads { limit } => {
                 client.limit_upload(limit);
@@ -235,10 +271,10 @@ impl Backend {
                 }
                 Reply::Done
             }
-            Command::Page => Reply::Link(self.link_to_page()?),
+            Command::Page { until_ms } => Reply::Link(self.link_to_page(until_ms)?),
             Command::Tokens => Reply::Tokens(self.access.tokens.list()),
-            Command::CreateToken { name, rights, days } => {
-                let new = self.access.tokens.create(&name, rights, days)?;
+            Command::CreateToken { name, rights, days, until_ms } => {
+                let new = self.access.tokens.create_until(&name, rights, days, until_ms)?;
                 Reply::Token(NewToken { token: new.secret, entry: new.entry })
             }
             Command::RevokeToken { token } => {
@@ -256,8 +292,9 @@ impl Backend {
         Ok(account_of(&self.client, self.client.whoami()?))
     }
 
-    fn link_to_page(&self) -> Result<Link, ClientError> {
-        let link = self.access.link().map_err(|e| ClientError::system("cannot make a link", e))?;
+    fn link_to_page(&self, until_ms: Option<u64>) -> Result<Link, ClientError> {
+        let link =
+            self.access.link(until_ms).map_err(|e| ClientError::system("cannot make a link", e))?;
         let valid_ms = u64::try_from(CODE_LIFETIME.as_millis()).unwrap_or(u64::MAX);
         link.map(|url| Link { url, valid_ms }).ok_or(ClientError::NoPage)
     }
@@ -359,6 +396,7 @@ fn snapshot(client: &Client, revision: u64) -> Snapshot {
             .collect(),
         last_end: downloads.iter().filter_map(|status| status.ended).max().unwrap_or(0),
         limits: convert::limits(client.limits()),
+        traffic: peers::traffic(client.traffic()),
         page: None,
         warning: client.inner.config.unreachable(client.inner.address),
     }
@@ -377,7 +415,7 @@ impl Api for Backend {
 
     fn snapshot(&self) -> Result<Snapshot, ApiError> {
         let mut snapshot = snapshot(&self.client, self.updates.revision());
-        let warnings = snapshot.warning.take().into_iter().chain(self.warning.clone());
+        let warnings = snapshot.warning.take().into_iter().chain(self.warning.get().cloned());
         snapshot.page = self.access.url().map(str::to_owned);
         snapshot.warning = warnings.reduce(|one, other| format!("{one}; {other}"));
         Ok(snapshot)

@@ -111,6 +111,19 @@ pub enum ClientEvent {
         /// Since when.
         since: Stamp,
     },
+    /// A user has joined a group of this user by an invitation, or by one that this user made.
+    MemberJoined {
+        /// The group.
+        group: Label,
+        /// Its id.
+        group_id: GroupId,
+        /// The user who has joined.
+        user: Label,
+        /// Their id.
+        user_id: UserId,
+        /// The user who had made the invitation.
+        inviter: Label,
+    },
     /// The user's request to join a group was rejected.
     JoinRejected {
         /// The group.
@@ -131,6 +144,16 @@ pub enum ClientEvent {
         group: Label,
         /// Its id.
         group_id: GroupId,
+    },
+    /// The files or the members of a group of the user have changed. Every tracker tells it, at
+    /// most once a second for a group.
+    GroupChanged {
+        /// The group's id.
+        group_id: GroupId,
+        /// Files came or went, or have other sharers.
+        files: bool,
+        /// Members came or went, or have another part, or the group has another name.
+        members: bool,
     },
     /// This device trusts another network than before, and stores that: from now on it accepts the
     /// trackers of this network only.
@@ -234,12 +257,15 @@ impl Bus {
 
     pub(crate) fn tell(&self, event: &ClientEvent) {
         let mut state = self.state.lock();
+        // A list that is read later shows what has changed.
+        let is_kept = !matches!(event, ClientEvent::GroupChanged { .. });
         if let Some(recorder) = &state.recorder
+            && is_kept
             && recorder.try_send(event.clone()).is_err()
         {
             warn!("an event is not stored: there are too many at once");
         }
-        if !state.heard && state.early.len() < EARLY_MAX {
+        if is_kept && !state.heard && state.early.len() < EARLY_MAX {
             state.early.push(event.clone());
         }
         state.subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {

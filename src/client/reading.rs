@@ -49,6 +49,7 @@ impl Client {
         let (group, facts) = found?;
         let mut open = OpenFile { inner: inner.clone(), user, group, names, facts, reader: None };
         open.attach()?;
+        open.check()?;
         Ok(open)
     }
 }
@@ -116,8 +117,9 @@ impl OpenFile {
             if stop.is_set() {
                 return Err(ClientError::Interrupted);
             }
-            self.check()?;
+            // In this order: a removal is either in the view already, or revokes the reader.
             self.attach()?;
+            self.check()?;
             let Some(reader) = &self.reader else {
                 stop.wait(LOOK_INTERVAL);
                 continue;
@@ -156,6 +158,9 @@ impl OpenFile {
         let is_ours = view.library.user().is_some_and(|user| user.user == self.user);
         if !is_ours {
             return Err(Refusal::LoginFirst.into());
+        }
+        if view.revoked.contains(&self.group) {
+            return Err(Refusal::NotMember.into());
         }
         let info_hash = self.facts.info_hash;
         let share = view.library.share(self.group, info_hash);

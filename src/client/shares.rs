@@ -52,18 +52,31 @@ pub struct Upload {
     pub id: InfoHash,
     /// Its path, now or when it is complete.
     pub path: PathBuf,
+    /// Its length in bytes.
+    pub len: u64,
     /// Bytes of it that are here, if it is an unfinished download; `None` if all are.
     pub part: Option<u64>,
     /// Links to other members for it.
     pub peers: u32,
     /// Bytes sent since login.
     pub sent: u64,
+    /// Bytes per second sent in the last 2 s.
+    pub sent_per_second: u64,
     /// Bytes sent to each device since login, in the order of the devices' ids.
     pub sent_to: Vec<(DeviceId, u64)>,
     /// Members who say that what this device sends of it is wrong.
     pub bad_data_members: u32,
     /// Where members could not connect to this device lately, and how many.
     pub unreachable: Option<(SocketAddr, u32)>,
+}
+
+/// How a file that is to be shared is found and read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    /// A file with the size and times of an earlier share is not read again.
+    pub(crate) trusts_stamp: bool,
+    /// A symbolic link is followed.
+    pub(crate) follows_link: bool,
 }
 
 /// A file on disk whose content is known.
@@ -112,13 +125,28 @@ impl Client {
         trusts_stamp: bool,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Shared, ClientError> {
+        let how = Reading { trusts_stamp, follows_link: true };
+        self.share_file(path, group, how, progress)
+    }
+
+    /// Shares a file as [`Client::upload_file`] does.
+    pub(crate) fn share_file(
+        &self,
+        path: &Path,
+        group: &str,
+        how: Reading,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Shared, ClientError> {
         let inner = &self.inner;
         let user = inner.need_user()?;
         let path = std::path::absolute(path).map_err(|e| ClientError::path(path, e.to_string()))?;
         let name = share_name(&path)?;
         let wanted = path.clone();
         let (path, stamp) = inner.disks.within(&path, move || {
-            let path = follow_once(&wanted).map_err(|error| unreadable(&wanted, &error))?;
+            let path = match how.follows_link {
+                true => follow_once(&wanted).map_err(|error| unreadable(&wanted, &error))?,
+                false => wanted,
+            };
             let (_, stamp) = open_plain(&path).map_err(|error| unreadable(&path, &error))?;
             Ok::<_, ClientError>((path, stamp))
         })??;
@@ -128,7 +156,7 @@ impl Client {
         }
         let known = inner.store.shares_at(&path)?;
         let started = Instant::now();
-        let trusted: &[ShareRow] = if trusts_stamp { &known } else { &[] };
+        let trusted: &[ShareRow] = if how.trusts_stamp { &known } else { &[] };
         let listed = resolved.file.as_ref();
         let content = inner.content(&path, &name, (stamp, trusted), listed, progress)?;
         if started.elapsed() > RESOLVED_FOR {
@@ -174,26 +202,30 @@ impl Client {
         let view = self.inner.view();
         let library = &view.library;
         let unreachable = view.reports.unreachable(uptime());
-        let upload = |group_id, (group, file, path): (&Label, &Label, &Path), info_hash, part| {
-            let stats = stats.get(&info_hash);
-            Upload {
-                group: group.clone(),
-                group_id,
-                file: file.clone(),
-                id: info_hash,
-                path: path.to_owned(),
-                part,
-                peers: stats.map_or(0, |stats| stats.peers),
-                sent: stats.map_or(0, |stats| stats.sent),
-                sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
-                bad_data_members: view.reports.bad_data((group_id, info_hash)),
-                unreachable,
-            }
-        };
+        let upload =
+            |group_id, (group, file, path): (&Label, &Label, &Path), facts: &FileFacts, part| {
+                let info_hash = facts.info_hash;
+                let stats = stats.get(&info_hash);
+                Upload {
+                    group: group.clone(),
+                    group_id,
+                    file: file.clone(),
+                    id: info_hash,
+                    path: path.to_owned(),
+                    len: facts.len,
+                    part,
+                    peers: stats.map_or(0, |stats| stats.peers),
+                    sent: stats.map_or(0, |stats| stats.sent),
+                    sent_per_second: stats.map_or(0, |stats| stats.sent_per_second),
+                    sent_to: stats.map(|stats| in_order(&stats.sent_to)).unwrap_or_default(),
+                    bad_data_members: view.reports.bad_data((group_id, info_hash)),
+                    unreachable,
+                }
+            };
         let shares = library.shares.values().filter(|share| share.offered).map(|share| {
             let row = &share.row;
             let names = (&row.group_label, &row.label, row.path.as_path());
-            upload(row.group, names, row.facts.info_hash, None)
+            upload(row.group, names, &row.facts, None)
         });
         let is_share = |row: &DownloadRow| {
             let share = library.share(row.group, row.facts.info_hash);
@@ -204,7 +236,7 @@ impl Client {
             let is_offered = download.takes_part() && live.bytes_done + live.sent > 0;
             (is_offered && !is_share(row)).then(|| {
                 let names = (&row.group_label, &row.label, row.target.as_path());
-                upload(row.group, names, row.facts.info_hash, Some(live.bytes_done))
+                upload(row.group, names, &row.facts, Some(live.bytes_done))
             })
         });
         let mut uploads: Vec<Upload> = shares.chain(parts).collect();

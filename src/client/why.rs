@@ -56,9 +56,9 @@ impl Client {
             }
             DownloadPhase::Running if status.bytes_per_second > 0 => {
                 format!(
-                    "it is moving: {}/s from {} peers",
+                    "it is moving: {}/s from {}",
                     super::human_bytes(status.bytes_per_second),
-                    status.peers
+                    counted(status.peers, "peer")
                 )
             }
             DownloadPhase::Queued(place) => {
@@ -127,10 +127,9 @@ impl Runtime {
                 lines.push("the list that proves its pieces has not come yet".into())
             }
             _ if why.unoffered > 0 => {
-                let (count, pieces) = (why.unoffered, why.pieces);
-                lines.push(format!(
-                    "{count} of {pieces} pieces are offered by nobody who is online"
-                ));
+                let (count, pieces) = (why.unoffered, counted(why.pieces, "piece"));
+                let verb = is_or_are(count);
+                lines.push(format!("{count} of {pieces} {verb} offered by nobody who is online"));
             }
             _ if why.links > 0 && why.unchoked == 0 => {
                 lines.push("every peer is busy serving others; it is our turn soon".into())
@@ -141,8 +140,12 @@ impl Runtime {
             format!("it is slowed down by a limit of {}/s", super::human_bytes(limit.get()))
         }));
         lines.push(format!(
-            "{} of {} pieces are here; {} peers are connected",
-            why.have, why.pieces, why.links
+            "{} of {} {} here; {} {} connected",
+            why.have,
+            counted(why.pieces, "piece"),
+            is_or_are(why.have),
+            counted(why.links, "peer"),
+            is_or_are(why.links)
         ));
         let view = self.view();
         let sources: Vec<GroupId> = view.library.sources_of(info_hash).collect();
@@ -158,8 +161,9 @@ impl Runtime {
         for seen in why.seen.iter().take(SEEN_MAX) {
             let (who, ago) = (self.name_of(seen.device), ago(seen.ago));
             lines.push(format!(
-                "last seen: {who}, {ago}, with {} of {} pieces",
-                seen.pieces, why.pieces
+                "last seen: {who}, {ago}, with {} of {}",
+                seen.pieces,
+                counted(why.pieces, "piece")
             ));
         }
         for peer in why.unreachable.iter().take(SEEN_MAX) {
@@ -171,7 +175,9 @@ impl Runtime {
             ));
         }
         if why.corrupt > 0 {
-            lines.push(format!("{} pieces arrived damaged and were requested again", why.corrupt));
+            let were = if why.corrupt == 1 { "was" } else { "were" };
+            let pieces = counted(why.corrupt, "piece");
+            lines.push(format!("{pieces} arrived damaged and {were} requested again"));
         }
         for device in &why.banned {
             lines.push(format!(
@@ -205,6 +211,15 @@ impl Runtime {
     }
 }
 
+/// A number of things, as `1 piece` or `2 pieces`.
+fn counted(count: u32, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+fn is_or_are(count: u32) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
 /// How long ago something was, in the largest fitting unit.
 pub(crate) fn ago(time: Duration) -> String {
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
@@ -218,6 +233,12 @@ pub(crate) fn ago(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        let told = [0, 1, 2].map(|n| format!("{} {} here", counted(n, "piece"), is_or_are(n)));
+        assert_eq!(told, ["0 pieces are here", "1 piece is here", "2 pieces are here"]);
+    }
 
     #[test]
     fn times_are_told_in_one_unit() {

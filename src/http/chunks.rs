@@ -90,13 +90,21 @@ impl Chunk {
         match *self {
             Self::Size => {
                 let line = &input[..input.len().min(SIZE_LINE_LEN_MAX)];
+                let line_end = line.iter().position(|byte| *byte == b'\n');
                 match httparse::parse_chunk_size(line) {
-                    Ok(httparse::Status::Complete((count, size))) => {
+                    // An extension may hold a line end that others take for the line's.
+                    Ok(httparse::Status::Complete((count, size)))
+                        if line_end == count.checked_sub(1) =>
+                    {
                         *self =
                             if size == 0 { Self::Trailer(HEAD_LEN_MAX) } else { Self::Data(size) };
                         Ok(Some(count))
                     }
-                    Ok(httparse::Status::Partial) if line.len() < SIZE_LINE_LEN_MAX => Ok(None),
+                    Ok(httparse::Status::Partial)
+                        if line.len() < SIZE_LINE_LEN_MAX && line_end.is_none() =>
+                    {
+                        Ok(None)
+                    }
                     _ => Err(BadFraming),
                 }
             }
@@ -124,8 +132,11 @@ impl Chunk {
                     return if input.len() < left { Ok(None) } else { Err(BadFraming) };
                 };
                 let left = left.checked_sub(end + 1).ok_or(BadFraming)?;
-                let is_last = matches!(&input[..end], b"" | b"\r");
-                *self = if is_last { Self::Done } else { Self::Trailer(left) };
+                let line = input[..end].strip_suffix(b"\r").ok_or(BadFraming)?;
+                if line.contains(&b'\r') {
+                    return Err(BadFraming);
+                }
+                *self = if line.is_empty() { Self::Done } else { Self::Trailer(left) };
                 Ok(Some(end + 1))
             }
             Self::Done => Ok(None),
@@ -172,6 +183,13 @@ mod tests {
             "11111111111111111\r\n",
             "5\r\nhelloXX",
             "5 5\r\n",
+            // A proxy may end a line where we do not, and see another request behind it.
+            "5;a\nb\r\nhello\r\n0\r\n\r\n",
+            "5\nhello\r\n0\r\n\r\n",
+            "0\r\n\n",
+            "0\r\nA: b\n\r\n",
+            "0\r\nA: b\r\n\n",
+            "0\r\nA: b\rC: d\r\n\r\n",
             &format!("5;{}", "x".repeat(300)),
             &format!("0\r\n{}", "x".repeat(HEAD_LEN_MAX + 1)),
         ] {

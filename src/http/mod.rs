@@ -18,6 +18,7 @@ mod content;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod metrics;
+pub mod openapi;
 pub mod page;
 mod request;
 mod respond;
@@ -57,7 +58,7 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for which a streamed body of a request may stand still.
 pub const PART_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time for writing one part of a response.
+/// Time for writing one part of a response, which has 64 KiB at most.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for a body of known length, whose reader may pause, as players do.
 pub const SIZED_WRITE_TIMEOUT: Duration = Duration::from_secs(300);

@@ -16,11 +16,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::{SIZED_WRITE_TIMEOUT, Socket, WRITE_TIMEOUT};
 use crate::net::Stop;
 
+/// Bytes that are written within one [`WRITE_TIMEOUT`].
+const PART_LEN: usize = 64 << 10;
+
 /// Writes the response to one request.
 pub struct Responder<'a> {
     pub(super) socket: &'a Arc<dyn Socket>,
     /// Set when the server stops.
     pub(super) stop: &'a Stop,
+    /// Has the connection give way to no other until it waits for the next request.
+    pub(super) hold: &'a dyn Fn(),
     /// Whether the connection is reused.
     pub(super) keeps_alive: &'a mut bool,
     /// The method is HEAD: there is no body.
@@ -47,6 +52,12 @@ impl<'a> Responder<'a> {
         self.socket.clone()
     }
 
+    /// Says that the caller has shown a right: until the end of the response the connection gives
+    /// way to no other.
+    pub fn hold_connection(&self) {
+        (self.hold)();
+    }
+
     /// A signal that is set when the server stops. Endless responses have to watch it.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
@@ -58,7 +69,7 @@ impl<'a> Responder<'a> {
     /// The socket's; the connection is closed then.
     ///
     /// # Blocking
-    /// For at most [`WRITE_TIMEOUT`].
+    /// For at most [`WRITE_TIMEOUT`] for each 64 KiB.
     pub fn send(self, status: StatusCode, media_type: &str, body: &[u8]) -> io::Result<()> {
         let again = self.is_reusable();
         let mut headers = self.headers;
@@ -70,7 +81,7 @@ impl<'a> Responder<'a> {
             bytes.extend_from_slice(body);
         }
         *self.has_answered = true;
-        let sent = self.socket.send_all(&bytes, WRITE_TIMEOUT);
+        let sent = send_parts(&**self.socket, &bytes);
         *self.keeps_alive = again && sent.is_ok();
         sent
     }
@@ -184,6 +195,11 @@ impl SizedBody<'_> {
     }
 }
 
+/// Sends bytes of any length to a reader that takes each part in time.
+fn send_parts(socket: &dyn Socket, bytes: &[u8]) -> io::Result<()> {
+    bytes.chunks(PART_LEN).try_for_each(|part| socket.send_all(part, WRITE_TIMEOUT))
+}
+
 /// The status line and the headers: the handler's, and those of every response.
 fn head(
     status: StatusCode,
@@ -233,18 +249,18 @@ impl BodyStream<'_> {
     /// The socket's, when the client is gone.
     ///
     /// # Blocking
-    /// For at most [`WRITE_TIMEOUT`].
+    /// For at most [`WRITE_TIMEOUT`] for each 64 KiB.
     pub fn write(&mut self, part: &[u8]) -> io::Result<()> {
         if part.is_empty() || self.is_head {
             return Ok(());
         }
         if !self.takes_chunks {
-            return self.socket.send_all(part, WRITE_TIMEOUT);
+            return send_parts(&**self.socket, part);
         }
         let mut chunk = format!("{:x}\r\n", part.len()).into_bytes();
         chunk.extend_from_slice(part);
         chunk.extend_from_slice(b"\r\n");
-        self.socket.send_all(&chunk, WRITE_TIMEOUT)
+        send_parts(&**self.socket, &chunk)
     }
 
     /// Ends the body. Dropping the stream instead closes the connection, which marks the body as

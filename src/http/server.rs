@@ -1,8 +1,9 @@
 //! Accepts connections and serves each on a thread of its own.
 //!
 //! **Invariant:** the server serves at most [`CONNECTIONS_MAX`] connections. A further one takes the
-//! place of the one that has waited longest for a request; if all are busy, it gets status 503. A panic in a handler ends its connection only. [`Server::stop`] answers requests under way
-//! within its time-out and joins all threads.
+//! place of the one that has gone longest without a request of somebody who has shown a right; if
+//! all serve such requests, it gets status 503. A panic in a handler ends its connection only.
+//! [`Server::stop`] answers requests under way within its time-out and joins all threads.
 
 use std::collections::HashMap;
 use std::io;
@@ -79,8 +80,11 @@ struct Connections {
 
 struct Open {
     socket: Arc<dyn Socket>,
-    /// When it began to wait for a request, as a number that grows; `None` while it is busy.
-    idle_since: Option<u64>,
+    /// When it began to wait for a request, as a number that grows; `None` while it answers one
+    /// whose sender has shown a right.
+    yields_since: Option<u64>,
+    /// The head of its next request is not there yet.
+    awaits_head: bool,
 }
 
 impl Server {
@@ -121,7 +125,7 @@ impl Server {
             connections
                 .open
                 .values()
-                .filter(|open| open.idle_since.is_some())
+                .filter(|open| open.awaits_head)
                 .for_each(|open| open.socket.end_reading());
         }
         if shared.threads.join(timeout).is_empty() {
@@ -172,28 +176,37 @@ impl Shared {
     fn register(self: &Arc<Self>, socket: Arc<dyn Socket>) -> Option<Registered> {
         let mut connections = self.connections.lock();
         if connections.open.len() >= CONNECTIONS_MAX {
-            let idle = connections.open.iter().filter(|(_, open)| open.idle_since.is_some());
-            let (key, _) = idle.min_by_key(|(_, open)| open.idle_since)?;
+            let yielding = connections.open.iter().filter(|(_, open)| open.yields_since.is_some());
+            let (key, _) = yielding.min_by_key(|(_, open)| open.yields_since)?;
             let key = *key;
             // Its thread sees the end of the connection.
             connections.open.remove(&key)?.socket.close();
         }
         connections.next_key += 1;
-        let key = connections.next_key;
-        connections.open.insert(key, Open { socket: socket.clone(), idle_since: None });
+        connections.waits += 1;
+        let (key, since) = (connections.next_key, connections.waits);
+        let open = Open { socket: socket.clone(), yields_since: Some(since), awaits_head: true };
+        connections.open.insert(key, open);
         Some(Registered { shared: self.clone(), key, socket })
     }
 
-    /// Marks a connection as idle or busy; false if the server stops, or if the connection has given
-    /// way to another.
-    fn set_idle(&self, key: u64, is_idle: bool) -> bool {
+    /// Marks a connection as one that waits for a request; false if the server stops, or if the
+    /// connection has given way to another.
+    fn begin_waiting(&self, key: u64) -> bool {
         let mut connections = self.connections.lock();
         connections.waits += 1;
-        let since = is_idle.then_some(connections.waits);
+        let since = connections.waits;
         let Some(open) = connections.open.get_mut(&key) else { return false };
-        open.idle_since = since;
+        (open.yields_since, open.awaits_head) = (Some(since), true);
         // Under the lock: either `stop` sees the mark, or this thread sees the stop.
         !self.stop.is_set()
+    }
+
+    /// Changes what is noted of a connection, unless it has given way to another.
+    fn note(&self, key: u64, change: impl FnOnce(&mut Open)) {
+        if let Some(open) = self.connections.lock().open.get_mut(&key) {
+            change(open);
+        }
     }
 
     /// Serves one connection.
@@ -207,7 +220,9 @@ impl Shared {
             };
             match next {
                 Ok(mut request) => {
-                    let (again, is_read) = (self.answer(&mut request, socket), request.is_read);
+                    self.note(key, |open| open.awaits_head = false);
+                    let again = self.answer(key, &mut request, socket);
+                    let is_read = request.is_read;
                     if !is_read.get() {
                         discard(&mut wire, &self.stop);
                         return;
@@ -233,24 +248,19 @@ impl Shared {
         wire: &mut Wire,
         patience: Duration,
     ) -> Result<(), NoRequest> {
-        if wire.buffer.is_empty() {
-            if !self.set_idle(key, true) {
-                return Err(NoRequest::End);
-            }
-            let read = wire.read_within(patience);
-            self.set_idle(key, false);
-            // An idle time-out is a normal end.
-            if !matches!(read, Ok(1..)) {
-                return Err(NoRequest::End);
-            }
-        } else if self.stop.is_set() {
+        if !self.begin_waiting(key) {
+            return Err(NoRequest::End);
+        }
+        // An idle time-out is a normal end.
+        if wire.buffer.is_empty() && !matches!(wire.read_within(patience), Ok(1..)) {
             return Err(NoRequest::End);
         }
         Ok(())
     }
 
     /// Answers one request; tells whether the connection is reused.
-    fn answer(&self, request: &mut Request<'_>, socket: &Arc<dyn Socket>) -> bool {
+    fn answer(&self, key: u64, request: &mut Request<'_>, socket: &Arc<dyn Socket>) -> bool {
+        let hold = || self.note(key, |open| open.yields_since = None);
         let mut keeps_alive = request.keeps_alive;
         let mut has_answered = false;
         let is_head = request.method == http::Method::HEAD;
@@ -258,6 +268,7 @@ impl Shared {
         let responder = Responder {
             socket,
             stop: &self.stop,
+            hold: &hold,
             keeps_alive: &mut keeps_alive,
             is_head,
             takes_chunks,
@@ -270,6 +281,7 @@ impl Shared {
             let responder = Responder {
                 socket,
                 stop: &self.stop,
+                hold: &hold,
                 keeps_alive: &mut keeps_alive,
                 is_head,
                 takes_chunks,
@@ -291,6 +303,7 @@ fn refuse(wire: &mut Wire, status: StatusCode, stop: &Stop) {
     let responder = Responder {
         socket: &socket,
         stop,
+        hold: &|| {},
         keeps_alive: &mut keeps_alive,
         is_head: false,
         takes_chunks: true,

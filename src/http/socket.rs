@@ -6,8 +6,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvFlags, recv};
-
 /// A byte stream. Every method may be called from any thread.
 pub trait Socket: Send + Sync {
     /// Reads available bytes; 0 at the end of the stream.
@@ -94,7 +92,24 @@ fn timed_out(error: io::Error) -> io::Error {
     }
 }
 
+/// A look at the input alone would not do: what the other end sent before it closed is in front of
+/// the end.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_gone(stream: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    let mut polled = [PollFd::new(stream, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut polled, Some(&now)) {
+        Ok(_) => polled[0].revents().intersects(ends),
+        Err(errno) => errno != rustix::io::Errno::INTR,
+    }
+}
+
+/// Other systems do not tell it before the input is read.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_gone(stream: &impl AsFd) -> bool {
+    use rustix::net::{RecvFlags, recv};
     let mut byte = [0; 1];
     match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
         Ok((_, 0)) => true,

@@ -9,6 +9,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::*;
 
+mod tls;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that no socket's buffer holds, and those of one part.
 const LONG: u64 = 64 << 20;
@@ -45,6 +47,7 @@ impl Handler for Echo {
                 stream.finish()
             }
             "/wait" => {
+                responder.hold_connection();
                 let stop = responder.stop();
                 stop.wait(PATIENCE);
                 responder.send(StatusCode::OK, "text/plain", b"waited")
@@ -323,11 +326,31 @@ fn connections_are_bounded_and_idle_ones_give_way() {
     for _ in 0..CONNECTIONS_MAX * 3 {
         assert_eq!(stage.status(GET), 200);
     }
-    let _busy: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| keep_busy(&stage)).collect();
+    let mut busy: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| keep_busy(&stage)).collect();
     let begun = Instant::now();
     while stage.status(GET) != 503 {
         assert!(begun.elapsed() < PATIENCE);
-        std::thread::yield_now();
+        // One whose request had not been read yet has given way to ours.
+        busy.push(keep_busy(&stage));
+    }
+}
+
+#[test]
+fn connections_that_have_shown_no_right_give_way() {
+    let stage = Stage::new();
+    let half = b"GET /";
+    let no_body = b"POST /y HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n";
+    let unread = format!("GET /sized?len={LONG} HTTP/1.1\r\nHost: h\r\n\r\n");
+    for slow in [&half[..], &no_body[..], unread.as_bytes()] {
+        let begin = || {
+            let mut stream = stage.connect();
+            stream.write_all(slow).unwrap();
+            stream
+        };
+        let _slow: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| begin()).collect();
+        for _ in 0..CONNECTIONS_MAX * 2 {
+            assert_eq!(stage.status(GET), 200, "{}", String::from_utf8_lossy(slow));
+        }
     }
 }
 
@@ -409,7 +432,67 @@ fn a_reader_that_has_gone_is_noticed() {
     assert!(!theirs.is_gone(), "it has something to say");
     let mut byte = [0; 1];
     theirs.receive(&mut byte, PATIENCE).unwrap();
+    // A request that waits behind the one under way hides nothing.
+    (&ours).write_all(b"x").unwrap();
     drop(ours);
     assert!(theirs.is_gone());
     assert!(theirs.send_all(b"x", PATIENCE).is_err());
+}
+
+/// A stream that notes how much is sent at a time, and within which time.
+#[derive(Default)]
+struct Sent(parking_lot::Mutex<Vec<(usize, Duration)>>);
+
+impl Socket for Sent {
+    fn receive(&self, _: &mut [u8], _: Duration) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn send_all(&self, bytes: &[u8], timeout: Duration) -> io::Result<()> {
+        self.0.lock().push((bytes.len(), timeout));
+        Ok(())
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    fn end_reading(&self) {}
+
+    fn close(&self) {}
+}
+
+#[test]
+fn each_part_of_a_long_answer_has_its_own_time() {
+    let sent = Arc::new(Sent::default());
+    let socket: Arc<dyn Socket> = sent.clone();
+    let stop = crate::net::Stop::new();
+    let body = vec![b'x'; 3 << 20];
+    for is_stream in [false, true] {
+        let (mut keeps_alive, mut has_answered) = (true, false);
+        let responder = Responder {
+            socket: &socket,
+            stop: &stop,
+            hold: &|| {},
+            keeps_alive: &mut keeps_alive,
+            is_head: false,
+            takes_chunks: true,
+            is_read: std::rc::Rc::new(std::cell::Cell::new(true)),
+            has_answered: &mut has_answered,
+            headers: HeaderMap::new(),
+        };
+        if is_stream {
+            let mut stream = responder.stream(StatusCode::OK, "text/plain").unwrap();
+            stream.write(&body).unwrap();
+            stream.finish().unwrap();
+        } else {
+            responder.send(StatusCode::OK, "text/plain", &body).unwrap();
+        }
+        let parts = std::mem::take(&mut *sent.0.lock());
+        let total: usize = parts.iter().map(|(len, _)| len).sum();
+        assert!(total > body.len());
+        let is_part =
+            |(len, timeout): &(usize, Duration)| *len <= 64 << 10 && *timeout == WRITE_TIMEOUT;
+        assert!(parts.iter().all(is_part), "{is_stream}: {parts:?}");
+    }
 }

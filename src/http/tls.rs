@@ -97,34 +97,40 @@ impl TlsSocket {
     }
 }
 
+/// Reads a stream until a deadline.
+struct Within<'a> {
+    stream: &'a TcpStream,
+    deadline: Instant,
+}
+
+impl io::Read for Within<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.receive(buffer, left)
+    }
+}
+
 impl Socket for TlsSocket {
     fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
         let deadline = Instant::now() + timeout;
         let mut tls = self.tls.lock();
-        let mut records = vec![0; 16 << 10];
         loop {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => return other,
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            let count = self.stream.receive(&mut records, left)?;
-            let mut input = &records[..count];
-            if count == 0 {
+            // It takes what it has room for, and nothing behind `close_notify`.
+            if tls.read_tls(&mut Within { stream: &self.stream, deadline })? == 0 {
                 return Ok(0);
             }
-            while !input.is_empty() {
-                tls.read_tls(&mut input)?;
-                let processed = tls.process_new_packets();
-                // An alert tells the other end what is wrong.
-                let sent = self.flush(&mut tls, deadline);
-                processed
-                    .map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?;
-                sent?;
-            }
+            let processed = tls.process_new_packets();
+            // An alert tells the other end what is wrong.
+            let sent = self.flush(&mut tls, deadline);
+            processed.map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?;
+            sent?;
         }
     }
 

@@ -3,6 +3,8 @@
 //! **Invariant:** nothing here blocks or holds a lock; the engine's own threads call [`Host`], and
 //! say so at each method.
 
+mod picture;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use crate::types::{
     InodeId, PieceIndex, PublicKey, Rate, Sha1Digest, Ticket, UserId, VerifiedPieces, limits,
 };
 use crate::wire::metainfo::Metainfo;
+
+pub use self::picture::{LinkPicture, PieceBucket, PieceMap, Traffic};
 
 /// One download in the engine, from its beginning to its end: of another one of the same content it
 /// is told by this number, which the client chooses.
@@ -339,6 +343,8 @@ pub struct TransferStatus {
     pub wasted: u64,
     /// Bytes served to others from this file since the engine started.
     pub sent: u64,
+    /// Bytes per second served to others in the last 2 s.
+    pub sent_per_second: u64,
 }
 
 /// Why a download does not move: facts for the command of that name.
@@ -432,6 +438,8 @@ pub struct UploadStats {
     pub peers: u32,
     /// Bytes of blocks sent since the engine started.
     pub sent: u64,
+    /// Bytes per second sent in the last 2 s.
+    pub sent_per_second: u64,
     /// Bytes sent to each device, in no order.
     pub sent_to: Vec<(DeviceId, u64)>,
 }

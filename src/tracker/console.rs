@@ -360,7 +360,7 @@ fn obey_all(input: impl BufRead, shared: &Arc<Shared>, quit: &Sender<()>) {
                 say(&mut io::stdout(), line.shown(false));
                 Ok(())
             };
-            if let Err(error) = carry_out(shared, &words, &mut put) {
+            if let Err(error) = carry_out(shared, &words, None, &mut put) {
                 say(&mut io::stdout(), format!("error: {}", escape_lines(&error.to_string())));
             }
             true

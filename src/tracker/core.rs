@@ -51,6 +51,8 @@ const TURN_ROWS_MAX: usize = 16_384;
 const SWEEP_ROWS_MAX: usize = 1_000;
 /// How often time passes for the replica.
 const TICK: Duration = Duration::from_millis(100);
+/// How often members are told that their groups have changed.
+const TELL_CHANGES: Duration = Duration::from_secs(1);
 /// Time for changes under way when the tracker stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
 
@@ -79,6 +81,7 @@ pub(crate) struct Core {
     effects: Vec<Effect>,
     deferred: Vec<Deferred>,
     ticked: Instant,
+    told_changes: Instant,
     /// Since when some other tracker is not up.
     degraded_since: Option<Instant>,
     stop_by: Option<Instant>,
@@ -116,6 +119,7 @@ impl Core {
             effects: Vec::new(),
             deferred: Vec::new(),
             ticked: Instant::now(),
+            told_changes: Instant::now(),
             degraded_since: None,
             stop_by: None,
             is_flush_due: false,
@@ -145,6 +149,10 @@ impl Core {
                 self.ticked = Instant::now();
                 let now_ms = self.clock.now_ms();
                 self.replica.tick(now_ms);
+                if self.told_changes.elapsed() >= TELL_CHANGES {
+                    self.told_changes = Instant::now();
+                    self.presence.tell_changes();
+                }
                 #[cfg(feature = "later-version")]
                 self.act_as_later(now_ms);
                 self.drain();
@@ -208,7 +216,7 @@ impl Core {
                 let (actor, request) = (asked.actor, asked.request.id);
                 let is_allowed = match (session, &asked.change) {
                     (None, _) => true,
-                    (Some(_), Change::CreateUser { .. }) => true,
+                    (Some(_), Change::CreateUser { .. } | Change::CreateInvitedUser { .. }) => true,
                     (Some(_), Change::Operator(_)) => false,
                     (Some(key), _) => self.presence.asks(key, actor, request, directory),
                 };

@@ -3,21 +3,27 @@
 //! **Invariant:** a command does over HTTP what it does at the console, and no more. An answer has at
 //! most [`LINES_MAX`] lines.
 
+mod openapi;
+
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use include_dir::{Dir, include_dir};
 use log::info;
-use serde::Deserialize;
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::admin::{AdminError, Line, carry_out, is_read};
 use super::config::{TrackerError, TrackerStatus};
 use super::shared::Shared;
 use crate::http::access::Rights;
-use crate::http::page::{Holder, PageConfig, PageRoutes, PageServer, refuse};
-use crate::http::{BodyError, Method, Metrics, Request, Responder, StatusCode};
+use crate::http::page::{Code, Holder, PageConfig, PageRoutes, PageServer, refuse};
+use crate::http::{
+    BodyError, HeaderValue, Method, Metrics, Request, Responder, StatusCode, header,
+};
 use crate::types::{TrackerState, escape};
 
 /// Maximum number of lines in one answer.
@@ -28,6 +34,9 @@ const LINES: usize = 1000;
 /// less.
 const DEGRADED_MAX: Duration = Duration::from_secs(60);
 
+/// Interval at which the core's thread is asked whether the tracker is ready: no token is needed.
+const READY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The page's files.
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/tracker/page/assets");
 
@@ -37,25 +46,65 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/tracker/page/asset
 /// [`TrackerError::Page`].
 pub(super) fn start(shared: &Arc<Shared>, config: &PageConfig) -> Result<PageServer, TrackerError> {
     let access = shared.access.clone().ok_or(TrackerError::Core)?;
-    Ok(PageServer::start(config, access, &FILES, Arc::new(Operator(shared.clone())))?)
+    let routes = Operator { shared: shared.clone(), readiness: Recent(Mutex::default()) };
+    Ok(PageServer::start(config, access, &FILES, Arc::new(routes))?)
 }
 
-struct Operator(Arc<Shared>);
+struct Operator {
+    shared: Arc<Shared>,
+    readiness: Recent<Result<(), String>>,
+}
+
+/// A value that was made within [`READY_INTERVAL`].
+struct Recent<T>(Mutex<Option<(Instant, T)>>);
+
+impl<T: Clone> Recent<T> {
+    fn get(&self, now: Instant, make: impl FnOnce() -> T) -> T {
+        let mut made = self.0.lock();
+        match &*made {
+            Some((at, value)) if now.saturating_duration_since(*at) < READY_INTERVAL => {
+                value.clone()
+            }
+            // Under the lock: those who ask meanwhile get the same.
+            _ => made.insert((now, make())).1.clone(),
+        }
+    }
+}
+
+/// The OpenAPI document of the page.
+static DOCUMENT: LazyLock<String> = LazyLock::new(openapi::describe);
 
 /// `POST admin`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Asked {
+    /// The first word of the command.
     command: String,
+    /// Its other words.
     #[serde(default)]
     arguments: Vec<String>,
+    /// The maximum number of lines; 10,000 at most.
     #[serde(default)]
     limit: Option<usize>,
 }
 
+/// What it answers.
+#[derive(Serialize, JsonSchema)]
+struct Answer {
+    /// One object a line of the command's output.
+    #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
+    lines: Vec<Value>,
+    /// There were more.
+    more: bool,
+}
+
+fn send(responder: Responder<'_>, status: StatusCode, value: &impl Serialize) -> io::Result<()> {
+    responder.send(status, "application/json", format!("{}\n", json!(value)).as_bytes())
+}
+
 impl Operator {
     fn status(&self) -> Option<TrackerStatus> {
-        let shared = self.0.clone();
-        self.0.core.ask(move |view| shared.status(view))
+        let shared = self.shared.clone();
+        self.shared.core.ask(move |view| shared.status(view))
     }
 
     fn admin(
@@ -67,25 +116,25 @@ impl Operator {
         let body = match request.body() {
             Ok(body) => body,
             Err(BodyError::Refused(status)) => {
-                return refuse(responder, status, "bad_argument", "the body is refused");
+                return refuse(responder, status, Code::BadArgument, "the body is refused");
             }
             Err(BodyError::Lost(error)) => return Err(error),
         };
         let bad = StatusCode::BAD_REQUEST;
         let Ok(Asked { command, arguments, limit }) = serde_json::from_slice(&body) else {
-            return refuse(responder, bad, "bad_argument", "the body is no command");
+            return refuse(responder, bad, Code::BadArgument, "the body is no command");
         };
         let words: Vec<String> = std::iter::once(command).chain(arguments).collect();
         match is_read(&words) {
             Ok(is_read) if !is_read && holder.rights() < Rights::Manage => {
                 let text = "this token may look and change nothing";
-                return refuse(responder, StatusCode::FORBIDDEN, "not_allowed", text);
+                return refuse(responder, StatusCode::FORBIDDEN, Code::NotAllowed, text);
             }
             Ok(is_read) if !is_read => {
                 info!("page: token {}: {}", holder.token_id(), escape(&words[0]));
             }
             Ok(_) => {}
-            Err(error) => return refuse(responder, bad, "bad_argument", &error.to_string()),
+            Err(error) => return refuse(responder, bad, Code::BadArgument, &error.to_string()),
         }
         let max = limit.unwrap_or(LINES).min(LINES_MAX);
         let (mut lines, mut more): (Vec<Value>, bool) = (Vec::new(), false);
@@ -97,23 +146,22 @@ impl Operator {
             lines.push(line.json);
             Ok(())
         };
-        match carry_out(&self.0, &words, &mut put) {
+        match carry_out(&self.shared, &words, holder.expires_ms(), &mut put) {
             Err(AdminError::Output(_)) if more => {}
             Ok(()) => {}
             Err(error) => {
                 let (status, code) = match error {
-                    AdminError::Usage(_) => (bad, "bad_argument"),
+                    AdminError::Usage(_) => (bad, Code::BadArgument),
                     AdminError::Refused(_) | AdminError::Unconfirmed => {
-                        (StatusCode::CONFLICT, "refused")
+                        (StatusCode::CONFLICT, Code::Refused)
                     }
-                    AdminError::Late => (StatusCode::SERVICE_UNAVAILABLE, "no_answer"),
-                    _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+                    AdminError::Late => (StatusCode::SERVICE_UNAVAILABLE, Code::NoAnswer),
+                    _ => (StatusCode::INTERNAL_SERVER_ERROR, Code::Failed),
                 };
                 return refuse(responder, status, code, &error.to_string());
             }
         }
-        let body = format!("{}\n", json!({ "lines": lines, "more": more }));
-        responder.send(StatusCode::OK, "application/json", body.as_bytes())
+        send(responder, StatusCode::OK, &Answer { lines, more })
     }
 }
 
@@ -125,30 +173,39 @@ impl PageRoutes for Operator {
         responder: Responder<'_>,
         holder: &Holder,
     ) -> io::Result<()> {
+        let other = |responder: Responder<'_>, allowed| {
+            let responder = responder.header(header::ALLOW, HeaderValue::from_static(allowed));
+            let (status, text) =
+                (StatusCode::METHOD_NOT_ALLOWED, "this route needs another method");
+            refuse(responder, status, Code::BadArgument, text)
+        };
         match (path, &request.method) {
             ("admin", &Method::POST) => self.admin(request, responder, holder),
-            ("admin", _) => {
-                let (status, text) = (StatusCode::METHOD_NOT_ALLOWED, "this route needs POST");
-                refuse(responder, status, "bad_argument", text)
+            ("admin", _) => other(responder, "POST"),
+            ("openapi.json", &Method::GET | &Method::HEAD) => {
+                responder.send(StatusCode::OK, "application/json", DOCUMENT.as_bytes())
             }
-            _ => refuse(responder, StatusCode::NOT_FOUND, "bad_argument", "no such route"),
+            ("openapi.json", _) => other(responder, "GET, HEAD"),
+            _ => refuse(responder, StatusCode::NOT_FOUND, Code::BadArgument, "no such route"),
         }
     }
 
     fn metrics(&self, responder: Responder<'_>) -> io::Result<()> {
         let Some(status) = self.status() else {
             let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "the tracker has ended");
-            return refuse(responder, status, "failed", text);
+            return refuse(responder, status, Code::Failed, text);
         };
         metrics_of(&status).send(responder)
     }
 
     fn ready(&self) -> Result<(), String> {
-        let status = self.status().ok_or("the tracker has ended")?;
-        match status.degraded_for.filter(|time| *time > DEGRADED_MAX) {
-            Some(time) => Err(format!("degraded for {} s", time.as_secs())),
-            None => Ok(()),
-        }
+        self.readiness.get(Instant::now(), || {
+            let status = self.status().ok_or("the tracker has ended")?;
+            match status.degraded_for.filter(|time| *time > DEGRADED_MAX) {
+                Some(time) => Err(format!("degraded for {} s", time.as_secs())),
+                None => Ok(()),
+            }
+        })
     }
 }
 
@@ -221,7 +278,7 @@ mod tests {
         fn command(&self, words: &[&str]) -> Vec<Value> {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             let mut lines = Vec::new();
-            carry_out(&self.tracker.shared, &words, &mut |line| {
+            carry_out(&self.tracker.shared, &words, None, &mut |line| {
                 lines.push(line.json);
                 Ok(())
             })
@@ -280,6 +337,15 @@ mod tests {
         stage.command(&["revoke_token", "manage"]);
         assert_eq!(admin(&manage, r#"{"command":"status"}"#).0, 401);
         assert_eq!(stage.ask("GET", "/api/v1/admin", &read, "").0, 405);
+    }
+
+    #[test]
+    fn readiness_is_asked_for_once_a_second() {
+        let (recent, begun) = (Recent(Mutex::default()), Instant::now());
+        let get = |after_ms, value| recent.get(begun + Duration::from_millis(after_ms), || value);
+        assert_eq!([get(0, 1), get(500, 2), get(999, 3)], [1, 1, 1]);
+        assert_eq!([get(1000, 4), get(1999, 5)], [4, 4]);
+        assert_eq!(get(2000, 6), 6);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod candidates;
 mod changes;
 mod devices;
 mod follow;
+mod groups;
 mod late;
 mod reports;
 mod swarm;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use self::changes::Changes;
 use self::devices::{LastSeen, UserDevice};
+use self::groups::GroupChanges;
 use self::late::LateEnds;
 pub(crate) use self::reports::Fault;
 use self::reports::Reports;
@@ -140,6 +142,7 @@ pub(crate) struct Presence {
     /// Entries of all sessions.
     entries: usize,
     changes: Changes,
+    group_changes: GroupChanges,
     late: LateEnds,
     late_devices: LateEnds<UserDevice>,
     /// Devices that were forgotten, which this tracker has heard of late in this turn.

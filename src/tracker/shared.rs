@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -276,6 +276,7 @@ impl Shared {
 
     /// What the tracker says about itself.
     pub(crate) fn status(&self, view: &View<'_>) -> TrackerStatus {
+        let is_degraded = view.replica.is_degraded();
         TrackerStatus {
             number: self.number,
             network: self.keys.ring().fingerprint(),
@@ -286,8 +287,10 @@ impl Shared {
             connections: self.accepted.count(),
             sessions: view.presence.session_count(),
             trackers: self.trackers(view),
-            degraded: view.replica.is_degraded(),
-            degraded_for: view.degraded_since.map(|since| since.elapsed()),
+            degraded: is_degraded,
+            // The core notes at its next tick since when.
+            degraded_for: is_degraded
+                .then(|| view.degraded_since.map_or(Duration::ZERO, |since| since.elapsed())),
             uptime: self.started.elapsed(),
         }
     }

@@ -1,4 +1,11 @@
-//! Serde traits of types that are strings in JSON: `Display` writes, `FromStr` reads.
+//! Serde traits of types that are strings in JSON: `Display` writes, `FromStr` reads. Their schemas
+//! for descriptions of an interface.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::limits::LABEL_LEN_MAX;
 
 /// Implements serde's traits through `Display` and `FromStr`.
 macro_rules! serde_as_text {
@@ -24,6 +31,7 @@ serde_as_text!(
     super::Fingerprint,
     super::GroupId,
     super::InfoHash,
+    super::InvitationId,
     super::Label,
     super::Pattern,
     super::Sha1Digest,
@@ -41,6 +49,59 @@ impl<'de> serde::Deserialize<'de> for super::Rate {
         let rate = u64::deserialize(deserializer)?;
         Self::new(rate).map_err(serde::de::Error::custom)
     }
+}
+
+/// Implements `JsonSchema` by a schema.
+macro_rules! schema_is {
+    ($($name:ident: $schema:expr),+ $(,)?) => {$(
+        impl JsonSchema for super::$name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    )+};
+}
+
+schema_is!(
+    DeviceId: digits("The id of a device.", 64),
+    FileId: digits("The id of a file: of its content and every fact about it.", 40),
+    GroupId: digits("The id of a group.", 32),
+    InfoHash: digits("The id of a content.", 40),
+    InvitationId: digits("The id of an invitation.", 32),
+    Sha1Digest: digits("A SHA-1.", 40),
+    UserId: digits("The id of a user.", 32),
+    Fingerprint: json_schema!({
+        "description": "The name of a network's key.",
+        "type": "string",
+        "pattern": "^sha256:[0-9a-f]{64}$",
+    }),
+    Label: json_schema!({
+        "description": "A name as shown. It may change; the id beside it does not.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LABEL_LEN_MAX,
+    }),
+    Pattern: json_schema!({
+        "description": "A part of a name, or a pattern with * and ?; at most 266 bytes.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LABEL_LEN_MAX,
+    }),
+    Rate: json_schema!({
+        "description": "Bytes per second.",
+        "type": "integer",
+        "minimum": super::Rate::MIN.get(),
+        "maximum": u64::MAX,
+    }),
+);
+
+fn digits(description: &str, count: usize) -> Schema {
+    let pattern = format!("^[0-9a-f]{{{count}}}$");
+    json_schema!({ "description": description, "type": "string", "pattern": pattern })
 }
 
 #[cfg(test)]

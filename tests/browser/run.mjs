@@ -1,9 +1,10 @@
 // Tests of the pages of members and operators: real trackers and clients, and a real browser.
 //
-//   npm ci && npm test -- [--binaries DIR] [--chromium PATH] [--screenshots DIR]
+//   npm ci && npm test -- [--binaries DIR] [--chromium PATH] [--screenshots DIR] [--only FILE]
 //
 // DIR holds the programs `tracker` and `client`; POSSE_BIN names it too. The default is
-// `target/debug`.
+// `target/debug`. FILE is one of `scenarios`, as `peers`, whose scenarios begin with clients of
+// their own.
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
@@ -12,10 +13,12 @@ import { parseArgs } from "node:util";
 import { assertQuiet, launch } from "./browser.mjs";
 import { Network } from "./network.mjs";
 import { scenarios as access } from "./scenarios/access.mjs";
+import { scenarios as invitations } from "./scenarios/invitations.mjs";
 import { scenarios as look } from "./scenarios/look.mjs";
 import { scenarios as names } from "./scenarios/names.mjs";
 import { scenarios as operator } from "./scenarios/operator.mjs";
 import { scenarios as operatorLook } from "./scenarios/operator_look.mjs";
+import { scenarios as peers } from "./scenarios/peers.mjs";
 import { scenarios as rows } from "./scenarios/rows.mjs";
 import { scenarios as sharing } from "./scenarios/sharing.mjs";
 import { scenarios as start } from "./scenarios/start.mjs";
@@ -25,8 +28,15 @@ const LONGEST = 600000;
 const { values } = parseArgs({
   options: {
     binaries: { type: "string" }, chromium: { type: "string" }, screenshots: { type: "string" },
+    only: { type: "string" },
   },
 });
+/** Scenarios that need none before them. */
+const alone = { peers };
+if (values.only && !(values.only in alone)) {
+  console.error(`--only takes one of ${Object.keys(alone).join(", ")}`);
+  process.exit(2);
+}
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const binaries = resolve(values.binaries ?? process.env.POSSE_BIN ?? join(root, "target/debug"));
 const chromium = values.chromium ?? process.env.CHROMIUM ?? "/usr/bin/chromium";
@@ -61,8 +71,9 @@ async function showFailure(t) {
 
 // Each scenario goes on where the one before it has ended.
 let hasFailed = false;
-const scenarios = [start, sharing, access, rows, names, look, trouble, operator, operatorLook];
-for (const run of scenarios.flat()) {
+const scenarios = [start, sharing, access, rows, names, peers, invitations, look, trouble, operator,
+  operatorLook];
+for (const run of values.only ? alone[values.only] : scenarios.flat()) {
   test(run.name.replaceAll("_", " "), { timeout: LONGEST }, async (t) => {
     if (hasFailed) return t.skip("an earlier scenario has failed");
     hasFailed = true;

@@ -147,7 +147,8 @@ fn a_service_survives_its_terminal_and_what_it_leaves_behind_is_replaced() {
     });
     let lost = attached.finish();
     assert_eq!(lost.status, Some(1), "{lost:?}");
-    assert!(lost.err.iter().any(|line| line.contains("has ended")), "{lost:?}");
+    let told = lost.err.iter().filter(|line| line.contains("has ended")).count();
+    assert_eq!(told, 1, "{lost:?}");
     assert!(socket.exists(), "kill -9 leaves it");
     let second = service(&world, "nik");
     let mut attached = world.client("nik");
@@ -156,6 +157,25 @@ fn a_service_survives_its_terminal_and_what_it_leaves_behind_is_replaced() {
     assert_eq!(attached.finish().status, Some(0));
     end(second);
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_command_whose_client_dies_says_so_once() {
+    let world = World::new(1);
+    for (before, after) in [("sleep 60", ""), ("seed 60", ""), ("", "whoami")] {
+        let mut service = service(&world, "nik");
+        let mut plain = world.plain("nik");
+        plain.ok("help whoami", &["*"]);
+        plain.process().send(before);
+        service.kill9();
+        // It may have noticed already, and be gone.
+        let _ = plain.process().send_bytes(format!("{after}\n").as_bytes());
+        let lost = plain.finish();
+        let errors: Vec<&String> = lost.err.iter().filter(|line| line.contains("error")).collect();
+        let is_told = |line: &&String| line.contains("has ended; start it again");
+        assert!(errors.len() == 1 && errors.iter().all(is_told), "{before}{after}: {lost:?}");
+        assert_eq!(lost.status, Some(1), "{before}{after}: {lost:?}");
+    }
 }
 
 #[test]

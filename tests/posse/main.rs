@@ -13,6 +13,7 @@
 //! | [`scripts`], [`terminal`] | clients driven by pipes, files and `-c`, and at a terminal |
 //! | [`attached`] | a client as a service, and several programs that use one running client |
 //! | [`streaming`] | a file's content by ranges, while it is downloaded and afterwards |
+//! | [`page`], [`transmission`] | the pages and the HTTP APIs, and Transmission's RPC |
 //! | [`supervised`] | a service that is killed and started again goes on by itself |
 //! | [`full_data_directory`] | what a client answers without room for its state holds |
 //! | [`hanging`] | a mount that hangs holds up its own files alone |
@@ -24,6 +25,7 @@
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
 //! | [`notifications`] | what owners and others are told of requests to join, and what is kept of events |
 //! | [`staying`] | devices that log in by their key, and devices that are forgotten |
+//! | [`invitations`] | links let newcomers in, until something ends them, and leave no trace |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`versions_of_files`] | a changed file takes the place of its version; what is renamed, removed, deleted, found and sorted |
@@ -62,6 +64,7 @@ mod hanging;
 mod harness;
 mod hostile;
 mod intruders;
+mod invitations;
 mod limits;
 mod many;
 mod membership;
@@ -88,6 +91,7 @@ mod supervised;
 mod terminal;
 mod trackers;
 mod transfers;
+mod transmission;
 mod truth;
 mod versions;
 mod versions_of_files;

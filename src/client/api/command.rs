@@ -3,15 +3,18 @@
 //! Users, groups and files are named by the names that are shown. Paths belong to the machine of the
 //! client; a relative path begins at the client's working directory.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::http::access::Rights;
 use crate::types::{FileOrder, InfoHash, Password, Pattern, Rate};
 
 /// Selects one page of a listing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listing {
     /// [`Page::next`](super::Page::next) of the previous page; `None` selects the first page.
     #[serde(default)]
@@ -21,23 +24,62 @@ pub struct Listing {
     pub limit: Option<usize>,
 }
 
+/// The link of an invitation, or the beginning of its id, as it was typed. It prints as
+/// `[redacted]`, and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq, JsonSchema)]
+pub struct LinkText(#[schemars(with = "String")] Zeroizing<String>);
+
+impl LinkText {
+    /// Takes what was typed.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// Shows it to the code that parses it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LinkText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Serialize for LinkText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for LinkText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
 /// One command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "docs/JSON.md describes the fields")]
 pub enum Command {
-    /// Creates an account.
+    /// Creates an account; with an invitation, one that is a member of its group.
     CreateUser {
         user: String,
         #[serde(with = "secret")]
+        #[schemars(with = "secret::Text")]
         password: Password,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invitation: Option<LinkText>,
     },
     /// Starts a session. Returns the account. With `stay` this device logs in by its key from now
     /// on.
     Login {
         user: String,
         #[serde(with = "secret")]
+        #[schemars(with = "secret::Text")]
         password: Password,
         #[serde(default)]
         stay: bool,
@@ -47,8 +89,10 @@ pub enum Command {
     /// Replaces the user's password.
     ChangePassword {
         #[serde(with = "secret")]
+        #[schemars(with = "secret::Text")]
         old: Password,
         #[serde(with = "secret")]
+        #[schemars(with = "secret::Text")]
         new: Password,
     },
     /// Deletes the user's account. Returns the deleted account.
@@ -68,6 +112,32 @@ pub enum Command {
     CreateGroup { group: String },
     /// Requests to join a group.
     JoinGroup { group: String },
+    /// Makes an invitation to a group. Returns its link, which is not shown again.
+    Invite {
+        group: String,
+        /// Users whom it lets in; 1 if nothing is said.
+        #[serde(default)]
+        uses: Option<u32>,
+        /// Days for which it may be used; 7 if nothing is said.
+        #[serde(default)]
+        days: Option<u32>,
+    },
+    /// Lists the open invitations that the user may revoke.
+    Invites {
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Revokes the invitation with that link, or with an id that begins so. Returns it.
+    RevokeInvite { invite: LinkText },
+    /// Joins a group by the link of an invitation. Returns the group.
+    Join { link: LinkText },
+    /// Returns what the owner of a group has set, or sets it.
+    GroupSettings {
+        group: String,
+        /// Whether every member may invite.
+        #[serde(default)]
+        members_invite: Option<bool>,
+    },
     /// Leaves a group.
     LeaveGroup { group: String },
     /// Accepts a request to join.
@@ -127,11 +197,15 @@ pub enum Command {
     /// Shares a file. Reports progress while it hashes the file.
     UploadFile {
         #[serde(with = "path")]
+        #[schemars(with = "path::Text")]
         path: PathBuf,
         group: String,
         /// Does not read a file again whose size and times are those of an earlier share.
         #[serde(default)]
         trust_stamp: bool,
+        /// The path has no links; one that is put there is not followed. It is not in JSON.
+        #[serde(skip)]
+        is_resolved: bool,
     },
     /// Lists the files that this device offers.
     ShowUploads {
@@ -147,6 +221,7 @@ pub enum Command {
         group: String,
         file: String,
         #[serde(with = "path")]
+        #[schemars(with = "path::Text")]
         destination: PathBuf,
         /// In a directory, saves it under a name that every file system takes.
         #[serde(default)]
@@ -192,6 +267,10 @@ pub enum Command {
     },
     /// Explains why a download does not move, one fact a line.
     Why { group: String, file: String },
+    /// Lists the links to other devices for a file that is downloaded or shared.
+    ShowPeers { group: String, file: String },
+    /// Returns a map of the pieces of a file that is downloaded or shared.
+    ShowPieces { group: String, file: String },
     /// Returns the limits.
     Limits,
     /// Sets or clears the limit of the upload rate. Returns the limits.
@@ -214,7 +293,12 @@ pub enum Command {
     /// for its login; at the time-out it fails with the reason.
     WaitTrackers { timeout_ms: u64 },
     /// Makes a link that opens the page in a browser, one time.
-    Page,
+    Page {
+        /// When the browser's token ends at the latest, in milliseconds since 1970. A caller whose
+        /// own token ends cannot ask for more.
+        #[serde(default)]
+        until_ms: Option<u64>,
+    },
     /// Lists the tokens by which programs and browsers may use the HTTP API.
     Tokens,
     /// Creates a token. Returns its secret, which is not shown again.
@@ -224,6 +308,9 @@ pub enum Command {
         /// Days until it ends; none for no end.
         #[serde(default)]
         days: Option<u32>,
+        /// When it ends at the latest, as for [`Command::Page`].
+        #[serde(default)]
+        until_ms: Option<u64>,
     },
     /// Revokes the token of that name or id, at once.
     RevokeToken { token: String },
@@ -242,12 +329,16 @@ impl Command {
             | Self::ListMyGroups { .. }
             | Self::ListMembers { .. }
             | Self::ListRequests { .. }
+            | Self::Invites { .. }
+            | Self::GroupSettings { members_invite: None, .. }
             | Self::ListFiles { .. }
             | Self::Find { .. }
             | Self::ShowUploads { .. }
             | Self::ShowDownloads { .. }
             | Self::ShowEnds { .. }
             | Self::Why { .. }
+            | Self::ShowPeers { .. }
+            | Self::ShowPieces { .. }
             | Self::Limits
             | Self::Trackers
             | Self::Addresses
@@ -263,6 +354,10 @@ impl Command {
             | Self::Notifications { .. }
             | Self::CreateGroup { .. }
             | Self::JoinGroup { .. }
+            | Self::Invite { .. }
+            | Self::RevokeInvite { .. }
+            | Self::Join { .. }
+            | Self::GroupSettings { .. }
             | Self::LeaveGroup { .. }
             | Self::AcceptRequest { .. }
             | Self::RejectRequest { .. }
@@ -283,10 +378,18 @@ impl Command {
             | Self::LimitUploads { .. }
             | Self::LimitDownloads { .. }
             | Self::LimitRunning { .. }
-            | Self::Page
+            | Self::Page { .. }
             | Self::CreateToken { .. }
             | Self::RevokeToken { .. }
             | Self::Shutdown => Rights::Manage,
+        }
+    }
+
+    /// When the token that the command makes ends at the latest.
+    pub fn until_mut(&mut self) -> Option<&mut Option<u64>> {
+        match self {
+            Self::Page { until_ms } | Self::CreateToken { until_ms, .. } => Some(until_ms),
+            _ => None,
         }
     }
 
@@ -302,9 +405,32 @@ impl Command {
 
 /// A password in JSON. Passwords are serialized on their way to the client only.
 mod secret {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     use crate::types::Password;
+    use crate::types::limits::PASSWORD_LEN_MAX;
+
+    /// The schema of a password.
+    pub(super) struct Text;
+
+    impl JsonSchema for Text {
+        fn schema_name() -> Cow<'static, str> {
+            "Password".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "description": "At most 1024 bytes.",
+                "type": "string",
+                "format": "password",
+                "minLength": 1,
+                "maxLength": PASSWORD_LEN_MAX,
+            })
+        }
+    }
 
     pub(super) fn serialize<S: Serializer>(
         password: &Password,
@@ -326,13 +452,22 @@ mod path {
     use std::os::unix::ffi::OsStrExt as _;
     use std::path::{Path, PathBuf};
 
+    use schemars::JsonSchema;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-    #[derive(Serialize, Deserialize)]
+    /// A path on the client's machine: a string, or its bytes if they are not UTF-8.
+    #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(untagged)]
-    enum Text {
+    #[schemars(rename = "Path")]
+    pub(super) enum Text {
+        /// A path.
         Plain(String),
-        Bytes { hex: String },
+        /// A path that is not UTF-8.
+        Bytes {
+            /// Its bytes, in hexadecimal digits.
+            #[schemars(regex(pattern = r"^([0-9a-f]{2})*$"))]
+            hex: String,
+        },
     }
 
     pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
@@ -386,7 +521,12 @@ mod tests {
         assert_eq!(again(&command), command);
         let odd = PathBuf::from(OsStr::from_bytes(b"/tmp/a\xff"));
         for path in [odd, "/tmp/a b".into()] {
-            let command = Command::UploadFile { path, group: "lab".into(), trust_stamp: false };
+            let command = Command::UploadFile {
+                path,
+                group: "lab".into(),
+                trust_stamp: false,
+                is_resolved: false,
+            };
             assert_eq!(again(&command), command);
         }
         assert!(serde_json::from_str::<Command>(r#"{"command":"of_tomorrow"}"#).is_err());
@@ -398,6 +538,13 @@ mod tests {
         let command = Command::Login { user: "nik".into(), password, stay: false };
         assert!(!format!("{command:?}").contains("hunter2"));
         assert_eq!(again(&command), command);
+        let link = LinkText::new("posse:join/hunter2".into());
+        for command in
+            [Command::Join { link: link.clone() }, Command::RevokeInvite { invite: link }]
+        {
+            assert!(!format!("{command:?}").contains("hunter2"));
+            assert_eq!(again(&command), command);
+        }
         let empty = r#"{"command":"login","user":"nik","password":""}"#;
         assert!(serde_json::from_str::<Command>(empty).is_err());
     }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{NameError, PatternError, RateError};
 
 /// The kind of an error, as `docs/JSON.md` lists them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorCode {
@@ -29,6 +30,8 @@ pub enum ErrorCode {
     MustChangePassword,
     /// The network accepts no new accounts.
     AccountsClosed,
+    /// An invitation does not let the user in: expired, revoked, used up, void, too old or unknown.
+    Invitation,
     /// Only the first sharer or the owner of the group may.
     NotSharer,
     /// The tracker or client is older than the caller and does not know the command.
@@ -69,6 +72,8 @@ pub enum ErrorCode {
     Interrupted,
     /// The token may not do that, or the path is in no directory that the page may use.
     NotAllowed,
+    /// The request shows no valid token.
+    NoToken,
     /// The client to which this program was attached has ended.
     ClientGone,
     /// Any other error, including those of later versions.
@@ -77,7 +82,7 @@ pub enum ErrorCode {
 }
 
 /// An error of a command. The message says what was wrong and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
     /// Its kind.

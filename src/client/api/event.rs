@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Download, SessionEnded, Snapshot};
+use super::{Account, Download, SessionEnded, Snapshot, Traffic};
 use crate::types::{Fingerprint, GroupId, InfoHash, Label, RotationStage, UserId};
 
 /// An event with its revision.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Update {
     /// Grows with every update of a client. A snapshot follows a gap.
     pub revision: u64,
@@ -18,7 +19,7 @@ pub struct Update {
 }
 
 /// An event. `docs/JSON.md` describes the fields.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "docs/JSON.md describes the fields")]
@@ -29,6 +30,8 @@ pub enum Event {
     Download { download: Download },
     /// A download was removed.
     DownloadGone { group_id: GroupId, info_hash: InfoHash },
+    /// What all downloads and shares move has changed.
+    Traffic { traffic: Traffic },
     /// A user has logged in.
     LoggedIn {
         account: Account,
@@ -86,12 +89,22 @@ pub enum Event {
     StayingEnded { user: Label, user_id: UserId, reason: String },
     /// A user requests to join a group of this user's.
     JoinRequested { group: Label, group_id: GroupId, user: Label, user_id: UserId },
+    /// A user has joined a group of this user's by an invitation, or by one that this user made.
+    MemberJoined {
+        group: Label,
+        group_id: GroupId,
+        user: Label,
+        user_id: UserId,
+        invited_by: Label,
+    },
     /// The user's request to join a group was rejected.
     JoinRejected { group: Label, group_id: GroupId },
     /// The user was admitted to a group.
     Admitted { group: Label, group_id: GroupId },
     /// The user is no longer a member of a group.
     Removed { group: Label, group_id: GroupId },
+    /// The files or the members of a group of the user have changed. Several trackers may tell it.
+    GroupChanged { group_id: GroupId, files: bool, members: bool },
     /// This device trusts another network than before.
     NetworkTrusted { network: Fingerprint, before: Option<Fingerprint>, unwritten: Option<String> },
     /// The operator replaces the network's key.
@@ -106,9 +119,14 @@ pub enum Event {
 }
 
 impl Event {
-    /// Tells whether the event is about a download's progress only.
+    /// Tells whether the event is kept for the first subscriber.
+    pub(crate) fn is_kept(&self) -> bool {
+        !self.is_movement() && !matches!(self, Self::GroupChanged { .. })
+    }
+
+    /// Tells whether the event is about progress and rates only.
     pub fn is_movement(&self) -> bool {
-        matches!(self, Self::Download { .. } | Self::DownloadGone { .. })
+        matches!(self, Self::Download { .. } | Self::DownloadGone { .. } | Self::Traffic { .. })
     }
 }
 

@@ -14,6 +14,7 @@ mod command;
 mod content;
 mod error;
 mod event;
+mod peers;
 mod progress;
 mod reply;
 #[cfg(test)]
@@ -25,16 +26,17 @@ use crossbeam_channel::Receiver;
 use crate::net::Stop;
 
 pub use crate::http::access::{Rights, TokenEntry};
-pub use command::{Command, Listing};
+pub use command::{Command, LinkText, Listing};
 pub use content::Content;
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Update};
+pub use peers::{Direction, Peer, Peers, Pieces, Traffic};
 pub use progress::{Progress, Work};
 pub use reply::{
-    Account, Addresses, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits,
-    Link, Member, NewToken, Notification, ObservedAddress, OfferedAddress, Page, ReachedAddress,
-    Reply, Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers,
-    Unreachable, Upload, UserDevice,
+    Account, Addresses, Begun, Device, Download, DownloadState, Ends, File, Group, GroupSettings,
+    Invite, Joined, Limited, Limits, Link, Member, NewInvite, NewToken, Notification,
+    ObservedAddress, OfferedAddress, Page, QrImage, ReachedAddress, Reply, Request, SessionEnded,
+    Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable, Upload, UserDevice,
 };
 pub use snapshot::Snapshot;
 

@@ -6,16 +6,18 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ApiError;
+use super::{ApiError, Peers, Pieces};
 use crate::http::access::TokenEntry;
 use crate::types::{
-    DeviceId, FileId, Fingerprint, GroupId, InfoHash, Label, Part, Rate, Sha1Digest, UserId,
+    DeviceId, FileId, Fingerprint, GroupId, InfoHash, InvitationId, Label, Part, Rate, Sha1Digest,
+    UserId,
 };
 
 /// The result of a command.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "reply", content = "value", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reply {
@@ -45,6 +47,10 @@ pub enum Reply {
     Begun(Vec<Begun>),
     /// Downloads that ended.
     Ends(Ends),
+    /// Links to other devices.
+    Peers(Peers),
+    /// Pieces.
+    Pieces(Pieces),
     /// Sentences.
     Lines(Vec<String>),
     /// The limits.
@@ -61,6 +67,16 @@ pub enum Reply {
     Tokens(Vec<TokenEntry>),
     /// A new token.
     Token(NewToken),
+    /// A new invitation.
+    NewInvite(NewInvite),
+    /// One invitation.
+    Invite(Invite),
+    /// Invitations.
+    Invites(Page<Invite>),
+    /// The group that was joined.
+    Joined(Joined),
+    /// What the owner of a group has set.
+    GroupSettings(GroupSettings),
     /// The device's addresses.
     Addresses(Addresses),
 }
@@ -95,6 +111,8 @@ expect! {
     downloads: Downloads(Page<Download>),
     begun: Begun(Vec<Begun>),
     ends: Ends(Ends),
+    peers: Peers(Peers),
+    pieces: Pieces(Pieces),
     lines: Lines(Vec<String>),
     limits: Limits(Limits),
     trackers: Trackers(Trackers),
@@ -104,10 +122,15 @@ expect! {
     link: Link(Link),
     tokens: Tokens(Vec<TokenEntry>),
     token: Token(NewToken),
+    new_invite: NewInvite(NewInvite),
+    invite: Invite(Invite),
+    invites: Invites(Page<Invite>),
+    joined: Joined(Joined),
+    group_settings: GroupSettings(GroupSettings),
 }
 
 /// A link that opens the page one time.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// The link, with a secret.
     pub url: String,
@@ -116,13 +139,92 @@ pub struct Link {
 }
 
 /// A new token. The secret is told once.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewToken {
     /// The secret.
     pub token: String,
     /// The rest.
     #[serde(flatten)]
     pub entry: TokenEntry,
+}
+
+/// An open invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Invite {
+    /// The id.
+    pub invite: InvitationId,
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// Who made it.
+    pub inviter: Label,
+    /// The id of that user.
+    pub inviter_id: UserId,
+    /// Time at which it was made.
+    pub created_ms: u64,
+    /// Time up to which it may be used.
+    pub expires_ms: u64,
+    /// Users whom it lets in.
+    pub uses: u32,
+    /// Users whom it has let in.
+    pub used: u32,
+}
+
+/// A new invitation. The link is told once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewInvite {
+    /// The link, with a secret.
+    pub link: String,
+    /// The link as a QR code, unless it is too long for one.
+    #[serde(default)]
+    pub qr: Option<QrImage>,
+    /// The rest.
+    #[serde(flatten)]
+    pub invite: Invite,
+}
+
+/// A QR code as a path of SVG, without a margin.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QrImage {
+    /// Width and height in modules, each of which is one unit.
+    pub size: usize,
+    /// The dark modules: the `d` of a `path`.
+    pub path: String,
+}
+
+/// A group that was joined by an invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Joined {
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+}
+
+/// What the owner of a group has set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupSettings {
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// Whether every member may invite. `None` if the tracker does not tell.
+    #[serde(default)]
+    pub members_invite: Option<bool>,
+}
+
+impl fmt::Debug for NewInvite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NewInvite").field(&self.invite).finish()
+    }
+}
+
+/// It holds the secret.
+impl fmt::Debug for QrImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QrImage([redacted])")
+    }
 }
 
 impl fmt::Debug for Link {
@@ -138,7 +240,8 @@ impl fmt::Debug for NewToken {
 }
 
 /// One page of a listing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct Page<T> {
     /// The entries.
     pub entries: Vec<T>,
@@ -157,7 +260,7 @@ impl<T> Page<T> {
 }
 
 /// The session's user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// The name as shown.
     pub user: Label,
@@ -171,7 +274,7 @@ pub struct Account {
 }
 
 /// A device of the user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserDevice {
     /// The id.
     pub device: DeviceId,
@@ -192,7 +295,7 @@ pub struct UserDevice {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Notification {
     /// Time.
     pub at_ms: u64,
@@ -213,7 +316,7 @@ pub struct Notification {
 }
 
 /// A group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Group {
     /// The name as shown.
     pub group: Label,
@@ -229,10 +332,13 @@ pub struct Group {
     /// tell.
     #[serde(default)]
     pub requests: Option<u32>,
+    /// Whether every member may invite. `None` if the tracker does not tell.
+    #[serde(default)]
+    pub members_invite: Option<bool>,
 }
 
 /// A member of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
     /// The name as shown.
     pub user: Label,
@@ -244,10 +350,13 @@ pub struct Member {
     pub online: bool,
     /// Time of the admission.
     pub since_ms: u64,
+    /// Who invited them, if they came by an invitation in the last 90 days.
+    #[serde(default)]
+    pub invited_by: Option<Label>,
 }
 
 /// A request to join a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Request {
     /// The name as shown.
     pub user: Label,
@@ -258,7 +367,7 @@ pub struct Request {
 }
 
 /// A file of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct File {
     /// The group's name as shown, where files of several groups are listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -288,7 +397,7 @@ pub struct File {
 }
 
 /// A newly shared file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Shared {
     /// The group's name as shown.
     pub group: Label,
@@ -309,7 +418,7 @@ pub struct Shared {
 }
 
 /// A file that this device offers to a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upload {
     /// The group's name as shown.
     pub group: Label,
@@ -321,12 +430,18 @@ pub struct Upload {
     pub info_hash: InfoHash,
     /// Path of the file.
     pub path: String,
+    /// Length in bytes; 0 if the client is older than this field.
+    #[serde(default)]
+    pub size: u64,
     /// Bytes present, if the file is an unfinished download.
     pub bytes_here: Option<u64>,
     /// Links to other devices for this file.
     pub peers: u32,
     /// Bytes sent since login.
     pub bytes_sent: u64,
+    /// Bytes per second sent in the last 2 seconds.
+    #[serde(default)]
+    pub sent_per_second: u64,
     /// Bytes sent by device.
     pub to: Vec<Device>,
     /// Members who say that what this device sends of the file is wrong.
@@ -338,7 +453,7 @@ pub struct Upload {
 }
 
 /// The addresses of this device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Addresses {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -354,7 +469,7 @@ pub struct Addresses {
 }
 
 /// An address that this device tells trackers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OfferedAddress {
     /// The address.
     pub address: SocketAddr,
@@ -363,7 +478,7 @@ pub struct OfferedAddress {
 }
 
 /// Where a tracker sees this device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservedAddress {
     /// The tracker's address.
     pub tracker: String,
@@ -372,7 +487,7 @@ pub struct ObservedAddress {
 }
 
 /// A link that another device has dialled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReachedAddress {
     /// The other device.
     pub device: DeviceId,
@@ -386,7 +501,7 @@ pub struct ReachedAddress {
 }
 
 /// Members cannot connect to this device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unreachable {
     /// Where they dialled.
     pub address: SocketAddr,
@@ -395,7 +510,7 @@ pub struct Unreachable {
 }
 
 /// A device that received data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
     /// The id.
     pub device: DeviceId,
@@ -404,7 +519,7 @@ pub struct Device {
 }
 
 /// The state of a download.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DownloadState {
     /// It is fetching, or waiting for peers that have the missing pieces.
@@ -420,7 +535,7 @@ pub enum DownloadState {
 }
 
 /// A download.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Download {
     /// The group's name as shown.
     pub group: Label,
@@ -440,8 +555,14 @@ pub struct Download {
     pub size: u64,
     /// Bytes verified and written.
     pub bytes_done: u64,
-    /// Current download rate in bytes per second.
+    /// Bytes per second received lately; 0 if nothing came for 2 seconds.
     pub bytes_per_second: u64,
+    /// Bytes sent to others since login.
+    #[serde(default)]
+    pub bytes_sent: u64,
+    /// Bytes per second sent to others in the last 2 seconds.
+    #[serde(default)]
+    pub sent_per_second: u64,
     /// Links to other devices for this file.
     pub peers: u32,
     /// Estimated time left at the current rate; `None` above one day.
@@ -477,7 +598,7 @@ impl Download {
 }
 
 /// The result of a download that was begun with `soon`: one of the two fields is there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Begun {
     /// The id of the content.
     pub info_hash: InfoHash,
@@ -490,7 +611,7 @@ pub struct Begun {
 }
 
 /// Downloads that ended after a given end, for callers that wait for downloads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ends {
     /// The ended downloads.
     pub downloads: Vec<Download>,
@@ -505,7 +626,7 @@ pub struct Ends {
 }
 
 /// The client's limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Upload rate in bytes per second.
     pub upload: Option<Rate>,
@@ -518,7 +639,7 @@ pub struct Limits {
 }
 
 /// A download with its own rate limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limited {
     /// The group's name as shown.
     pub group: Label,
@@ -533,7 +654,7 @@ pub struct Limited {
 }
 
 /// The state of a tracker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum TrackerState {
     /// Up and caught up.
     #[serde(rename = "up")]
@@ -550,7 +671,7 @@ pub enum TrackerState {
 }
 
 /// The role of a tracker for this client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackerRole {
     /// Receives commands first.
@@ -562,7 +683,7 @@ pub enum TrackerRole {
 }
 
 /// One tracker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tracker {
     /// Line in the tracker file, from 1.
     pub number: u32,
@@ -579,7 +700,7 @@ pub struct Tracker {
 }
 
 /// All trackers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trackers {
     /// In the order of the file.
     pub trackers: Vec<Tracker>,
@@ -592,7 +713,7 @@ pub struct Trackers {
 }
 
 /// The end of a session that ended by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionEnded {
     /// The session's user, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::{
     Account, Api, ApiError, Command, Content, ErrorCode, Limits, OnProgress, Progress, Reply,
-    Snapshot, Update, VERSION, Work,
+    Snapshot, Traffic, Update, VERSION, Work,
 };
 use crate::net::Stop;
 use crate::types::{DeviceId, FileName, Sha1Digest, UserId};
@@ -77,6 +77,7 @@ impl Api for Scripted {
             downloads: Vec::new(),
             last_end: 0,
             limits: Limits { upload: None, download: None, downloads: None, limited: Vec::new() },
+            traffic: Traffic::default(),
             page: None,
             warning: None,
         })

@@ -1,12 +1,13 @@
 //! The state of a client.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Download, Limits, SessionEnded};
+use super::{Account, Download, Limits, SessionEnded, Traffic};
 use crate::types::{DeviceId, Fingerprint};
 
 /// The state of a client, without its long lists: groups, files, shares and complete downloads.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// [`VERSION`](super::VERSION).
     pub api: u32,
@@ -32,6 +33,9 @@ pub struct Snapshot {
     pub last_end: u64,
     /// The limits.
     pub limits: Limits,
+    /// What is moved, of all downloads and shares together.
+    #[serde(default)]
+    pub traffic: Traffic,
     /// Where the page is served, or `None`.
     #[serde(default)]
     pub page: Option<String>,

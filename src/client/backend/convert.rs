@@ -36,7 +36,8 @@ pub(super) fn user_device(device: client::Device) -> UserDevice {
 }
 
 pub(super) fn notification(one: client::Notification) -> Notification {
-    let is_of_user = one.kind == NotificationKind::JoinRequested;
+    let is_of_user =
+        matches!(one.kind, NotificationKind::JoinRequested | NotificationKind::MemberJoined);
     let (user, file) = if is_of_user { (one.about, None) } else { (None, one.about) };
     let is_path = one.kind == NotificationKind::DownloadComplete;
     let (path, reason) = if is_path { (one.detail, None) } else { (None, one.detail) };
@@ -82,6 +83,7 @@ pub(super) fn group(entry: GroupEntry) -> Group {
         members: entry.member_count,
         owner: entry.owner,
         requests: entry.requests,
+        members_invite: entry.settings.map(|settings| settings.members_invite),
     }
 }
 
@@ -92,6 +94,7 @@ pub(super) fn member(entry: MemberEntry) -> Member {
         part: if entry.owner { Part::Owner } else { Part::Member },
         online: entry.online,
         since_ms: entry.since.ms(),
+        invited_by: entry.invited_by,
     }
 }
 
@@ -140,9 +143,11 @@ pub(super) fn upload(upload: client::Upload) -> Upload {
         file: upload.file,
         info_hash: upload.id,
         path: upload.path.to_string_lossy().into_owned(),
+        size: upload.len,
         bytes_here: upload.part,
         peers: upload.peers,
         bytes_sent: upload.sent,
+        sent_per_second: upload.sent_per_second,
         to: upload.sent_to.into_iter().map(to).collect(),
         bad_data_members: upload.bad_data_members,
         unreachable: upload.unreachable.map(|(address, members)| Unreachable { address, members }),
@@ -168,6 +173,8 @@ pub(super) fn download(status: &DownloadStatus) -> Download {
         size: status.len,
         bytes_done: status.bytes_done,
         bytes_per_second: status.bytes_per_second,
+        bytes_sent: status.sent,
+        sent_per_second: status.sent_per_second,
         peers: status.peers,
         seconds_left: status.time_left().map(|left| left.as_secs()),
         place,
@@ -242,6 +249,9 @@ pub(super) fn event(event: ClientEvent) -> Event {
         ClientEvent::JoinRequested { group, group_id, user, user_id, .. } => {
             Event::JoinRequested { group, group_id, user, user_id }
         }
+        ClientEvent::MemberJoined { group, group_id, user, user_id, inviter } => {
+            Event::MemberJoined { group, group_id, user, user_id, invited_by: inviter }
+        }
         ClientEvent::JoinRejected { group, group_id } => Event::JoinRejected { group, group_id },
         ClientEvent::LoggedInByKey { user, user_id } => {
             let account = Account { user, user_id, must_change_password: false, stays: true };
@@ -252,6 +262,9 @@ pub(super) fn event(event: ClientEvent) -> Event {
         }
         ClientEvent::Admitted { group, group_id } => Event::Admitted { group, group_id },
         ClientEvent::Removed { group, group_id } => Event::Removed { group, group_id },
+        ClientEvent::GroupChanged { group_id, files, members } => {
+            Event::GroupChanged { group_id, files, members }
+        }
         ClientEvent::TrustedNetwork { network, before, unwritten } => {
             Event::NetworkTrusted { network, before, unwritten }
         }
@@ -291,7 +304,7 @@ fn code(error: &ClientError) -> ErrorCode {
         ClientError::NoPage | ClientError::Token(_) => ErrorCode::BadArgument,
         ClientError::NoTracker => ErrorCode::NoTracker,
         ClientError::NoAnswer => ErrorCode::NoAnswer,
-        ClientError::WrongNetwork(_) => ErrorCode::WrongNetwork,
+        ClientError::WrongNetwork(_) | ClientError::OtherNetwork { .. } => ErrorCode::WrongNetwork,
         ClientError::UntrustedTracker { .. } => ErrorCode::UntrustedTracker,
         ClientError::SessionEnded(_) => ErrorCode::SessionRefused,
         ClientError::CannotStay { .. } => ErrorCode::CannotStay,
@@ -321,6 +334,12 @@ fn refusal_code(refusal: Refusal) -> ErrorCode {
         Refusal::Disabled => ErrorCode::Disabled,
         Refusal::MustChangePassword => ErrorCode::MustChangePassword,
         Refusal::AccountsClosed => ErrorCode::AccountsClosed,
+        Refusal::NoSuchInvitation
+        | Refusal::InvitationExpired
+        | Refusal::InvitationUsedUp
+        | Refusal::InvitationRevoked
+        | Refusal::InvitationVoid
+        | Refusal::InvitationTooOld => ErrorCode::Invitation,
         Refusal::NotSharer => ErrorCode::NotSharer,
         Refusal::Unsupported => ErrorCode::Unsupported,
         _ => ErrorCode::Refused,

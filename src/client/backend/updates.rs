@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 
-use super::super::api::{Download, Event, Update};
+use super::super::api::{Download, Event, Traffic, Update};
 use super::super::{Client, ClientEvent};
-use super::{convert, snapshot};
+use super::{convert, peers, snapshot};
 use crate::net::{Stop, Threads};
 use crate::types::InfoHash;
 
@@ -29,6 +29,8 @@ const QUEUE_ROOM: usize = QUEUE_LEN / 2;
 const BEHIND_MAX: Duration = Duration::from_secs(60);
 /// Interval between comparisons of the downloads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(220);
+/// Shortest interval between two events about what all move.
+const TRAFFIC_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for the thread to send the remaining events.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -118,7 +120,7 @@ impl Hub {
     fn tell(&self, event: Event) {
         let mut state = self.state.lock();
         state.revision += 1;
-        if !state.has_been_heard && !event.is_movement() && state.early.len() < EARLY_MAX {
+        if !state.has_been_heard && event.is_kept() && state.early.len() < EARLY_MAX {
             state.early.push(event.clone());
         }
         let update = Update { revision: state.revision, event };
@@ -225,10 +227,11 @@ fn unfinished(client: &Client) -> Vec<Download> {
     client.running_downloads().iter().map(convert::download).collect()
 }
 
-/// The last sent state of running and queued downloads.
+/// What was sent last: running and queued downloads, and what all move.
 #[derive(Default)]
 struct Seen {
     downloads: HashMap<InfoHash, Download>,
+    traffic: Option<(Instant, Traffic)>,
 }
 
 impl Seen {
@@ -257,6 +260,12 @@ impl Seen {
             }
         }
         self.downloads = now;
+        let is_due = |(told, _): (Instant, Traffic)| told.elapsed() >= TRAFFIC_INTERVAL;
+        let traffic = peers::traffic(client.traffic());
+        if self.traffic.is_none_or(is_due) && self.traffic.map(|(_, last)| last) != Some(traffic) {
+            self.traffic = Some((Instant::now(), traffic));
+            tell(Event::Traffic { traffic });
+        }
     }
 }
 

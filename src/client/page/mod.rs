@@ -1,14 +1,18 @@
 //! The page: the client's interface in a browser, over TCP.
 //!
-//! **Invariant:** who holds a token reads and writes in the directories alone that the user allows.
+//! **Invariant:** who holds a token reads and writes in the directories alone that the user allows,
+//! and neither in what is hidden there nor in a client's data directory.
 //!
 //! Threads: those of [`crate::http`], and "control watch" of the routes.
 
+mod bounded;
 mod links;
 mod metrics;
+mod openapi;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod transmission;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,6 +22,7 @@ use include_dir::{Dir, include_dir};
 
 use self::routes::OverTcp;
 use super::api::Api;
+use super::routes::Directories;
 use crate::http::access::Access;
 use crate::http::page::{PageConfig, PageError, PageServer};
 
@@ -28,7 +33,8 @@ pub(crate) const DEFAULT_ADDRESS: SocketAddr =
 /// The page's files.
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/client/page/assets");
 
-/// Serves the page of a client.
+/// Serves the page of a client. Of `directories`, which it may use, those in `private` and the
+/// client's data directory are out of its reach: they hold keys.
 ///
 /// # Errors
 /// [`PageError`].
@@ -40,11 +46,17 @@ pub(crate) fn start(
     access: Arc<Access>,
     config: &PageConfig,
     directories: &[PathBuf],
+    private: &[PathBuf],
 ) -> Result<PageServer, PageError> {
     let directory = |path: &PathBuf| {
         path.canonicalize().map_err(|source| PageError::Directory { path: path.clone(), source })
     };
-    let directories = directories.iter().map(directory).collect::<Result<_, _>>()?;
+    let roots = directories.iter().map(directory).collect::<Result<_, _>>()?;
+    // One that does not exist yet has no links.
+    let real = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
+    let data_dir = access.data_dir().to_owned();
+    let private = private.iter().chain([&data_dir]).map(real).collect();
+    let directories = Directories::new(roots, private);
     let system = |source| PageError::System { address: config.listen, source };
     let routes = OverTcp::start(api, access.clone(), directories).map_err(system)?;
     PageServer::start(config, access, &FILES, Arc::new(routes))

@@ -1,24 +1,19 @@
 //! The client's routes for holders of tokens, and its contents for media elements.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Deserialize;
-use serde_json::json;
-
-use super::links::Links;
-use super::metrics;
+use super::bounded::Bounded;
+use super::links::{CONTENT, LinkMade, LinkTo, Links, PATH_LEN_MAX};
+use super::transmission::{self, Rpc};
+use super::{metrics, openapi};
 use crate::client::api::Api;
 use crate::client::routes::answer::{answer, refuse, refuse_body};
-use crate::client::routes::{Caller, Routes};
-use crate::http::access::{Access, Rights};
+use crate::client::routes::{Directories, Routes, is_content};
+use crate::http::access::Access;
 use crate::http::page::{Holder, PageRoutes};
-use crate::http::{Method, Request, Responder, StatusCode};
-
-/// Path of a content's link, in front of its id.
-const CONTENT: &str = "/content/";
+use crate::http::{HeaderValue, Method, Request, Responder, StatusCode, header};
 
 /// The routes of one client over TCP.
 pub(super) struct OverTcp {
@@ -26,47 +21,23 @@ pub(super) struct OverTcp {
     routes: Routes,
     access: Arc<Access>,
     links: Links,
-    directories: Vec<PathBuf>,
-}
-
-/// The holder of a token, and where that holder may read and write.
-struct Bounded<'a> {
-    holder: &'a Holder,
-    directories: &'a [PathBuf],
-}
-
-impl Caller for Bounded<'_> {
-    fn rights(&self) -> Rights {
-        self.holder.rights()
-    }
-
-    fn is_valid(&self) -> bool {
-        self.holder.is_valid()
-    }
-
-    fn directories(&self) -> Option<&[PathBuf]> {
-        Some(self.directories)
-    }
-}
-
-/// `POST link`.
-#[derive(Deserialize)]
-struct LinkTo {
-    path: String,
+    transmission: Rpc,
+    directories: Directories,
 }
 
 impl OverTcp {
-    /// Starts the routes. The directories are without links.
+    /// Starts the routes.
     ///
     /// # Errors
     /// The system's, if it has no room for a thread.
     pub(super) fn start(
         api: Arc<dyn Api>,
         access: Arc<Access>,
-        directories: Vec<PathBuf>,
+        directories: Directories,
     ) -> io::Result<Self> {
-        let (routes, links) = (Routes::start(api.clone())?, Links::default());
-        Ok(Self { api, routes, access, links, directories })
+        let (routes, links) = (Routes::start(api.clone(), openapi::describe)?, Links::default());
+        let transmission = Rpc::new(api.clone(), routes.paths(), &directories)?;
+        Ok(Self { api, routes, access, links, transmission, directories })
     }
 
     fn handle(
@@ -92,10 +63,10 @@ impl OverTcp {
             Err(error) => return refuse_body(responder, error),
         };
         match serde_json::from_slice(&body) {
-            Ok(LinkTo { path }) if path.starts_with("groups/") && path.ends_with("/content") => {
+            Ok(LinkTo { path }) if path.len() <= PATH_LEN_MAX && is_content(&path) => {
                 let id = self.links.make(&path, holder.token_id(), Instant::now())?;
                 let url = format!("{}{id}", &CONTENT[1..]);
-                answer(responder, StatusCode::OK, &json!({ "url": url }))
+                answer(responder, StatusCode::OK, &LinkMade { url })
             }
             _ => refuse(responder, StatusCode::BAD_REQUEST, "the body has no path of a content"),
         }
@@ -110,8 +81,13 @@ impl PageRoutes for OverTcp {
         responder: Responder<'_>,
         holder: &Holder,
     ) -> io::Result<()> {
-        if path == "link" && request.method == Method::POST {
-            return self.link(request, responder, holder);
+        if path == "link" {
+            if request.method == Method::POST {
+                return self.link(request, responder, holder);
+            }
+            let responder = responder.header(header::ALLOW, HeaderValue::from_static("POST"));
+            let text = "this route needs another method";
+            return refuse(responder, StatusCode::METHOD_NOT_ALLOWED, text);
         }
         self.handle(path, request, responder, holder)
     }
@@ -130,19 +106,30 @@ impl PageRoutes for OverTcp {
         request: &mut Request<'_>,
         responder: Responder<'a>,
     ) -> io::Result<Option<Responder<'a>>> {
-        let Some(id) = path.strip_prefix(CONTENT) else { return Ok(Some(responder)) };
+        if transmission::PATHS.contains(&path) {
+            self.transmission.handle(request, responder, &self.access, &self.directories)?;
+            return Ok(None);
+        }
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
+        let Some(id) = path.strip_prefix(CONTENT).filter(|_| is_read) else {
+            return Ok(Some(responder));
+        };
         let found = self
             .links
             .open(id, Instant::now())
             .and_then(|(path, token_id)| Some((path, Holder::of_id(&token_id, &self.access)?)));
         match found {
-            Some((path, holder)) => self.handle(&path, request, responder, &holder)?,
+            Some((path, holder)) => {
+                responder.hold_connection();
+                self.handle(&path, request, responder, &holder)?;
+            }
             None => refuse(responder, StatusCode::NOT_FOUND, "this link is too old; open it anew")?,
         }
         Ok(None)
     }
 
     fn stop(&self) {
+        self.transmission.stop();
         self.routes.stop();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ struct Stage {
     page: PageServer,
     address: SocketAddr,
     home: tempfile::TempDir,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 fn config() -> PageConfig {
@@ -35,13 +36,23 @@ fn config() -> PageConfig {
 
 impl Stage {
     fn new() -> Self {
-        let (home, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Self::with_data_in(None)
+    }
+
+    /// With the data directory in the home directory, or elsewhere.
+    fn with_data_in(place: Option<tempfile::TempDir>) -> Self {
+        let data = match &place {
+            Some(home) => tempfile::Builder::new().prefix("data").tempdir_in(home.path()),
+            None => tempfile::tempdir(),
+        }
+        .unwrap();
+        let home = place.unwrap_or_else(|| tempfile::tempdir().unwrap());
         let (client, access) =
             (Arc::new(Scripted::default()), Arc::new(Access::open(data.path()).unwrap()));
         let directories = [home.path().to_owned()];
-        let page = start(client.clone(), access.clone(), &config(), &directories).unwrap();
+        let page = start(client.clone(), access.clone(), &config(), &directories, &[]).unwrap();
         let address = page.address;
-        Self { client, access, page, address, home, _data: data }
+        Self { client, access, page, address, home, data }
     }
 
     fn token(&self, rights: Rights) -> String {
@@ -72,6 +83,13 @@ impl Stage {
 
     fn get(&self, path: &str, token: &str) -> Answer {
         self.ask("GET", path, token, "", b"")
+    }
+
+    fn drop(&self, directory: &str, name: &str, token: &str, body: &[u8]) -> Answer {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("directory", directory), ("name", name), ("group", "g")])
+            .finish();
+        self.ask("PUT", &format!("{ROOT}drops?{query}"), token, "", body)
     }
 
     fn post(&self, path: &str, token: &str, value: &Value) -> Answer {
@@ -126,7 +144,10 @@ fn every_route_needs_a_valid_token_with_its_rights() {
         let manages = stage.ask(method.as_str(), &path, &manage, "", b"{}").status;
         assert!(!matches!(manages, 401 | 403), "{method} {path}: {manages}");
     }
-    assert!(stage.client.asked.lock().is_empty());
+    let is_look = |command: &Command| {
+        matches!(command, Command::ShowPeers { .. } | Command::ShowPieces { .. })
+    };
+    assert!(stage.client.asked.lock().iter().all(is_look));
     assert_eq!(stage.get(&format!("{ROOT}events"), "x").status, 401);
 }
 
@@ -152,9 +173,69 @@ fn a_token_that_may_look_changes_nothing() {
 }
 
 #[test]
+fn transmissions_rpc_wants_a_token_and_the_id_of_this_run() {
+    use base64::Engine as _;
+    let stage = Stage::new();
+    let secret = stage.token(Rights::Read);
+    let basic = |secret: &str| {
+        let text = base64::prelude::BASE64_STANDARD.encode(format!("posse:{secret}"));
+        format!("authorization: Basic {text}\r\n")
+    };
+    let body = br#"{"method":"session-get","tag":7}"#;
+    for path in ["/transmission/rpc", "/transmission/rpc/", "/base/transmission/rpc"] {
+        let ask = |more: &str| stage.ask("POST", path, "", more, body);
+        for wrong in ["", &basic("x"), "authorization: Basic ?\r\n"] {
+            let answer = ask(wrong);
+            assert_eq!(answer.status, 401, "{path} {wrong}");
+            assert!(answer.head.contains("www-authenticate: Basic realm"), "{}", answer.head);
+        }
+        let answer = ask(&basic(&secret));
+        assert_eq!(answer.status, 409);
+        let name = "x-transmission-session-id: ";
+        let id = answer.head.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        assert_eq!(ask(&format!("{}{name}{id}0\r\n", basic(&secret))).status, 409);
+        let answer = ask(&format!("{}{name}{id}\r\n", basic(&secret)));
+        assert_eq!((answer.status, &answer.json()["tag"]), (200, &json!(7)));
+        assert_eq!(answer.json()["result"], "success");
+        let bearer = stage.ask("POST", path, &secret, &format!("{name}{id}\r\n"), body);
+        assert_eq!(bearer.status, 200);
+        let evil = format!("{}{name}{id}\r\norigin: https://evil.example\r\n", basic(&secret));
+        assert_eq!(ask(&evil).status, 403);
+        assert_eq!(stage.ask("GET", path, &secret, "", b"").status, 405);
+        let remove = br#"{"method":"torrent-remove"}"#;
+        let more = format!("{name}{id}\r\n");
+        let answer = stage.ask("POST", path, &secret, &more, remove);
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (403, &json!("not_allowed")));
+    }
+    // A password opens nothing else.
+    let snapshot = stage.ask("GET", &format!("{ROOT}snapshot"), "", &basic(&secret), b"");
+    assert_eq!(snapshot.status, 401);
+}
+
+#[test]
+fn what_a_token_makes_ends_with_it() {
+    let stage = Stage::new();
+    let lasting = stage.token(Rights::Manage);
+    let ending = stage.access.tokens.create("ending", Rights::Manage, Some(7)).unwrap();
+    let command = format!("{ROOT}command");
+    let make = json!({"command": "create_token", "name": "n", "rights": "read", "days": 30});
+    let soon = json!({"command": "page", "until_ms": 5});
+    for (token, body, want) in [
+        (&lasting, &make, None),
+        (&ending.secret, &make, ending.entry.expires_ms),
+        (&ending.secret, &json!({"command": "page"}), ending.entry.expires_ms),
+        (&ending.secret, &soon, Some(5)),
+    ] {
+        assert_eq!(stage.post(&command, token, body).status, 200);
+        let mut asked = stage.client.asked.lock().pop().unwrap();
+        assert_eq!(asked.until_mut(), Some(&mut want.clone()), "{body}");
+    }
+}
+
+#[test]
 fn a_code_is_traded_for_a_token_one_time() {
     let stage = Stage::new();
-    let link = stage.access.link().unwrap().unwrap();
+    let link = stage.access.link(None).unwrap().unwrap();
     let code = link.strip_prefix("https://posse.example/base/#code=").expect("the named origin");
     let session = format!("{ROOT}session");
     let answer = stage.post(&session, "", &json!({"code": code}));
@@ -197,7 +278,11 @@ fn the_page_is_served_with_headers_that_bind_it_and_is_not_sent_twice() {
         assert_eq!(stage.get(path, "").status, 404, "{path}");
     }
     assert_eq!(stage.ask("POST", "/", "", "", b"").status, 405);
-    assert_eq!(stage.get("/healthz", "").body, b"ok\n");
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(stage.get(path, "").body, b"ok\n", "{path}");
+    }
+    // Nothing was asked that costs more with each download.
+    assert_eq!(*stage.client.asked.lock(), [Command::Whoami]);
 }
 
 #[test]
@@ -236,6 +321,11 @@ fn paths_stay_in_the_directories_of_the_page() {
     };
     let own = home.join("a & b.txt");
     assert_eq!(upload(own.to_str().unwrap()).json()["error"]["code"], "quota", "it was asked");
+    let asked = stage.client.asked.lock().last().cloned();
+    assert!(
+        matches!(asked, Some(Command::UploadFile { is_resolved: true, .. })),
+        "a link that is put there is not followed"
+    );
     for outside in ["/etc/passwd", home.join("etc/passwd").to_str().unwrap(), "/"] {
         let answer = upload(outside);
         assert_eq!(
@@ -267,17 +357,54 @@ fn paths_stay_in_the_directories_of_the_page() {
 }
 
 #[test]
+fn keys_and_what_is_hidden_are_out_of_reach() {
+    let stage = Stage::with_data_in(Some(tempfile::tempdir().unwrap()));
+    let token = stage.token(Rights::Manage);
+    let home = stage.home.path().canonicalize().unwrap();
+    let data = stage.data.path().canonicalize().unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    std::fs::create_dir(home.join(".ssh")).unwrap();
+    let hidden = home.join(".ssh");
+    for file in [data.join("device.key"), hidden.join("id"), home.join(".profile")] {
+        std::fs::write(&file, "x").unwrap();
+    }
+    let command = |value: Value| stage.post(&format!("{ROOT}command"), &token, &value);
+    for file in [data.join("device.key"), data.join("tokens.json"), hidden.join("id")] {
+        let upload = json!({"command": "upload_file", "path": path(&file), "group": "g"});
+        assert_eq!(command(upload).status, 403, "{file:?}");
+    }
+    for (file, destination, status) in [
+        ("f", data.clone(), 403),
+        ("f", data.join("new"), 403),
+        ("f", hidden.join("authorized_keys"), 403),
+        (".bashrc", home.clone(), 403),
+        ("a/b", home.clone(), 400),
+        ("f", home.clone(), 200),
+        (".bashrc", home.join("bashrc"), 200),
+    ] {
+        let download = json!({"command": "download_file", "group": "g", "file": file,
+            "destination": path(&destination)});
+        assert_eq!(command(download).status, status, "{file} {destination:?}");
+    }
+    for (directory, name) in [(&data, "x"), (&hidden, "x"), (&home, ".x")] {
+        assert_eq!(stage.drop(&path(directory), name, &token, b"x").status, 403, "{name}");
+        assert!(!directory.join(name).exists());
+    }
+    let list = |dir: &Path| {
+        let query: String = form_urlencoded::byte_serialize(path(dir).as_bytes()).collect();
+        stage.get(&format!("{ROOT}directories?path={query}"), &token)
+    };
+    assert_eq!(list(&home).json()["entries"], json!([]));
+    assert_eq!((list(&data).status, list(&hidden).status), (403, 403));
+}
+
+#[test]
 fn a_dropped_file_is_stored_whole_or_not_at_all() {
     let stage = Stage::new();
     let token = stage.token(Rights::Manage);
     let home = stage.home.path().canonicalize().unwrap();
     let text = home.to_str().unwrap();
-    let drop = |directory: &str, name: &str, body: &[u8]| {
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([("directory", directory), ("name", name), ("group", "g")])
-            .finish();
-        stage.ask("PUT", &format!("{ROOT}drops?{query}"), &token, "", body)
-    };
+    let drop = |directory: &str, name: &str, body: &[u8]| stage.drop(directory, name, &token, body);
     let body = vec![7; 3 << 20];
     // The scripted client refuses every share: the file stays, and the answer says so.
     let answer = drop(text, "ä b.bin", &body);
@@ -294,27 +421,56 @@ fn a_dropped_file_is_stored_whole_or_not_at_all() {
     let mut stream = TcpStream::connect(stage.address).unwrap();
     let head = format!(
         "PUT {ROOT}drops?directory={text}&name=half&group=g HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\
-         content-length: 100000\r\n\r\n",
+         expect: 100-continue\r\ncontent-length: 100000\r\n\r\n",
         stage.address
     );
     stream.write_all(head.as_bytes()).unwrap();
+    let mut proceed = [0; 25];
+    stream.read_exact(&mut proceed).unwrap();
     stream.write_all(&[7; 50000]).unwrap();
-    let is_begun = || std::fs::read_dir(&home).unwrap().count() > 1;
-    let begun = std::time::Instant::now();
-    while !is_begun() {
-        assert!(begun.elapsed() < PATIENCE);
-        std::thread::yield_now();
-    }
-    drop_stream(stream);
-    while is_begun() {
-        assert!(begun.elapsed() < PATIENCE, "a part stays");
-        std::thread::yield_now();
-    }
-    assert!(!home.join("half").exists());
+    stream.shutdown(std::net::Shutdown::Both).unwrap();
+    // More than any disk has.
+    let more = format!("expect: 100-continue\r\ncontent-length: {}\r\n", 1_u64 << 62);
+    let path = format!("{ROOT}drops?directory={text}&name=huge&group=g");
+    let mut stream = TcpStream::connect(stage.address).unwrap();
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n{more}\r\n",
+        stage.address
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = Answer::of(&answer);
+    let message = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(answer.status == 400 && message.contains("no room"), "{}: {message}", answer.status);
+    // It waits for those who are served.
+    stage.page.stop();
+    let names: Vec<_> = std::fs::read_dir(&home).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["ä b.bin"]);
 }
 
-fn drop_stream(stream: TcpStream) {
-    stream.shutdown(std::net::Shutdown::Both).unwrap();
+#[test]
+fn a_link_is_made_to_a_content_alone() {
+    let stage = Stage::new();
+    let token = stage.token(Rights::Read);
+    let make = |path: &str| stage.post(&format!("{ROOT}link"), &token, &json!({"path": path}));
+    let made = make("groups/the%20lab/files/a.mp4/content");
+    let url = format!("/{}", made.json()["url"].as_str().unwrap());
+    let head = stage.ask("HEAD", &url, "", "", b"");
+    assert!(head.status == 200 && head.head.contains("video/mp4"), "{}", head.head);
+    let long = format!("groups/lab/files/{}/content", "x".repeat(links::PATH_LEN_MAX));
+    for bad in ["groups/content", "groups/a/b/files/c/content", "snapshot", "", &long] {
+        assert_eq!(make(bad).status, 400, "{bad:.40}");
+    }
+}
+
+#[test]
+fn the_head_of_a_stream_of_events_is_an_answer_of_its_own() {
+    let stage = Stage::new();
+    let begun = std::time::Instant::now();
+    let answer = stage.ask("HEAD", &format!("{ROOT}events"), &stage.token(Rights::Read), "", b"");
+    assert!(answer.status == 200 && answer.head.contains("text/event-stream"), "{}", answer.head);
+    assert!(answer.body.is_empty() && begun.elapsed() < PATIENCE / 2);
 }
 
 #[test]
@@ -348,6 +504,65 @@ fn events_end_with_their_token() {
     assert!(!String::from_utf8_lossy(&rest).contains("logged_out"));
 }
 
+#[test]
+fn commands_and_contents_that_wait_end_with_their_token() {
+    let stage = Stage::new();
+    let secret = stage.token(Rights::Read);
+    let id = stage.access.tokens.authorize(&secret).unwrap().token_id;
+    let mut content = TcpStream::connect(stage.address).unwrap();
+    content.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "GET {ROOT}groups/the%20lab/files/a.mp4/content HTTP/1.1\r\nhost: {}\r\n\
+         authorization: Bearer {secret}\r\n\r\n",
+        stage.address
+    );
+    content.write_all(head.as_bytes()).unwrap();
+    // The second mebibyte does not come.
+    content.read_exact(&mut vec![0; 1 << 20]).unwrap();
+    let asked = json!({"command": "why", "group": "g", "file": "f"});
+    std::thread::scope(|scope| {
+        let command = scope.spawn(|| stage.post(&format!("{ROOT}command"), &secret, &asked));
+        let begun = std::time::Instant::now();
+        while stage.client.asked.lock().is_empty() {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let begun = std::time::Instant::now();
+        stage.access.tokens.revoke(&id).unwrap();
+        assert_eq!(command.join().unwrap().json()["error"]["code"], "interrupted");
+        let mut rest = Vec::new();
+        content.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() < 1 << 20 && begun.elapsed() < PATIENCE / 2, "{}", rest.len());
+    });
+}
+
+#[test]
+fn a_drop_whose_token_ends_is_not_stored() {
+    let stage = Stage::new();
+    let secret = stage.token(Rights::Manage);
+    let id = stage.access.tokens.authorize(&secret).unwrap().token_id;
+    let home = stage.home.path().canonicalize().unwrap();
+    let mut stream = TcpStream::connect(stage.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "PUT {ROOT}drops?directory={}&name=late&group=g HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+         expect: 100-continue\r\nauthorization: Bearer {secret}\r\ncontent-length: 100000\r\n\r\n",
+        home.display(),
+        stage.address
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut proceed = [0; 25];
+    stream.read_exact(&mut proceed).unwrap();
+    stage.access.tokens.revoke(&id).unwrap();
+    let _ = stream.write_all(&[7; 100_000]);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = Answer::of(&answer);
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (403, &json!("not_allowed")));
+    assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0);
+    assert!(stage.client.asked.lock().is_empty());
+}
+
 fn pem(label: &str, bytes: &[u8]) -> String {
     pem::encode(&pem::Pem::new(label, bytes))
 }
@@ -357,7 +572,7 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
     let stage = Stage::new();
     let (client, access): (Arc<Scripted>, _) = (Arc::default(), stage.access.clone());
     let error = |config: PageConfig| {
-        start(client.clone(), access.clone(), &config, &[]).err().map(|e| e.to_string())
+        start(client.clone(), access.clone(), &config, &[], &[]).err().map(|e| e.to_string())
     };
     let home = stage.home.path();
     let open = PageConfig { listen: "0.0.0.0:0".parse().unwrap(), ..config() };
@@ -368,8 +583,8 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
     let tls = Some((cert.clone(), key.clone()));
     assert!(error(PageConfig { tls: tls.clone(), ..open.clone() }).unwrap().contains("key.pem"));
     std::fs::write(&key, pem("PRIVATE KEY", &made.signing_key.serialize_der())).unwrap();
-    let page =
-        start(client.clone(), access.clone(), &PageConfig { tls, ..open.clone() }, &[]).unwrap();
+    let page = start(client.clone(), access.clone(), &PageConfig { tls, ..open.clone() }, &[], &[])
+        .unwrap();
     let port = page.address.port();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
@@ -395,11 +610,32 @@ fn the_page_needs_tls_elsewhere_than_on_loopback() {
     let mut answer = Vec::new();
     let _ = clear.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    let missing = start(client.clone(), access.clone(), &config(), &["/no/such".into()]);
+    let missing = start(client.clone(), access.clone(), &config(), &["/no/such".into()], &[]);
     assert!(missing.err().unwrap().to_string().contains("/no/such"));
     let taken = PageConfig { listen: stage.address, ..config() };
     assert!(error(taken.clone()).unwrap().contains("--page"));
     assert!(error(PageConfig { takes_any_port: true, ..taken }).is_none());
+}
+
+/// An open tab may have shown its token to the program that has the port.
+#[test]
+fn browsers_are_logged_out_when_the_port_is_taken() {
+    let (stage, data) = (Stage::new(), tempfile::tempdir().unwrap());
+    let access = Arc::new(Access::open(data.path()).unwrap());
+    let browser = access.tokens.create_for_page(None).unwrap();
+    let program = access.tokens.create("program", Rights::Read, None).unwrap();
+    let start_at = |listen| {
+        let config = PageConfig { listen, takes_any_port: true, ..config() };
+        start(Arc::<Scripted>::default(), access.clone(), &config, &[], &[]).unwrap()
+    };
+    drop(start_at("127.0.0.1:0".parse().unwrap()));
+    assert!(access.tokens.authorize(&browser.secret).is_some());
+    assert_ne!(start_at(stage.address).address, stage.address);
+    assert!(access.tokens.authorize(&browser.secret).is_none());
+    assert!(access.tokens.authorize(&program.secret).is_some());
+    // After a restart, too.
+    let again = Access::open(data.path()).unwrap();
+    assert_eq!(again.tokens.list().len(), 1);
 }
 
 #[test]

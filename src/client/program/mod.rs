@@ -2,6 +2,7 @@
 //!
 //! This is the only module that uses both the client and its front ends.
 
+mod joining;
 mod options;
 mod page;
 mod service;
@@ -24,12 +25,13 @@ use super::api::{Api, ApiError, ErrorCode};
 use super::service::{Remote, Service, find};
 use super::setup::Setup;
 use super::shell::{
-    self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Output, Parts, Settings,
-    escape,
+    self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Invitation, Output, Parts,
+    Settings, escape,
 };
 use super::{Backend, Client, ClientConfig, ClientError};
 use crate::http::page::{PageConfig, PageServer};
 use crate::store::StoreError;
+use crate::types::invitation_link::InvitationLink;
 
 /// Time for a starting client to bind its socket, or for an ending client to release its lock.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,6 +44,11 @@ const START_INTERVAL: Duration = Duration::from_millis(50);
 /// # Blocking
 /// Until the user, the end of the input or a signal ends it.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Err(error) = joining::hide_link(&mut arguments) {
+        eprintln!("error: {}", escape(&error.to_string()));
+        return ExitCode::from(EXIT_USAGE);
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -61,7 +68,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 type StartError = Box<dyn std::error::Error>;
 
 fn run(arguments: &Arguments) -> Result<u8, StartError> {
-    let input = if arguments.service {
+    arguments.check_join()?;
+    let mut input = if arguments.service {
         None
     } else {
         Some(Input::of(arguments.script.as_deref(), &arguments.commands, arguments.json)?)
@@ -76,14 +84,20 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     // Before any other thread starts: none of them is to be ended by a signal.
     let interrupts = Interrupts::start(arguments.service)
         .map_err(|e| ClientError::system("cannot take signals", e))?;
-    let (setup, data_dir) = arguments.setup()?;
+    let can_ask = Input::can_ask(arguments.script.as_deref(), &arguments.commands);
+    let invitation = read_invitation(arguments, input.as_mut(), can_ask)?;
+    let link = match &invitation {
+        Some(invitation) => {
+            Some(InvitationLink::parse(&invitation.link).map_err(ClientError::from)?)
+        }
+        None => None,
+    };
+    let (setup, data_dir) = arguments.setup(link.as_ref())?;
     let config = options::to_config(&setup, data_dir.clone());
     let program = find_or_start(config, &setup, arguments)?;
-    let page_config = page::to_config(&setup.page, arguments.service);
     let Some(input) = input else {
         return match &program {
-            Program::Own(backend) => {
-                let page = page_config.map(|config| serve_page(backend, config)).transpose()?;
+            Program::Own(backend, page) => {
                 service::run(backend, page.as_ref(), &data_dir, &output, interrupts)
             }
             Program::Attached(_) => Err(is_running(&data_dir).into()),
@@ -91,8 +105,7 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     };
     let (api, end_client, is_attached): (Arc<dyn Api>, EndClient, bool) = match program {
         Program::Attached(remote) => (Arc::new(remote), Arc::new(|| {}), true),
-        Program::Own(backend) => {
-            let page = page_config.map(|config| serve_page(&backend, config)).transpose()?;
+        Program::Own(backend, page) => {
             let service = serve(&backend, &data_dir);
             let of_end = backend.clone();
             let end = move || {
@@ -108,9 +121,10 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
         output,
         interrupts,
         input,
-        can_ask: Input::can_ask(arguments.script.as_deref(), &arguments.commands),
+        can_ask,
         patience: arguments.wait_trackers,
         history: data_dir.join("history"),
+        invitation,
     };
     let settings = Settings {
         on_error: arguments.on_error,
@@ -121,10 +135,23 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     Ok(shell::run(parts, settings)?)
 }
 
+/// Reads the link, if the program was started to join.
+fn read_invitation(
+    arguments: &Arguments,
+    input: Option<&mut Input>,
+    can_ask: bool,
+) -> Result<Option<Invitation>, StartError> {
+    let Some(input) = input.filter(|_| arguments.joins()) else { return Ok(None) };
+    let is_stdin = arguments.script.is_none() && arguments.commands.is_empty();
+    let (link, answers) =
+        joining::read_link(arguments.link_file.as_deref(), input, can_ask, is_stdin)?;
+    Ok(Some(Invitation { link, answers }))
+}
+
 /// The client that the program uses.
 enum Program {
-    /// The program's own client.
-    Own(Arc<Backend>),
+    /// The program's own client, and its page.
+    Own(Arc<Backend>, Option<PageServer>),
     /// A client of another process.
     Attached(Remote),
 }
@@ -144,7 +171,7 @@ fn find_or_start(
             }
             return Ok(Program::Attached(remote));
         }
-        match start_client(config.clone(), setup) {
+        match Client::start(config.clone()) {
             // The other client may be starting or ending.
             Err(ClientError::Store(error))
                 if matches!(*error, StoreError::InUse { .. })
@@ -154,7 +181,10 @@ fn find_or_start(
                 std::thread::sleep(START_INTERVAL);
             }
             started => {
-                return Ok(Program::Own(started.map_err(|error| arguments.explain(error))?));
+                let client = started.map_err(|error| arguments.explain(error))?;
+                let page = page::to_config(&setup.page, arguments.service);
+                let (backend, page) = serve_client(client, setup, page)?;
+                return Ok(Program::Own(backend, page));
             }
         }
     }
@@ -168,17 +198,24 @@ fn is_running(data_dir: &Path) -> ApiError {
     ApiError::new(ErrorCode::Failed, text)
 }
 
-/// Starts a client in this process, and remembers how. Its shutdown sends SIGTERM to this process.
-fn start_client(config: ClientConfig, setup: &Setup) -> Result<Arc<Backend>, ClientError> {
-    let client = Arc::new(Client::start(config)?);
-    let unwritten = setup.save(client.data_dir()).err().map(|error| {
-        format!("the next start will need the address and the trackers again: {error}")
-    });
-    let backend = Backend::new(client, unwritten, || {
+/// Serves a started client and its page, and remembers how it was started: last, so that a start that
+/// fails is not repeated. Its shutdown sends SIGTERM to this process.
+fn serve_client(
+    client: Client,
+    setup: &Setup,
+    page: Option<(PageConfig, Vec<PathBuf>)>,
+) -> Result<(Arc<Backend>, Option<PageServer>), StartError> {
+    let client = Arc::new(client);
+    let backend = Arc::new(Backend::new(client.clone(), || {
         // A process may always signal itself.
         let _ = kill_process(getpid(), Signal::TERM);
-    })?;
-    Ok(Arc::new(backend))
+    })?);
+    let page = page.map(|config| serve_page(&backend, config)).transpose()?;
+    if let Err(error) = setup.save(client.data_dir()) {
+        backend
+            .warn(format!("the next start will need the address and the trackers again: {error}"));
+    }
+    Ok((backend, page))
 }
 
 /// Opens the control socket of a client with a prompt or script; without it, the client works all
@@ -199,7 +236,8 @@ fn serve_page(
     (config, directories): (PageConfig, Vec<PathBuf>),
 ) -> Result<PageServer, StartError> {
     let access = backend.access().clone();
-    let page = super::page::start(backend.clone(), access, &config, &directories)?;
+    let private = [super::data_dir::root()];
+    let page = super::page::start(backend.clone(), access, &config, &directories, &private)?;
     if !config.listen.ip().is_loopback() {
         warn!(
             "the page at {} is open to everyone who can reach this machine and has a token or a link",

@@ -36,7 +36,9 @@ pub(super) fn run(
     let mut told = status(&backend.snapshot()?);
     notify(&[State::Ready, State::Status(told.clone())]);
     // Last, so that the socket is there when this line appears.
-    begin(&backend.snapshot()?, output);
+    let snapshot = backend.snapshot()?;
+    begin(&snapshot, output);
+    snapshot.page.iter().for_each(|url| output.page_at(url));
     while interrupts.wait(None, Some(Instant::now() + STATUS_INTERVAL)) == Woken::Time {
         let now = status(&backend.snapshot()?);
         if now != told {

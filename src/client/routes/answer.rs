@@ -1,14 +1,22 @@
 //! Answers as JSON.
 
+use std::borrow::Cow;
 use std::io;
 
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::client::api::{ApiError, ErrorCode};
 use crate::http::{BodyError, Responder, StatusCode};
 
 const JSON: &str = "application/json";
+
+/// The body of an error.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Failure<'a> {
+    /// What went wrong.
+    pub(crate) error: Cow<'a, ApiError>,
+}
 
 /// Sends a value.
 pub(crate) fn answer(
@@ -16,17 +24,19 @@ pub(crate) fn answer(
     status: StatusCode,
     value: &impl Serialize,
 ) -> io::Result<()> {
-    responder.send(status, JSON, format!("{}\n", json!(value)).as_bytes())
+    let mut body = serde_json::to_vec(value)?;
+    body.push(b'\n');
+    responder.send(status, JSON, &body)
 }
 
 /// Sends an error, with the status that fits.
 pub(crate) fn fail(responder: Responder<'_>, error: &ApiError) -> io::Result<()> {
-    answer(responder, status_of(error.code), &json!({ "error": error }))
+    answer(responder, status_of(error.code), &Failure { error: Cow::Borrowed(error) })
 }
 
 /// Sends a refusal of the request itself.
 pub(crate) fn refuse(responder: Responder<'_>, status: StatusCode, text: &str) -> io::Result<()> {
-    answer(responder, status, &json!({ "error": ApiError::bad_argument(text) }))
+    answer(responder, status, &Failure { error: Cow::Owned(ApiError::bad_argument(text)) })
 }
 
 /// Sends the refusal of a body.
@@ -43,11 +53,12 @@ pub(crate) fn refuse_body(responder: Responder<'_>, error: BodyError) -> io::Res
 }
 
 /// The HTTP status of an error.
-fn status_of(code: ErrorCode) -> StatusCode {
+pub(super) fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::BadArgument | ErrorCode::Path | ErrorCode::Unsupported => {
             StatusCode::BAD_REQUEST
         }
+        ErrorCode::NoToken => StatusCode::UNAUTHORIZED,
         ErrorCode::NotAllowed => StatusCode::FORBIDDEN,
         ErrorCode::NoSuchDownload | ErrorCode::NotHere => StatusCode::NOT_FOUND,
         ErrorCode::NoTracker

@@ -1,9 +1,17 @@
 //! Who makes a request, and what that caller may do.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
+use super::paths::Paths;
 use crate::client::api::{ApiError, Command, ErrorCode};
 use crate::http::access::Rights;
+use crate::types::FileName;
+
+/// Tells whether a caller still has its rights. Does not block.
+pub(crate) type Validity = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The caller of a route.
 pub(crate) trait Caller {
@@ -11,10 +19,50 @@ pub(crate) trait Caller {
     fn rights(&self) -> Rights;
 
     /// Tells whether the caller still has these rights. Long answers ask again and again.
-    fn is_valid(&self) -> bool;
+    fn is_valid(&self) -> bool {
+        self.validity()()
+    }
 
-    /// The directories in which the caller may read and write; `None` for all.
-    fn directories(&self) -> Option<&[PathBuf]>;
+    /// Tells the same later, to another thread.
+    fn validity(&self) -> Validity;
+
+    /// When the caller's rights end, in milliseconds since 1970; `None` for never.
+    fn expires_ms(&self) -> Option<u64>;
+
+    /// Where the caller may read and write; `None` for everywhere.
+    fn directories(&self) -> Option<&Directories>;
+}
+
+/// Where the holders of tokens may read and write: in some directories, but not in what is hidden
+/// there, nor in those where keys and stores are. All paths are without links.
+#[derive(Clone)]
+pub(crate) struct Directories {
+    roots: Vec<PathBuf>,
+    private: Vec<PathBuf>,
+}
+
+impl Directories {
+    pub(crate) fn new(roots: Vec<PathBuf>, private: Vec<PathBuf>) -> Self {
+        Self { roots, private }
+    }
+
+    /// The directories themselves.
+    pub(crate) fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
+    /// Tells whether a path without links may be used.
+    pub(super) fn permit(&self, real: &Path) -> bool {
+        let is_within = |root: &PathBuf| {
+            real.strip_prefix(root).is_ok_and(|below| !below.iter().any(is_hidden))
+        };
+        self.roots.iter().any(is_within) && !self.private.iter().any(|dir| real.starts_with(dir))
+    }
+}
+
+/// Tells whether a name is one of those that listings leave out.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".")
 }
 
 /// The owner of the data directory.
@@ -25,57 +73,95 @@ impl Caller for Owner {
         Rights::Manage
     }
 
-    fn is_valid(&self) -> bool {
-        true
+    fn validity(&self) -> Validity {
+        Arc::new(|| true)
     }
 
-    fn directories(&self) -> Option<&[PathBuf]> {
+    fn expires_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn directories(&self) -> Option<&Directories> {
         None
     }
 }
 
-/// Checks that the caller may carry out a command, and names its paths without links.
+/// Checks that the caller may carry out a command, and names its paths without links. What the
+/// command makes for others ends with the caller's rights.
 ///
 /// # Errors
-/// [`ErrorCode::NotAllowed`], and [`ErrorCode::Path`] for a path that does not exist.
+/// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file
+/// system does not answer, and [`ErrorCode::Crowded`].
 ///
 /// # Blocking
-/// On the file system of the command's path.
-pub(super) fn check(caller: &dyn Caller, mut command: Command) -> Result<Command, ApiError> {
+/// On the file system of the command's path, for a moment.
+pub(crate) fn check(
+    caller: &dyn Caller,
+    mut command: Command,
+    paths: &Paths,
+) -> Result<Command, ApiError> {
     if command.needs() > caller.rights() {
         let text = "this token may look and change nothing; the command needs one that may manage";
         return Err(ApiError::new(ErrorCode::NotAllowed, text));
     }
-    if let (Some(allowed), Some(path)) = (caller.directories(), command.path_mut()) {
-        *path = resolve(path, allowed)?;
+    if let (Some(end), Some(until)) = (caller.expires_ms(), command.until_mut()) {
+        *until = Some(until.map_or(end, |until| until.min(end)));
+    }
+    let Some(allowed) = caller.directories() else { return Ok(command) };
+    if let Command::DownloadFile { file, destination, .. } = &command {
+        let to = destination.clone();
+        if paths.look(destination, move || to.is_dir())? {
+            // Its name there is what the group calls it.
+            let name = file.parse::<FileName>().map_err(|error| {
+                let text = format!("{error}; name a file, not a directory, to save it as");
+                ApiError::bad_argument(text)
+            })?;
+            if is_hidden(name.as_str().as_ref()) {
+                return Err(refused(&destination.join(name.as_str())));
+            }
+        }
+    }
+    if let Some(path) = command.path_mut() {
+        let (wanted, allowed) = (path.clone(), allowed.clone());
+        *path = paths.look(path, move || resolve(&wanted, Some(&allowed)))??;
+    }
+    if let Command::UploadFile { is_resolved, .. } = &mut command {
+        *is_resolved = true;
     }
     Ok(command)
 }
 
-/// The path without links, if it lies in an allowed directory. Its last component need not exist.
+pub(super) fn refused(path: &Path) -> ApiError {
+    let text = format!(
+        "{} is in no directory that the page may use, or is hidden; --page-directory names more",
+        path.display()
+    );
+    ApiError::new(ErrorCode::NotAllowed, text)
+}
+
+/// The path without links, if it may be used. Its last component need not exist.
 ///
 /// # Errors
 /// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`].
 ///
 /// # Blocking
 /// On the path's file system.
-pub(super) fn resolve(path: &Path, allowed: &[PathBuf]) -> Result<PathBuf, ApiError> {
-    let refused = || {
-        let text = format!(
-            "{} is in no directory that the page may use; --page-directory names more",
-            path.display()
-        );
-        ApiError::new(ErrorCode::NotAllowed, text)
-    };
+pub(crate) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<PathBuf, ApiError> {
+    let refused = || refused(path);
     let wrong = |error: std::io::Error| {
         ApiError::new(ErrorCode::Path, format!("{}: {error}", path.display()))
     };
+    let permit = |real: &Path| allowed.is_none_or(|allowed| allowed.permit(real));
     if !path.is_absolute() {
         let text = format!("{} is no absolute path", path.display());
         return Err(ApiError::new(ErrorCode::Path, text));
     }
+    // It leads outside and back, which would tell what is there.
+    if allowed.is_some() && path.components().any(|part| part == Component::ParentDir) {
+        return Err(refused());
+    }
     let real = match path.canonicalize() {
-        Ok(real) => real,
+        Ok(real) => Ok(real),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             // A link that leads nowhere may lead outside later.
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -84,17 +170,19 @@ pub(super) fn resolve(path: &Path, allowed: &[PathBuf]) -> Result<PathBuf, ApiEr
             if path.symlink_metadata().is_ok() {
                 return Err(refused());
             }
-            match parent.canonicalize() {
-                Ok(parent) => parent.join(name),
-                Err(_) if !allowed.iter().any(|dir| path.starts_with(dir)) => return Err(refused()),
-                Err(error) => return Err(wrong(error)),
-            }
+            parent.canonicalize().map(|parent| parent.join(name))
         }
-        // What lies outside is not told apart.
-        Err(_) if !allowed.iter().any(|dir| path.starts_with(dir)) => return Err(refused()),
-        Err(error) => return Err(wrong(error)),
+        Err(error) => Err(error),
     };
-    if allowed.iter().any(|dir| real.starts_with(dir)) { Ok(real) } else { Err(refused()) }
+    match real {
+        Ok(real) if permit(&real) => Ok(real),
+        Ok(_) => Err(refused()),
+        // What lies outside is not told apart: it depends on what there is of the path.
+        Err(error) => {
+            let there = path.ancestors().skip(1).find_map(|dir| dir.canonicalize().ok());
+            Err(if there.is_some_and(|dir| permit(&dir)) { wrong(error) } else { refused() })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -115,12 +203,19 @@ mod tests {
         symlink(&other, home.join("out")).unwrap();
         symlink(root.join("nowhere"), home.join("dangling")).unwrap();
         symlink(home.join("file"), home.join("inside")).unwrap();
-        let allowed = [home.clone()];
-        let code = |path: PathBuf| resolve(&path, &allowed).map_err(|error| error.code);
+        let private = home.join("data");
+        for dir in [&private, &home.join(".ssh"), &home.join("sub")] {
+            std::fs::create_dir(dir).unwrap();
+            std::fs::write(dir.join("file"), "x").unwrap();
+        }
+        std::fs::write(home.join(".profile"), "x").unwrap();
+        symlink(&private, home.join("to data")).unwrap();
+        symlink(home.join(".profile"), home.join("to hidden")).unwrap();
+        let allowed = Directories::new(vec![home.clone()], vec![private.clone()]);
+        let code = |path: PathBuf| resolve(&path, Some(&allowed)).map_err(|error| error.code);
         assert_eq!(code(home.join("file")), Ok(home.join("file")));
         assert_eq!(code(home.join("new")), Ok(home.join("new")));
         assert_eq!(code(home.join("inside")), Ok(home.join("file")));
-        assert_eq!(code(home.join("../home/file")), Ok(home.join("file")));
         assert_eq!(code(home.join("no/new")), Err(ErrorCode::Path));
         assert_eq!(code("file".into()), Err(ErrorCode::Path));
         for outside in [
@@ -131,11 +226,32 @@ mod tests {
             home.join("out/new"),
             home.join("dangling"),
             home.join("../homes/file"),
+            // Neither of these tells whether the directory exists.
+            home.join("../homes/../home/file"),
+            home.join("../none/../home/file"),
+            home.join("sub/../file"),
+            home.join("out/none/file"),
+            home.join("to data/none/file"),
             home.join(".."),
+            private.clone(),
+            private.join("file"),
+            private.join("new"),
+            home.join("to data/file"),
+            home.join("to hidden"),
+            home.join(".profile"),
+            home.join(".new"),
+            home.join(".ssh/file"),
+            home.join(".ssh/new"),
+            home.join("sub/.new"),
             "/".into(),
             "/no/such/path".into(),
         ] {
             assert_eq!(code(outside.clone()), Err(ErrorCode::NotAllowed), "{outside:?}");
         }
+        // A directory that the user names may be hidden itself.
+        let hidden = Directories::new(vec![home.join(".ssh")], Vec::new());
+        assert!(resolve(&home.join(".ssh/file"), Some(&hidden)).is_ok());
+        assert!(resolve(&home.join(".ssh/.file"), Some(&hidden)).is_err());
+        assert!(resolve(&home.join(".profile"), None).is_ok(), "the owner may");
     }
 }

@@ -21,11 +21,16 @@ impl Routes {
             Ok(body) => body,
             Err(error) => return refuse_body(responder, error),
         };
-        let command = match parse(&body).and_then(|command| check(caller, command)) {
-            Ok(command) => command,
+        let admitted = parse(&body).and_then(|mut command| {
+            let is_bounded = command.path_mut().is_some() && caller.directories().is_some();
+            let slot = self.paths.admit(is_bounded)?;
+            Ok((check(caller, command, &self.paths)?, slot))
+        });
+        let (command, _slot) = match admitted {
+            Ok(admitted) => admitted,
             Err(error) => return fail(responder, &error),
         };
-        let watched = self.watch.caller(responder.socket());
+        let watched = self.watch.caller(responder.socket(), caller.validity());
         let mut told = Told::Nothing(responder, request.accepts(LINES));
         let done = self.api.call(command, &watched.stop, &mut |progress| {
             told.line(&json!({ "progress": progress }))

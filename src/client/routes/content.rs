@@ -12,11 +12,12 @@ use log::debug;
 
 use super::answer::fail;
 use super::caller::Caller;
+use super::files::decoded;
 use super::watch::Watch;
-use crate::client::api::{Api, ApiError, Content};
+use crate::client::api::{Api, Content};
 use crate::http::{
     HeaderMap, HeaderValue, Request, Responder, Selection, SizedBody, StatusCode, attachment_name,
-    decoded_segment, header, select,
+    header, select,
 };
 use crate::net::Stop;
 
@@ -26,25 +27,16 @@ const PART_LEN: usize = 512 << 10;
 const SANDBOX: &str = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; \
                        style-src 'unsafe-inline'";
 
-/// The names of group and file in a path behind the root, not decoded; `None` for another route.
-pub(super) fn names_in(path: &str) -> Option<(&str, &str)> {
-    let (group, rest) = path.strip_prefix("groups/")?.split_once("/files/")?;
-    let file = rest.strip_suffix("/content")?;
-    (!group.contains('/') && !file.contains('/')).then_some((group, file))
-}
-
 /// Answers a GET or HEAD request for a file's content.
 pub(super) fn answer(
     api: &dyn Api,
     watch: &Watch,
     request: &Request<'_>,
-    (group, file): (&str, &str),
+    names: (&str, &str),
     responder: Responder<'_>,
     caller: &dyn Caller,
 ) -> io::Result<()> {
-    let names = decoded_segment(group).zip(decoded_segment(file));
-    let names = names.ok_or_else(|| ApiError::bad_argument("a name in the path is not UTF-8"));
-    let mut content = match names.and_then(|(group, file)| api.open(&group, &file)) {
+    let mut content = match decoded(names).and_then(|(group, file)| api.open(&group, &file)) {
         Ok(content) => content,
         Err(error) => return fail(responder, &error),
     };
@@ -66,7 +58,7 @@ pub(super) fn answer(
             return responder.sized(status, presentation.media_type, &headers, 0)?.finish();
         }
     };
-    let watched = watch.caller(responder.socket());
+    let watched = watch.caller(responder.socket(), caller.validity());
     let length = range.end - range.start;
     let body = responder.sized(status, presentation.media_type, &headers, length)?;
     send(&mut *content, range.start, body, &watched.stop, caller)
@@ -159,22 +151,6 @@ impl<'a> Presentation<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_names_a_group_and_a_file() {
-        assert_eq!(names_in("groups/lab/files/a%2Fb/content"), Some(("lab", "a%2Fb")));
-        assert_eq!(names_in("groups/lab/files/content/content"), Some(("lab", "content")));
-        assert_eq!(names_in("groups//files//content"), Some(("", "")));
-        for path in [
-            "groups/lab/files/a",
-            "groups/lab/files/a/b/content",
-            "groups/lab/x/files/a/content",
-            "groups/lab/files/a/content/",
-            "files/a/content",
-        ] {
-            assert_eq!(names_in(path), None, "{path}");
-        }
-    }
 
     #[test]
     fn nothing_scriptable_is_shown() {

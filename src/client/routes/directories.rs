@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Routes;
 use super::answer::{answer, fail};
-use super::caller::{Caller, resolve};
+use super::caller::{Caller, Directories, is_hidden, resolve};
 use crate::client::api::{ApiError, ErrorCode};
 use crate::http::{Request, Responder, StatusCode};
 
@@ -18,18 +18,22 @@ use crate::http::{Request, Responder, StatusCode};
 const ENTRIES_MAX: usize = 5000;
 
 /// A directory.
-#[derive(Debug, Serialize)]
-struct Directory {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Directory {
+    /// Without links; `None` if none was asked for.
     path: Option<String>,
+    /// The directory above it, if the caller may see it.
     parent: Option<String>,
     /// Where the caller may begin.
     roots: Vec<String>,
+    /// What is in it: directories first.
     entries: Vec<Entry>,
     /// Entries are missing, because there are too many.
     more: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(rename = "DirectoryEntry")]
 struct Entry {
     /// Files last.
     #[serde(skip)]
@@ -48,7 +52,11 @@ impl Routes {
         caller: &dyn Caller,
     ) -> io::Result<()> {
         let path = request.decoded_parameter("path").filter(|path| !path.is_empty());
-        match list(path.as_deref().map(Path::new), caller.directories()) {
+        let path = path.map(PathBuf::from);
+        let (looked_at, allowed) = (path.clone(), caller.directories().cloned());
+        let list = move || list(looked_at.as_deref(), allowed.as_ref());
+        let listed = self.paths.look(path.as_deref().unwrap_or(Path::new("/")), list);
+        match listed.and_then(|listed| listed) {
             Ok(directory) => answer(responder, StatusCode::OK, &directory),
             Err(error) => fail(responder, &error),
         }
@@ -56,10 +64,10 @@ impl Routes {
 }
 
 /// Lists a directory; without a path only the directories where the caller may begin.
-fn list(path: Option<&Path>, allowed: Option<&[PathBuf]>) -> Result<Directory, ApiError> {
+fn list(path: Option<&Path>, allowed: Option<&Directories>) -> Result<Directory, ApiError> {
     let everything = [PathBuf::from("/")];
-    let allowed = allowed.unwrap_or(&everything);
-    let roots: Vec<String> = allowed.iter().filter_map(|dir| text(dir)).collect();
+    let roots = allowed.map_or(&everything[..], Directories::roots);
+    let roots: Vec<String> = roots.iter().filter_map(|dir| text(dir)).collect();
     let Some(path) = path else {
         return Ok(Directory { path: None, parent: None, roots, entries: Vec::new(), more: false });
     };
@@ -72,9 +80,7 @@ fn list(path: Option<&Path>, allowed: Option<&[PathBuf]>) -> Result<Directory, A
         let entry = entry.map_err(wrong)?;
         // Names that are not UTF-8 cannot be told in JSON; hidden files are not for sharing.
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|_| !name.as_bytes().starts_with(b".")) else {
-            continue;
-        };
+        let Some(name) = name.to_str().filter(|_| !is_hidden(&name)) else { continue };
         if entries.len() >= ENTRIES_MAX {
             more = true;
             break;
@@ -82,9 +88,12 @@ fn list(path: Option<&Path>, allowed: Option<&[PathBuf]>) -> Result<Directory, A
         // Links are followed, and left out where they lead to nothing or out of the directories.
         let target = real.join(name);
         let Ok(facts) = fs::metadata(&target) else { continue };
-        if entry.file_type().is_ok_and(|kind| kind.is_symlink())
-            && resolve(&target, allowed).is_err()
-        {
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let is_permitted = match is_link {
+            true => resolve(&target, allowed).is_ok(),
+            false => allowed.is_none_or(|allowed| allowed.permit(&target)),
+        };
+        if !is_permitted {
             continue;
         }
         if !facts.is_dir() && !facts.is_file() {

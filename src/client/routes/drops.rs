@@ -2,15 +2,15 @@
 //!
 //! **Invariant:** a file that did not arrive whole leaves nothing behind, and nothing is overwritten.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Routes;
 use super::answer::{answer, fail, refuse_body};
-use super::caller::{Caller, resolve};
+use super::caller::{Caller, refused, resolve};
+use super::paths::Paths;
 use crate::client::api::{ApiError, Command, ErrorCode};
+use crate::files::NewFile;
 use crate::http::{BodyError, Request, Responder, StatusCode};
 use crate::types::FileName;
 
@@ -27,14 +27,24 @@ impl Routes {
         responder: Responder<'_>,
         caller: &dyn Caller,
     ) -> io::Result<()> {
-        let path = match store(request, caller) {
+        let _slot = match self.paths.admit(caller.directories().is_some()) {
+            Ok(slot) => slot,
+            Err(error) => return fail(responder, &error),
+        };
+        let path = match store(request, caller, &self.paths) {
             Ok(path) => path,
             Err(NotStored::Failed(error)) => return fail(responder, &error),
             Err(NotStored::Body(error)) => return refuse_body(responder, error),
         };
         let group = request.decoded_parameter("group").unwrap_or_default();
-        let watched = self.watch.caller(responder.socket());
-        let command = Command::UploadFile { path: path.clone(), group, trust_stamp: false };
+        let watched = self.watch.caller(responder.socket(), caller.validity());
+        let command = Command::UploadFile {
+            path: path.clone(),
+            group,
+            trust_stamp: false,
+            // It is the file that was stored, or none.
+            is_resolved: true,
+        };
         match self.api.call(command, &watched.stop, &mut |_| true) {
             Ok(reply) => answer(responder, StatusCode::CREATED, &reply),
             Err(mut error) => {
@@ -48,7 +58,11 @@ impl Routes {
 }
 
 /// Stores the body of a request as a file.
-fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotStored> {
+fn store(
+    request: &mut Request<'_>,
+    caller: &dyn Caller,
+    paths: &Paths,
+) -> Result<PathBuf, NotStored> {
     let bad = |text: String| NotStored::Failed(ApiError::bad_argument(text));
     let word = |name: &str| {
         request
@@ -59,58 +73,48 @@ fn store(request: &mut Request<'_>, caller: &dyn Caller) -> Result<PathBuf, NotS
     let (directory, name) = (PathBuf::from(word("directory")?), word("name")?);
     word("group")?;
     let name = name.parse::<FileName>().map_err(|error| bad(error.to_string()))?;
-    let everything = [PathBuf::from("/")];
-    let directory = resolve(&directory, caller.directories().unwrap_or(&everything))
-        .map_err(NotStored::Failed)?;
-    let target = directory.join(name.as_str());
+    let (wanted, allowed) = (directory.clone(), caller.directories().cloned());
+    let expected = request.body_len();
+    let begin = move || {
+        let directory = resolve(&wanted, allowed.as_ref())?;
+        let target = directory.join(name.as_str());
+        if allowed.is_some_and(|allowed| !allowed.permit(&target)) {
+            return Err(refused(&target));
+        }
+        let new = match target.symlink_metadata() {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => NewFile::create(&directory, expected),
+        };
+        Ok((name, target, new))
+    };
+    let begun = paths.look(&directory, begin).and_then(|begun| begun);
+    let (name, target, new) = begun.map_err(NotStored::Failed)?;
     let wrong = |error: io::Error| {
         let text = match error.kind() {
             io::ErrorKind::AlreadyExists => "a file of that name is there already".to_owned(),
+            io::ErrorKind::StorageFull => "there is no room for it on that disk".to_owned(),
             _ => format!("cannot store it: {error}"),
         };
         NotStored::Failed(ApiError::new(ErrorCode::Path, format!("{}: {text}", target.display())))
     };
-    if target.symlink_metadata().is_ok() {
-        return Err(wrong(io::ErrorKind::AlreadyExists.into()));
-    }
-    let part = Part::create(&directory).map_err(wrong)?;
+    let new = new.map_err(wrong)?;
+    let check = || match caller.is_valid() {
+        true => Ok(()),
+        false => {
+            Err(NotStored::Failed(ApiError::new(ErrorCode::NotAllowed, "the token has ended")))
+        }
+    };
     let (mut bytes, mut len) = (Vec::new(), 0);
-    let expected = request.body_len();
     while request.next_part(&mut bytes).map_err(NotStored::Body)? {
+        check()?;
         len += bytes.len() as u64;
-        (&part.file).write_all(&bytes).map_err(wrong)?;
+        (&new.file).write_all(&bytes).map_err(wrong)?;
     }
     if expected.is_some_and(|expected| expected != len) {
         return Err(wrong(io::ErrorKind::UnexpectedEof.into()));
     }
-    part.file.sync_all().map_err(wrong)?;
-    part.publish(&target).map_err(wrong)?;
+    new.file.sync_all().map_err(wrong)?;
+    check()?;
+    new.publish(name.as_str().as_ref()).map_err(wrong)?;
     Ok(target)
-}
-
-/// A file that is being stored; dropping it removes the file.
-struct Part {
-    file: File,
-    path: PathBuf,
-}
-
-impl Part {
-    fn create(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(format!(".posse-drop-{:016x}", rand::random::<u64>()));
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path })
-    }
-
-    /// Gives the file its name, which must be free.
-    fn publish(self, target: &Path) -> io::Result<()> {
-        fs::hard_link(&self.path, target)
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // A file that stays is hidden, and nobody offers it.
-        let _ = fs::remove_file(&self.path);
-    }
 }

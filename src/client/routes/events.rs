@@ -4,13 +4,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, select};
-use serde_json::json;
+use serde::Deserialize;
 
 use super::Routes;
 use super::answer::{answer, fail};
 use super::caller::Caller;
 use crate::client::api::{Event, Update};
-use crate::http::{BodyStream, Request, Responder, StatusCode, server_sent_event};
+use crate::http::{BodyStream, Method, Request, Responder, StatusCode, server_sent_event};
 
 /// Interval between comments in an idle stream of events, by which both ends notice a lost peer.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -41,6 +41,9 @@ impl Routes {
         };
         let (stop, socket) = (responder.stop(), responder.socket());
         let mut stream = responder.stream(StatusCode::OK, "text/event-stream")?;
+        if request.method == Method::HEAD {
+            return stream.finish();
+        }
         let revision = snapshot.revision;
         let first = Event::Snapshot { snapshot: Box::new(snapshot) };
         send_update(&mut stream, &Update { revision, event: first })?;
@@ -67,7 +70,13 @@ impl Routes {
 }
 
 fn send_update(stream: &mut BodyStream<'_>, update: &Update) -> io::Result<()> {
-    let value = json!(update);
-    let name = value["event"].as_str().unwrap_or_default();
-    stream.write(server_sent_event(update.revision, name, &value.to_string()).as_bytes())
+    let text = serde_json::to_string(update)?;
+    let Named { event } = serde_json::from_str(&text)?;
+    stream.write(server_sent_event(update.revision, event, &text).as_bytes())
+}
+
+/// The name of an event; the rest is passed over.
+#[derive(Deserialize)]
+struct Named<'a> {
+    event: &'a str,
 }

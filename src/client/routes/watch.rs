@@ -1,7 +1,7 @@
-//! Notices callers that disconnect while their commands run.
+//! Notices callers that disconnect, or lose their rights, while their commands run.
 //!
-//! **Invariant:** a disconnected caller's command is interrupted within [`INTERVAL`]; other commands
-//! go on.
+//! **Invariant:** the command of such a caller is interrupted within [`INTERVAL`]; other commands go
+//! on.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::caller::Validity;
 use crate::http::Socket;
 use crate::net::{Stop, Threads};
 
@@ -32,6 +33,7 @@ struct State {
 struct Caller {
     key: u64,
     socket: Arc<dyn Socket>,
+    is_valid: Validity,
     stop: Stop,
 }
 
@@ -39,7 +41,7 @@ struct Caller {
 pub(super) struct Watched<'a> {
     watch: &'a Watch,
     key: u64,
-    /// Set when the caller disconnects.
+    /// Set when the caller disconnects or loses its rights.
     pub(super) stop: Stop,
 }
 
@@ -56,15 +58,15 @@ impl Watch {
     }
 
     /// Begins to watch a caller.
-    pub(super) fn caller(&self, socket: Arc<dyn Socket>) -> Watched<'_> {
+    pub(super) fn caller(&self, socket: Arc<dyn Socket>, is_valid: Validity) -> Watched<'_> {
         let stop = Stop::new();
         let mut state = self.state.lock();
         state.next_key += 1;
         let key = state.next_key;
-        if state.has_ended {
+        if state.has_ended || !is_valid() {
             stop.set();
         }
-        state.callers.push(Caller { key, socket, stop: stop.clone() });
+        state.callers.push(Caller { key, socket, is_valid, stop: stop.clone() });
         self.changed.notify_all();
         Watched { watch: self, key, stop }
     }
@@ -86,9 +88,9 @@ impl Watch {
                 self.changed.wait(&mut state);
                 continue;
             }
-            // `is_gone` does not block.
-            let gone = state.callers.iter().filter(|caller| caller.socket.is_gone());
-            gone.for_each(|caller| caller.stop.set());
+            // Neither blocks.
+            let ended = |caller: &&Caller| caller.socket.is_gone() || !(caller.is_valid)();
+            state.callers.iter().filter(ended).for_each(|caller| caller.stop.set());
             self.changed.wait_for(&mut state, INTERVAL);
         }
     }

@@ -20,7 +20,8 @@ use std::time::Duration;
 use self::socket::ControlSocket;
 use super::api::Api;
 use super::routes::answer::refuse;
-use super::routes::{Owner, ROOT, Routes};
+use super::routes::{Owner, ROOT, Routes, openapi};
+use crate::http::openapi::Guard;
 use crate::http::{Handler, Request, Responder, Server, StatusCode};
 
 pub(crate) use notify::{State, notify};
@@ -34,6 +35,7 @@ struct ToOwner(Routes);
 
 impl Handler for ToOwner {
     fn handle(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()> {
+        responder.hold_connection();
         match request.path().strip_prefix(ROOT).map(str::to_owned) {
             Some(path) => self.0.handle(&path, request, responder, &Owner),
             None => refuse(
@@ -43,6 +45,13 @@ impl Handler for ToOwner {
             ),
         }
     }
+}
+
+/// The OpenAPI document of the control socket.
+fn describe() -> String {
+    let text = "The control socket of a Posse client, a Unix socket that only the owner of the data \
+                directory can open: no token is needed.";
+    openapi::begin(text, Guard::Owner).finish().to_string()
 }
 
 /// Serves the control socket of a client.
@@ -60,7 +69,7 @@ impl Service {
     /// The system's. A file that is not a socket is an error, too.
     pub(crate) fn start(api: Arc<dyn Api>, data_dir: &Path) -> io::Result<Self> {
         let socket = ControlSocket::bind(data_dir)?;
-        let routes = Arc::new(ToOwner(Routes::start(api)?));
+        let routes = Arc::new(ToOwner(Routes::start(api, describe)?));
         let server = Server::start("control", socket, routes.clone())?;
         Ok(Self { server, routes, data_dir: data_dir.to_owned() })
     }

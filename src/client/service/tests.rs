@@ -43,8 +43,12 @@ fn commands_and_what_comes_of_them_pass_through() {
     let stage = Stage::new();
     let remote = stage.attach();
     assert_eq!(call(&remote, Command::Whoami).unwrap().account().unwrap().user.as_str(), "nik");
-    let upload =
-        || Command::UploadFile { path: "/x y".into(), group: "lab".into(), trust_stamp: true };
+    let upload = || Command::UploadFile {
+        path: "/x y".into(),
+        group: "lab".into(),
+        trust_stamp: true,
+        is_resolved: false,
+    };
     let mut seen = Vec::new();
     let error = remote.call(upload(), &Stop::new(), &mut |at| {
         seen.push(at.done);

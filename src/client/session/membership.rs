@@ -87,6 +87,17 @@ impl Session {
                     });
                 }
             }
+            News::MemberJoined { group, label, user, inviter, since } => {
+                if self.known.joins.is_news_of(group, Some(user.user), since) {
+                    self.tell(ClientEvent::MemberJoined {
+                        group: label,
+                        group_id: group,
+                        user: user.label,
+                        user_id: user.user,
+                        inviter,
+                    });
+                }
+            }
             News::JoinRejected { group, label, at } => {
                 if self.known.joins.is_news_of(group, None, at) {
                     self.tell(ClientEvent::JoinRejected { group: label, group_id: group });
@@ -100,9 +111,13 @@ impl Session {
                     self.tell(ClientEvent::Unreachable { address, members });
                 }
             }
+            News::GroupChanged { group, files, members } => {
+                self.tell(ClientEvent::GroupChanged { group_id: group, files, members });
+            }
             News::Removed(group) => {
                 self.tickets.drop_group(group);
                 self.end_links(Ends::Group(group));
+                self.revoked.insert(group);
                 return Some(news);
             }
             News::ClocksDiffer(ClocksDiffer { trackers, difference }) => {

@@ -69,6 +69,9 @@ pub(crate) struct View {
     pub(crate) book: PeerBook,
     pub(crate) withdrawn: Withdrawn,
     pub(crate) reports: Reports,
+    /// Groups that the user was removed from, as long as the library does not show it: while the
+    /// store writes an earlier turn.
+    pub(crate) revoked: BTreeSet<GroupId>,
 }
 
 /// The kind of input that is being planned. It decides when the effects leave.
@@ -94,6 +97,8 @@ pub(crate) struct Session {
     withdrawn: Withdrawn,
     reports: Reports,
     inbox: VecDeque<Input>,
+    /// Groups whose removal is in the inbox.
+    revoked: BTreeSet<GroupId>,
     turn: Option<Turn>,
     out: VecDeque<Effect>,
     held: Vec<Effect>,
@@ -176,6 +181,7 @@ impl Session {
             withdrawn: Withdrawn::default(),
             reports: Reports::default(),
             inbox: VecDeque::new(),
+            revoked: BTreeSet::new(),
             turn: None,
             out: VecDeque::new(),
             held: Vec::new(),
@@ -214,6 +220,7 @@ impl Session {
             book: self.book.clone(),
             withdrawn: self.withdrawn.clone(),
             reports: self.reports.clone(),
+            revoked: self.revoked.clone(),
         }
     }
 

@@ -43,6 +43,19 @@ pub(crate) enum News {
         /// The time of the request.
         since: Stamp,
     },
+    /// A user has joined by an invitation.
+    MemberJoined {
+        /// The group.
+        group: GroupId,
+        /// Its name.
+        label: Label,
+        /// The user who has joined.
+        user: UserEntry,
+        /// The user who had made the invitation.
+        inviter: Label,
+        /// The time.
+        since: Stamp,
+    },
     /// The user's request to join was rejected.
     JoinRejected {
         /// The group.
@@ -67,6 +80,15 @@ pub(crate) enum News {
         address: SocketAddr,
         /// How many, by one tracker's count.
         members: u32,
+    },
+    /// The files or the members of a group have changed.
+    GroupChanged {
+        /// The group.
+        group: GroupId,
+        /// Files came or went, or have other sharers.
+        files: bool,
+        /// Members came or went, or have another part, or the group has another name.
+        members: bool,
     },
     /// A device has left a file's swarm in a group because its user chose to.
     Withdrawn {

@@ -45,6 +45,10 @@ pub struct DownloadStatus {
     pub len: u64,
     /// Bytes per second received recently.
     pub bytes_per_second: u64,
+    /// Bytes sent to others since login.
+    pub sent: u64,
+    /// Bytes per second sent to others in the last 2 s.
+    pub sent_per_second: u64,
     /// Links to other members for this file.
     pub peers: u32,
     /// Its own rate limit.
@@ -98,6 +102,8 @@ impl DownloadStatus {
             },
             len: row.facts.len,
             bytes_per_second: 0,
+            sent: 0,
+            sent_per_second: 0,
             peers: 0,
             limit: None,
             path: row.target.clone(),
@@ -142,6 +148,8 @@ impl Library {
         DownloadStatus {
             bytes_done: if is_there { row.facts.len } else { done },
             bytes_per_second: running.map_or(0, |live| live.bytes_per_second),
+            sent: live.map_or(0, |live| live.sent),
+            sent_per_second: live.map_or(0, |live| live.sent_per_second),
             peers: running.map_or(0, |live| live.peers),
             limit: self.queue.limit(row.facts.info_hash),
             ended: download.ended,

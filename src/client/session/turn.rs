@@ -98,6 +98,13 @@ impl Session {
                 fact => facts.push(fact),
             }
         }
+        if !self.revoked.is_empty() {
+            let waits = |input: &Input| match input {
+                Input::News(News::Removed(group)) => Some(*group),
+                _ => None,
+            };
+            self.revoked = self.inbox.iter().filter_map(waits).collect();
+        }
         let is_retry = self.retry_at.take_if(|at| *at <= now.up).is_some();
         let written = self.library.touches();
         self.planning = Planning::Facts;

@@ -112,13 +112,25 @@ impl Output {
         }
     }
 
-    /// The first line: where the client listens, and as which device.
-    pub(crate) fn listening(&self, address: &str, device: DeviceId) {
+    /// The first line: where the client listens, as which device, and where its page is.
+    pub(crate) fn listening(&self, address: &str, device: DeviceId, page: Option<&str>) {
         match self.format {
             Format::Json => {
-                self.event("listening", json!({ "address": address, "device": device.to_string() }))
+                let device = device.to_string();
+                let fields = json!({ "address": address, "device": device, "page": page });
+                self.event("listening", fields)
             }
             Format::Plain | Format::Table => self.write(&format!("listening on {address}\n")),
+        }
+    }
+
+    /// Where a service's page is, for people; programs are told by the first line.
+    pub(crate) fn page_at(&self, url: &str) {
+        match self.format {
+            Format::Json => {}
+            Format::Plain | Format::Table => {
+                self.write(&format!("page {url} (`page` prints a link that opens it)\n"))
+            }
         }
     }
 

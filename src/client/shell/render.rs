@@ -40,11 +40,13 @@ pub(super) const MEMBERS: Look<'static, Member> = Look {
     field: "members",
     none: "no members",
     row: &|m| {
-        vec![
+        let mut row = vec![
             m.user.to_string(),
             part(m.part).to_owned(),
             if m.online { "online" } else { "offline" }.to_owned(),
-        ]
+        ];
+        row.extend(m.invited_by.as_ref().map(|inviter| format!("invited by {inviter}")));
+        row
     },
     value: &to_value,
 };
@@ -304,7 +306,7 @@ pub(super) fn time_left(status: &Download) -> String {
 }
 
 /// Seconds as `h:mm:ss`.
-fn clock(seconds: u64) -> String {
+pub(super) fn clock(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 

@@ -15,6 +15,8 @@ pub(super) fn download() -> Download {
         path: "/tmp/big.bin".into(),
         size: 1000,
         bytes_done: 436,
+        bytes_sent: 0,
+        sent_per_second: 0,
         bytes_per_second: 8,
         peers: 1,
         seconds_left: Some(71),

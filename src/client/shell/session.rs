@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use crossbeam_channel::select;
+use parking_lot::Mutex;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::EXIT_FAILED;
@@ -13,13 +14,16 @@ use super::answer::Answer;
 use super::held::{DOWNLOAD, Held};
 use super::input::{Line, Lines};
 use super::interrupt::{Calls, Interrupts};
-use super::output::Output;
+use super::output::{Format, Output};
 use super::paging;
-use super::table::{CommandSpec, split};
+use super::table::{Argument, ArgumentKind, CommandSpec, is_link, split};
 use crate::client::api::{Api, ApiError, Command, ErrorCode, Listing, Page, Reply};
 
 /// How long the end of the input is waited for when nothing can be written any more.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time within which a command fails and the announcer notices that the client is gone.
+const LOSS_TOLD: Duration = Duration::from_secs(5);
 
 /// How often a wait for the first tracker looks for signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_secs(5);
@@ -59,8 +63,10 @@ pub(super) struct Shell {
     /// A command or a download failed.
     failed: bool,
     pub(super) announcer: Announcer,
+    /// It was said that the client is gone: by the announcer, or as the error of a command.
+    loss: Arc<Loss>,
     /// More lines are likely to be there already.
-    is_script: bool,
+    pub(super) is_script: bool,
     /// Passwords that a script leaves out are asked for.
     pub(super) asks_passwords: bool,
     /// Passwords of few characters are taken without a word.
@@ -74,6 +80,18 @@ pub(super) struct Shell {
     /// The client belongs to another process and goes on when this one ends.
     pub(super) is_attached: bool,
     pub(super) end_client: EndClient,
+}
+
+/// Whether it was said that the client is gone: by the announcer, or as the error of a command.
+#[derive(Default)]
+struct Loss(Mutex<Option<Instant>>);
+
+impl Loss {
+    /// Notes that it is said; false if it was said just now.
+    fn is_news(&self) -> bool {
+        let said = self.0.lock().replace(Instant::now());
+        said.is_none_or(|at| at.elapsed() > LOSS_TOLD)
+    }
 }
 
 /// How a line ended.
@@ -104,8 +122,14 @@ impl Shell {
         last_end: u64,
     ) -> Result<Self, ApiError> {
         let (updates, of_loss) = (api.subscribe(false)?, output.clone());
+        let loss = Arc::new(Loss::default());
+        let telling = loss.clone();
         let announcer = Announcer::start(updates, output.clone(), move || {
-            of_loss.error_line("error: the client that this program was attached to has ended");
+            if telling.is_news() {
+                of_loss.error_line(
+                    "error: the client that this program was attached to has ended; start it again",
+                );
+            }
             // The usual way out, which restores the terminal.
             let _ = kill_process(getpid(), Signal::TERM);
         });
@@ -117,6 +141,7 @@ impl Shell {
             on_error: settings.on_error,
             failed: false,
             announcer,
+            loss,
             is_script: false,
             asks_passwords: false,
             allows_short_passwords: settings.allows_short_passwords,
@@ -305,6 +330,7 @@ impl Shell {
     ) -> Result<Answer, ApiError> {
         let (words, flags) = spec.take_flags(words).map_err(ApiError::bad_argument)?;
         check_count(spec, words.len())?;
+        check_link(spec, &words)?;
         self.execute(spec.name, &words, &flags)
     }
 
@@ -326,7 +352,15 @@ impl Shell {
     /// Shows an error and remembers it for the exit status.
     pub(super) fn fail(&mut self, command: Option<&str>, error: &ApiError) {
         self.failed = true;
-        self.output.failure(command, error);
+        // A command that ends because the client is gone has nothing to add for people.
+        let is_of_loss = match error.code {
+            ErrorCode::ClientGone => !self.loss.is_news() && self.announcer.is_lost(),
+            ErrorCode::Interrupted => self.announcer.is_lost(),
+            _ => false,
+        };
+        if !is_of_loss || self.output.format() == Format::Json {
+            self.output.failure(command, error);
+        }
     }
 
     /// Ends the session and everything else in order; returns the exit status.
@@ -369,4 +403,16 @@ fn check_count(spec: &CommandSpec, count: usize) -> Result<(), ApiError> {
     }
     let what = if count < spec.needed() { "words are missing" } else { "there are too many words" };
     Err(ApiError::bad_argument(format!("{what}; usage: {}", spec.usage())))
+}
+
+/// Refuses a password that was typed without quotes: what follows it is no link.
+fn check_link(spec: &CommandSpec, words: &[String]) -> Result<(), ApiError> {
+    let places = spec.arguments.iter().zip(words);
+    let is_odd = |(argument, word): (&Argument, &String)| {
+        argument.optional && argument.kind == ArgumentKind::Link && !is_link(word)
+    };
+    match places.into_iter().any(is_odd) {
+        true => check_count(spec, usize::MAX),
+        false => Ok(()),
+    }
 }

@@ -10,7 +10,7 @@ use crate::http::access::Rights;
 impl Shell {
     /// Carries out `page`.
     pub(super) fn page(&self) -> Result<Answer, ApiError> {
-        let link = self.call(Command::Page)?.link()?;
+        let link = self.call(Command::Page { until_ms: None })?.link()?;
         let minutes = link.valid_ms / 60_000;
         let rows = vec![
             vec![link.url.clone()],
@@ -34,7 +34,7 @@ impl Shell {
             Some(_) => Rights::Manage,
         };
         let days = flags.value("--days").map(parse_days).transpose()?;
-        let command = Command::CreateToken { name: name.to_owned(), rights, days };
+        let command = Command::CreateToken { name: name.to_owned(), rights, days, until_ms: None };
         let new = self.call(command)?.token()?;
         let rows =
             vec![vec![new.token.clone()], vec!["keep it now: it is not shown again".to_owned()]];

@@ -1,6 +1,7 @@
 //! Versions of a file, against a tracker that keeps one file of one group.
 
 use super::*;
+use crate::client::shares::Reading;
 use crate::client::trackers::tests::{done, network_key, refuse};
 use crate::store::{DownloadRow, OwnPart, Progress};
 use crate::swarm::part_path;
@@ -69,6 +70,27 @@ fn keeper(listed: &Listed, may_replace: bool) -> Fake {
 
 fn upload(client: &Client, path: &Path) -> Result<Shared, ClientError> {
     client.upload_file(path, "lab", false, &mut |_, _| true)
+}
+
+/// The page checks where a path leads; a link that is put there afterwards leads elsewhere.
+#[test]
+fn a_link_at_a_path_that_was_checked_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, elsewhere) = (dir.path().join("checked"), dir.path().join("elsewhere"));
+    std::fs::write(&elsewhere, "a key").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    let listed = Listed::default();
+    let fake = keeper(&listed, true);
+    let client = client_of(&dir.path().join("data"), &[&fake]);
+    log_in(&client);
+    let share = |follows_link| {
+        let how = Reading { trusts_stamp: false, follows_link };
+        client.share_file(&path, "lab", how, &mut |_, _| true)
+    };
+    assert!(matches!(share(false), Err(ClientError::Path { .. })));
+    assert!(listed.lock().is_none());
+    share(true).unwrap();
+    assert_eq!(listed.lock().as_ref().unwrap().label.as_str(), "checked");
 }
 
 fn stops(fake: &Fake) -> usize {

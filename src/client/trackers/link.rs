@@ -286,6 +286,9 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     Event::JoinRequested { group, label, user, since } => {
                         shared.tell(News::JoinRequested { group, label, user, since });
                     }
+                    Event::MemberJoined { group, label, user, inviter, since } => {
+                        shared.tell(News::MemberJoined { group, label, user, inviter, since });
+                    }
                     Event::JoinRejected { group, label, at } => {
                         shared.tell(News::JoinRejected { group, label, at });
                     }
@@ -294,6 +297,9 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     }
                     Event::UnreachableReported { address, members } => {
                         shared.tell(News::UnreachableReported { address, members });
+                    }
+                    Event::GroupChanged { group, files, members } => {
+                        shared.tell(News::GroupChanged { group, files, members });
                     }
                     Event::Withdrawn { group, info_hash, device, .. } => {
                         shared.tell(News::Withdrawn { group, info_hash, device });

@@ -20,6 +20,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -30,7 +31,9 @@ pub use tokens::{
 };
 
 /// What the holder of a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Rights {
     /// Look, and change nothing.
@@ -59,6 +62,11 @@ impl Access {
         Ok(Self { tokens, codes: Codes::default(), url: OnceLock::new() })
     }
 
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        self.tokens.data_dir()
+    }
+
     /// Notes where the page is served.
     pub fn set_url(&self, url: String) {
         // It is served in one place.
@@ -71,13 +79,14 @@ impl Access {
     }
 
     /// Makes a link that opens the page one time, within [`CODE_LIFETIME`]; `None` if no page is
-    /// served. Browsers do not send what follows `#`.
+    /// served. The token that it opens ends at `until_ms` at the latest. Browsers do not send what
+    /// follows `#`.
     ///
     /// # Errors
     /// The system's, if it gives no random numbers.
-    pub fn link(&self) -> io::Result<Option<String>> {
+    pub fn link(&self, until_ms: Option<u64>) -> io::Result<Option<String>> {
         let Some(url) = self.url() else { return Ok(None) };
-        Ok(Some(format!("{url}#code={}", self.codes.make(Instant::now())?)))
+        Ok(Some(format!("{url}#code={}", self.codes.make(until_ms, Instant::now())?)))
     }
 
     /// Trades a code for the token of a page; `None` if the code opens nothing.
@@ -89,8 +98,8 @@ impl Access {
     /// On the disk.
     pub fn trade(&self, code: &str) -> Result<Option<NewToken>, TokenError> {
         match self.codes.take(code, Instant::now()) {
-            true => self.tokens.create_for_page().map(Some),
-            false => Ok(None),
+            Some(until_ms) => self.tokens.create_for_page(until_ms).map(Some),
+            None => Ok(None),
         }
     }
 }
@@ -110,6 +119,14 @@ fn secret<const N: usize>() -> io::Result<String> {
     let mut bytes = [0; N];
     SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
     Ok(hex(&bytes))
+}
+
+/// A random text that nobody guesses.
+///
+/// # Errors
+/// The system's, if it gives no random numbers.
+pub fn random_text() -> io::Result<String> {
+    secret::<24>()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -114,7 +114,8 @@ impl Origins {
         // A number cannot be made to point elsewhere.
         let is_number = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         let is_direct = (is_number || name == "localhost") && at == Some(port);
-        is_direct || self.named.iter().any(|named| named.authority == host)
+        is_direct
+            || self.named.iter().any(|named| named.authority == without_port(host, &named.scheme))
     }
 }
 
@@ -134,6 +135,12 @@ fn authority(text: &str) -> Option<String> {
     (!text.contains('@')).then(|| authority.as_str().to_ascii_lowercase())
 }
 
+/// The authority without the scheme's own port, which some proxies write.
+fn without_port<'a>(authority: &'a str, scheme: &str) -> &'a str {
+    let usual = if scheme == "https" { ":443" } else { ":80" };
+    authority.strip_suffix(usual).unwrap_or(authority)
+}
+
 impl Named {
     fn parse(text: &str) -> Result<Self, OriginError> {
         let wrong = || OriginError(text.to_owned());
@@ -144,8 +151,7 @@ impl Named {
             return Err(wrong());
         }
         let scheme = scheme.ok_or_else(wrong)?.to_owned();
-        let usual = if scheme == "https" { ":443" } else { ":80" };
-        let authority = authority.strip_suffix(usual).unwrap_or(&authority).to_owned();
+        let authority = without_port(&authority, &scheme).to_owned();
         Ok(Self { scheme, authority, base: uri.path().trim_end_matches('/').to_owned() })
     }
 }

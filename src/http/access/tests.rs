@@ -38,7 +38,7 @@ fn tokens_end_and_are_bounded() {
     for bad in ["", "a\nb", &"x".repeat(NAME_LEN_MAX + 1)] {
         assert!(matches!(tokens.create(bad, Rights::Read, None), Err(TokenError::BadName)));
     }
-    let page = tokens.create_for_page().unwrap();
+    let page = tokens.create_for_page(None).unwrap();
     for i in 1..TOKENS_MAX {
         tokens.create(&format!("t{i}"), Rights::Read, Some(1)).unwrap();
     }
@@ -48,6 +48,46 @@ fn tokens_end_and_are_bounded() {
     assert!(!tokens.is_valid(&page.entry.token_id));
     assert!(matches!(tokens.create("and more", Rights::Read, None), Err(TokenError::TooMany)));
     assert_eq!(tokens.list().len(), TOKENS_MAX);
+}
+
+#[test]
+fn a_name_cannot_be_taken_for_a_pages_or_for_an_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = Tokens::open(dir.path()).unwrap();
+    let first = tokens.create("first", Rights::Read, None).unwrap();
+    for bad in ["page metrics", "page ", &first.entry.token_id] {
+        let made = tokens.create(bad, Rights::Read, None);
+        assert!(matches!(made, Err(TokenError::BadName)), "{bad}");
+    }
+    tokens.create("pages", Rights::Read, None).unwrap();
+    // A file of before may have a name that is another token's id.
+    let named = tokens.create("named", Rights::Read, None).unwrap();
+    let path = dir.path().join("tokens.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("\"first\"", &format!("{:?}", named.entry.token_id));
+    std::fs::write(&path, text).unwrap();
+    let tokens = Tokens::open(dir.path()).unwrap();
+    assert_eq!(tokens.revoke(&named.entry.token_id).unwrap().name, "named");
+    assert!(tokens.authorize(&first.secret).is_some());
+}
+
+#[test]
+fn a_name_is_given_once_also_to_those_who_ask_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = Tokens::open(dir.path()).unwrap();
+    for round in 0..20 {
+        let name = format!("t{round}");
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    begin.wait();
+                    let _ = tokens.create(&name, Rights::Read, None);
+                });
+            }
+        });
+    }
+    assert_eq!(tokens.list().len(), 20);
 }
 
 #[test]
@@ -70,14 +110,14 @@ fn a_file_that_cannot_be_read_is_named_and_stays() {
 #[test]
 fn a_code_opens_one_time_and_soon() {
     let (codes, now) = (Codes::default(), Instant::now());
-    let code = codes.make(now).unwrap();
-    assert!(!codes.take("", now) && !codes.take(&code[1..], now));
-    assert!(codes.take(&code, now + CODE_LIFETIME - Duration::from_secs(1)));
-    assert!(!codes.take(&code, now));
-    let old = codes.make(now).unwrap();
-    assert!(!codes.take(&old, now + CODE_LIFETIME));
-    let many: Vec<String> = (0..20).map(|_| codes.make(now).unwrap()).collect();
-    let open = many.iter().filter(|code| codes.take(code, now)).count();
+    let code = codes.make(None, now).unwrap();
+    assert!(codes.take("", now).is_none() && codes.take(&code[1..], now).is_none());
+    assert!(codes.take(&code, now + CODE_LIFETIME - Duration::from_secs(1)).is_some());
+    assert!(codes.take(&code, now).is_none());
+    let old = codes.make(None, now).unwrap();
+    assert!(codes.take(&old, now + CODE_LIFETIME).is_none());
+    let many: Vec<String> = (0..20).map(|_| codes.make(None, now).unwrap()).collect();
+    let open = many.iter().filter(|code| codes.take(code, now).is_some()).count();
     assert_eq!(open, 16);
 }
 
@@ -85,13 +125,32 @@ fn a_code_opens_one_time_and_soon() {
 fn a_link_is_there_once_the_page_is() {
     let dir = tempfile::tempdir().unwrap();
     let access = Access::open(dir.path()).unwrap();
-    assert_eq!(access.link().unwrap(), None);
+    assert_eq!(access.link(None).unwrap(), None);
     access.set_url("http://127.0.0.1:1/".into());
-    let link = access.link().unwrap().unwrap();
+    let link = access.link(None).unwrap().unwrap();
     let code = link.strip_prefix("http://127.0.0.1:1/#code=").unwrap();
     let new = access.trade(code).unwrap().unwrap();
     assert_eq!(access.tokens.authorize(&new.secret).unwrap().rights, Rights::Manage);
     assert!(access.trade(code).unwrap().is_none());
+}
+
+#[test]
+fn what_a_token_makes_ends_with_it_at_the_latest() {
+    let dir = tempfile::tempdir().unwrap();
+    let access = Access::open(dir.path()).unwrap();
+    access.set_url("http://127.0.0.1:1/".into());
+    let end = now_ms() + 1_000_000;
+    let create = |name: &str, days, until| {
+        let new = access.tokens.create_until(name, Rights::Read, days, until).unwrap();
+        new.entry.expires_ms
+    };
+    assert_eq!(create("a", None, Some(end)), Some(end));
+    assert_eq!(create("b", Some(30), Some(end)), Some(end));
+    assert_eq!(create("c", None, None), None);
+    assert!(create("d", Some(1), Some(u64::MAX)).unwrap() < u64::MAX);
+    let link = access.link(Some(end)).unwrap().unwrap();
+    let (_, code) = link.split_once("#code=").unwrap();
+    assert_eq!(access.trade(code).unwrap().unwrap().entry.expires_ms, Some(end));
 }
 
 /// The status with which a request with these headers is refused, or 200.
@@ -115,8 +174,15 @@ fn foreign_names_and_sites_are_refused() {
     )
     .unwrap();
     let host = |host: &str| status(&origins, Method::GET, &[("host", host)]);
-    for own in ["127.0.0.1:8480", "localhost:8480", "[::1]:8480", "posse.example", "POSSE.example"]
-    {
+    for own in [
+        "127.0.0.1:8480",
+        "localhost:8480",
+        "[::1]:8480",
+        "posse.example",
+        "POSSE.example",
+        // Some proxies say the scheme's own port.
+        "posse.example:443",
+    ] {
         assert_eq!(host(own), 200, "{own}");
     }
     for foreign in [
@@ -126,6 +192,8 @@ fn foreign_names_and_sites_are_refused() {
         "localhost.evil.example:8480",
         "127.0.0.1.evil.example:8480",
         "posse.example:8480",
+        "posse.example:80",
+        "posse.example:443:443",
         "posse.example.evil.example",
         "user@127.0.0.1:8480",
         "",

@@ -1,7 +1,7 @@
 //! Tokens, kept in a file of the data directory.
 //!
 //! **Invariant:** the file (0600) is complete or missing: it is written under another name and
-//! renamed. A change counts once the file is in place.
+//! renamed. A change counts once the file is in place, and that is on the disk.
 //!
 //! The file is JSON with a version. A later version is refused with a message, not overwritten.
 
@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Rights, SecretHash, hash, hex, now_ms, secret};
@@ -34,7 +35,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const USED_INTERVAL_MS: u64 = DAY_MS;
 
 /// A token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenEntry {
     /// Names the token; hexadecimal.
     pub token_id: String,
@@ -62,9 +63,10 @@ pub struct NewToken {
 /// Why a change of the tokens was refused. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The name is empty, too long, or has control characters.
+    /// The name is empty, too long, has control characters, or is taken.
     #[error(
-        "a token's name has 1 to {NAME_LEN_MAX} bytes and no control characters, and each name is used once"
+        "a token's name has 1 to {NAME_LEN_MAX} bytes and no control characters, does not begin with \
+         \"page \", and is no other token's name or id"
     )]
     BadName,
     /// There are as many tokens as there may be.
@@ -117,6 +119,11 @@ impl Tokens {
         Ok(Self { path, kept: Mutex::new(kept), writing: Mutex::default() })
     }
 
+    /// The data directory.
+    pub(super) fn data_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     /// The tokens, oldest first; those that have expired are left out.
     pub fn list(&self) -> Vec<TokenEntry> {
         let now = now_ms();
@@ -137,11 +144,30 @@ impl Tokens {
         rights: Rights,
         days: Option<u32>,
     ) -> Result<NewToken, TokenError> {
-        let is_name = (1..=NAME_LEN_MAX).contains(&name.len()) && !name.contains(char::is_control);
-        if !is_name || self.list().iter().any(|entry| entry.name == name) {
+        self.create_until(name, rights, days, None)
+    }
+
+    /// The same for a token that ends at `until_ms` at the latest.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    ///
+    /// # Blocking
+    /// On the disk.
+    pub fn create_until(
+        &self,
+        name: &str,
+        rights: Rights,
+        days: Option<u32>,
+        until_ms: Option<u64>,
+    ) -> Result<NewToken, TokenError> {
+        let is_name = (1..=NAME_LEN_MAX).contains(&name.len())
+            && !name.contains(char::is_control)
+            && !name.starts_with(PAGE_NAME);
+        if !is_name {
             return Err(TokenError::BadName);
         }
-        self.add(name.to_owned(), rights, days)
+        self.add(name.to_owned(), rights, days, until_ms)
     }
 
     /// Creates the token of a page. If there is no room, it replaces the page token that was used
@@ -152,28 +178,38 @@ impl Tokens {
     ///
     /// # Blocking
     /// On the disk.
-    pub fn create_for_page(&self) -> Result<NewToken, TokenError> {
+    pub fn create_for_page(&self, until_ms: Option<u64>) -> Result<NewToken, TokenError> {
         let id = secret::<4>().map_err(|source| self.failed(source))?;
-        self.add(format!("{PAGE_NAME}{id}"), Rights::Manage, Some(PAGE_TOKEN_DAYS))
+        self.add(format!("{PAGE_NAME}{id}"), Rights::Manage, Some(PAGE_TOKEN_DAYS), until_ms)
     }
 
-    fn add(&self, name: String, rights: Rights, days: Option<u32>) -> Result<NewToken, TokenError> {
+    fn add(
+        &self,
+        name: String,
+        rights: Rights,
+        days: Option<u32>,
+        until_ms: Option<u64>,
+    ) -> Result<NewToken, TokenError> {
         let system = |source| self.failed(source);
         let secret = format!("{PREFIX}{}", secret::<32>().map_err(system)?);
         let now = now_ms();
+        let own_end = days.map(|days| now.saturating_add(u64::from(days) * DAY_MS));
         let entry = TokenEntry {
             token_id: super::secret::<8>().map_err(system)?,
             name,
             rights,
             created_ms: now,
-            expires_ms: days.map(|days| now.saturating_add(u64::from(days) * DAY_MS)),
+            expires_ms: own_end.into_iter().chain(until_ms).min(),
             last_used_ms: None,
         };
         let new = (hash(&secret), entry.clone());
         self.change(|kept| {
             kept.retain(|(_, entry)| is_valid(entry, now));
+            if kept.iter().any(|(_, e)| e.name == new.1.name || e.token_id == new.1.name) {
+                return Err(TokenError::BadName);
+            }
             if kept.len() >= TOKENS_MAX {
-                let pages = kept.iter().filter(|(_, e)| e.name.starts_with(PAGE_NAME));
+                let pages = kept.iter().filter(|(_, entry)| is_of_page(entry));
                 let oldest = pages.min_by_key(|(_, e)| e.last_used_ms.unwrap_or(e.created_ms));
                 let id = oldest.map(|(_, e)| e.token_id.clone()).ok_or(TokenError::TooMany)?;
                 kept.retain(|(_, entry)| entry.token_id != id);
@@ -193,10 +229,29 @@ impl Tokens {
     /// On the disk.
     pub fn revoke(&self, text: &str) -> Result<TokenEntry, TokenError> {
         self.change(|kept| {
-            let is = |(_, entry): &(_, TokenEntry)| entry.token_id == text || entry.name == text;
-            let at = kept.iter().position(is);
+            // An id is one token's, whatever another is called.
+            let by_id = kept.iter().position(|(_, entry)| entry.token_id == text);
+            let at = by_id.or_else(|| kept.iter().position(|(_, entry)| entry.name == text));
             let at = at.ok_or_else(|| TokenError::Unknown(text.to_owned()))?;
             Ok(kept.remove(at).1)
+        })
+    }
+
+    /// Revokes the tokens of pages, and returns how many there were.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    ///
+    /// # Blocking
+    /// On the disk.
+    pub fn revoke_pages(&self) -> Result<usize, TokenError> {
+        if !self.list().iter().any(is_of_page) {
+            return Ok(0);
+        }
+        self.change(|kept| {
+            let before = kept.len();
+            kept.retain(|(_, entry)| !is_of_page(entry));
+            Ok(before - kept.len())
         })
     }
 
@@ -245,6 +300,10 @@ impl Tokens {
 /// The beginning of the names of pages' tokens.
 const PAGE_NAME: &str = "page ";
 
+fn is_of_page(entry: &TokenEntry) -> bool {
+    entry.name.starts_with(PAGE_NAME)
+}
+
 fn is_valid(entry: &TokenEntry, now_ms: u64) -> bool {
     entry.expires_ms.is_none_or(|end| now_ms < end)
 }
@@ -289,5 +348,7 @@ fn write(path: &Path, kept: &[(SecretHash, TokenEntry)]) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut file, &contents)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    fs::rename(&new, path)
+    fs::rename(&new, path)?;
+    // A revocation is to survive a power cut.
+    fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }

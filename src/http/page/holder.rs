@@ -2,10 +2,23 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use zeroize::Zeroizing;
+
 use crate::http::access::{Access, Rights, TokenEntry};
 use crate::http::{Request, header};
 
+/// Scheme and credentials of a request, if it has them once.
+fn credentials<'a>(request: &'a Request<'_>) -> Option<(&'a str, &'a str)> {
+    let mut values = request.headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
+    Some((scheme, text.trim()))
+}
+
 /// The holder of a token.
+#[derive(Clone)]
 pub struct Holder {
     access: Arc<Access>,
     entry: TokenEntry,
@@ -17,13 +30,27 @@ impl Holder {
     /// # Blocking
     /// Once a day on the disk.
     pub(super) fn of(request: &Request<'_>, access: &Arc<Access>) -> Option<Self> {
-        let mut values = request.headers.get_all(header::AUTHORIZATION).iter();
-        let (value, None) = (values.next()?, values.next()) else { return None };
-        let (scheme, secret) = value.to_str().ok()?.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
+        let (scheme, secret) = credentials(request)?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| Self::of_secret(secret, access))?
+    }
+
+    /// The same where programs are served that know user names and passwords alone (RFC 7617): the
+    /// password is the token, and the name does not count.
+    ///
+    /// # Blocking
+    /// Once a day on the disk.
+    pub fn of_any_scheme(request: &Request<'_>, access: &Arc<Access>) -> Option<Self> {
+        let (scheme, text) = credentials(request)?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return Self::of(request, access);
         }
-        let entry = access.tokens.authorize(secret.trim())?;
+        let pair = Zeroizing::new(BASE64_STANDARD.decode(text).ok()?);
+        let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+        Self::of_secret(password, access)
+    }
+
+    fn of_secret(secret: &str, access: &Arc<Access>) -> Option<Self> {
+        let entry = access.tokens.authorize(secret)?;
         Some(Self { access: access.clone(), entry })
     }
 
@@ -41,6 +68,11 @@ impl Holder {
     /// What the holder may do.
     pub fn rights(&self) -> Rights {
         self.entry.rights
+    }
+
+    /// When the token ends, in milliseconds since 1970.
+    pub fn expires_ms(&self) -> Option<u64> {
+        self.entry.expires_ms
     }
 
     /// Tells whether the token is still valid.

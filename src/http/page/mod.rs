@@ -1,26 +1,28 @@
 //! A page over TCP: its files, and an API for those who hold a token.
 //!
-//! **Invariant:** nothing but the page's own files is served without a token, and the address of a
-//! request is checked before anything else. Elsewhere than on loopback the page is served over TLS
-//! alone.
+//! **Invariant:** without a token nothing is served but the page's own files, and whether the program
+//! runs and is ready. The address of a request is checked before anything else. Elsewhere than on
+//! loopback the page is served over TLS alone.
 //!
 //! The client and the tracker each have a page; [`PageRoutes`] is what differs.
 
+mod describe;
 mod headers;
 mod holder;
+mod refusal;
 mod server;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde_json::json;
-
+pub use describe::describe;
 pub use holder::Holder;
+pub use refusal::{Code, Failure, Refusal, refuse};
 pub use server::PageServer;
 
 use super::access::OriginError;
-use super::{CertificateError, Request, Responder, StatusCode};
+use super::{CertificateError, Request, Responder};
 
 /// The prefix of the API's routes.
 pub const API_ROOT: &str = "/api/v1/";
@@ -58,14 +60,15 @@ pub trait PageRoutes: Send + Sync + 'static {
     /// The socket's.
     fn metrics(&self, responder: Responder<'_>) -> io::Result<()>;
 
-    /// Tells whether the program serves, for `/readyz`.
+    /// Tells whether the program serves, for `/readyz`, at a cost that is small and bounded: no token
+    /// is needed.
     ///
     /// # Errors
     /// Why it does not, in a line without names.
     fn ready(&self) -> Result<(), String>;
 
-    /// Answers a request that needs no token, if its path is one of the program's own; else hands
-    /// the responder back.
+    /// Answers a request outside of the API, of any method, if its path is one of the program's own;
+    /// else hands the responder back. It looks itself for what the request needs.
     ///
     /// # Errors
     /// The socket's.
@@ -115,18 +118,4 @@ pub enum PageError {
         /// The reason.
         source: io::Error,
     },
-}
-
-/// Refuses a request with an error as JSON.
-///
-/// # Errors
-/// The socket's.
-pub fn refuse(
-    responder: Responder<'_>,
-    status: StatusCode,
-    code: &str,
-    text: &str,
-) -> io::Result<()> {
-    let body = format!("{}\n", json!({ "error": { "code": code, "message": text } }));
-    responder.send(status, "application/json", body.as_bytes())
 }

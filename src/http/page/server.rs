@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use include_dir::Dir;
-use serde::Deserialize;
-use serde_json::json;
+use log::warn;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::headers::secure;
 use super::holder::Holder;
-use super::{API_ROOT, PageConfig, PageError, PageRoutes, refuse};
-use crate::http::access::{Access, Origins};
+use super::refusal::{Code, refuse};
+use super::{API_ROOT, PageConfig, PageError, PageRoutes};
+use crate::http::access::{Access, Origins, TokenEntry};
 use crate::http::{
     self, Assets, BodyError, HeaderValue, Method, Request, Responder, Server, StatusCode, Tcp, Tls,
     header,
@@ -51,7 +53,7 @@ impl PageServer {
         let system = |source| PageError::System { address: listen, source };
         let tcp = match Tcp::bind(listen) {
             Err(error) if config.takes_any_port && error.kind() == io::ErrorKind::AddrInUse => {
-                Tcp::bind((listen.ip(), 0).into())
+                leave_port(listen, &access).and_then(|()| Tcp::bind((listen.ip(), 0).into()))
             }
             bound => bound,
         };
@@ -83,6 +85,20 @@ impl PageServer {
     }
 }
 
+/// Leaves the usual port to the program that has taken it. Open tabs take that program for the page
+/// and send it their tokens, so these end.
+///
+/// # Errors
+/// The system's, if the tokens cannot be written.
+fn leave_port(listen: SocketAddr, access: &Access) -> io::Result<()> {
+    let ended = access.tokens.revoke_pages().map_err(io::Error::other)?;
+    warn!(
+        "another program has taken {listen}, so the page is served at another port; {ended} browsers \
+         that were logged in need a new link, as they may have shown that program their tokens"
+    );
+    Ok(())
+}
+
 impl fmt::Debug for PageServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PageServer").field("address", &self.address).finish_non_exhaustive()
@@ -105,24 +121,36 @@ struct Handler {
 }
 
 /// `POST session`.
-#[derive(Deserialize)]
-struct Code {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Traded {
+    /// The code of a link, which stands behind `#code=`.
     code: String,
+}
+
+/// What it answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Begun {
+    /// The secret.
+    token: String,
+    #[serde(flatten)]
+    entry: TokenEntry,
 }
 
 impl http::Handler for Handler {
     fn handle(&self, request: &mut Request<'_>, responder: Responder<'_>) -> io::Result<()> {
         let responder = secure(responder);
         if let Err((status, text)) = self.origins.check(request) {
-            return refuse(responder, status, "not_allowed", text);
+            return refuse(responder, status, Code::NotAllowed, text);
         }
         let path = self.origins.path(request).to_owned();
         if let Some(path) = path.strip_prefix(API_ROOT) {
             return self.api(path, request, responder);
         }
+        let Some(responder) = self.routes.open(&path, request, responder)? else { return Ok(()) };
         if !matches!(request.method, Method::GET | Method::HEAD) {
+            let responder = responder.header(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             let status = StatusCode::METHOD_NOT_ALLOWED;
-            return refuse(responder, status, "bad_argument", "files are only read");
+            return refuse(responder, status, Code::BadArgument, "files are only read");
         }
         match path.as_str() {
             "/healthz" => responder.send(StatusCode::OK, "text/plain", b"ok\n"),
@@ -134,7 +162,10 @@ impl http::Handler for Handler {
                 }
             },
             "/metrics" => match Holder::of(request, &self.access) {
-                Some(_) => self.routes.metrics(responder),
+                Some(_) => {
+                    responder.hold_connection();
+                    self.routes.metrics(responder)
+                }
                 None => unauthorized(responder),
             },
             // Relative addresses in the page need the slash.
@@ -145,10 +176,7 @@ impl http::Handler for Handler {
                 responder.send(StatusCode::PERMANENT_REDIRECT, "text/plain", b"see /\n")
             }
             "/" => self.file("index.html", request, responder),
-            path => match self.routes.open(path, request, responder)? {
-                Some(responder) => self.file(path.trim_start_matches('/'), request, responder),
-                None => Ok(()),
-            },
+            path => self.file(path.trim_start_matches('/'), request, responder),
         }
     }
 }
@@ -157,7 +185,7 @@ fn unauthorized(responder: Responder<'_>) -> io::Result<()> {
     let responder = responder.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     let text = "a valid token is needed: the command `page` prints a link that opens the page, and \
                 `create_token` makes a token for a program";
-    refuse(responder, StatusCode::UNAUTHORIZED, "no_token", text)
+    refuse(responder, StatusCode::UNAUTHORIZED, Code::NoToken, text)
 }
 
 impl Handler {
@@ -166,7 +194,7 @@ impl Handler {
             Some(asset) => asset.send(request, responder),
             None => {
                 let status = StatusCode::NOT_FOUND;
-                refuse(responder, status, "bad_argument", "there is no such page")
+                refuse(responder, status, Code::BadArgument, "there is no such page")
             }
         }
     }
@@ -182,7 +210,15 @@ impl Handler {
             return self.session(request, responder);
         }
         match Holder::of(request, &self.access) {
-            Some(holder) => self.routes.api(path, request, responder, &holder),
+            Some(_) if path == "session" => {
+                let responder = responder.header(header::ALLOW, HeaderValue::from_static("POST"));
+                let status = StatusCode::METHOD_NOT_ALLOWED;
+                refuse(responder, status, Code::BadArgument, "this route needs POST")
+            }
+            Some(holder) => {
+                responder.hold_connection();
+                self.routes.api(path, request, responder, &holder)
+            }
             None => unauthorized(responder),
         }
     }
@@ -193,27 +229,28 @@ impl Handler {
         let body = match request.body() {
             Ok(body) => body,
             Err(BodyError::Refused(status)) => {
-                return refuse(responder, status, "bad_argument", "the body is refused");
+                return refuse(responder, status, Code::BadArgument, "the body is refused");
             }
             Err(BodyError::Lost(error)) => return Err(error),
         };
-        let Ok(Code { code }) = serde_json::from_slice(&body) else {
-            return refuse(responder, bad, "bad_argument", "the body has no code");
+        let Ok(Traded { code }) = serde_json::from_slice(&body) else {
+            return refuse(responder, bad, Code::BadArgument, "the body has no code");
         };
         match self.access.trade(&code) {
             Ok(Some(new)) => {
-                let mut value = json!(new.entry);
-                value["token"] = json!(new.secret);
-                let body = format!("{value}\n");
-                responder.send(StatusCode::OK, "application/json", body.as_bytes())
+                let begun = Begun { token: new.secret, entry: new.entry };
+                let body = serde_json::to_vec(&begun).map_err(io::Error::other)?;
+                responder.send(StatusCode::OK, "application/json", &body)
             }
             Ok(None) => {
                 let text = "this link was used already, or is too old; `page` prints a new one";
-                refuse(responder, StatusCode::UNAUTHORIZED, "no_token", text)
+                let bearer = HeaderValue::from_static("Bearer");
+                let responder = responder.header(header::WWW_AUTHENTICATE, bearer);
+                refuse(responder, StatusCode::UNAUTHORIZED, Code::NoToken, text)
             }
             Err(error) => {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
-                refuse(responder, status, "failed", &error.to_string())
+                refuse(responder, status, Code::Failed, &error.to_string())
             }
         }
     }

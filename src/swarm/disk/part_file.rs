@@ -10,7 +10,6 @@
 //!
 //! Every method does disk IO and may block; none is called under a lock.
 
-mod naming;
 mod watch;
 
 use std::ffi::{OsStr, OsString};
@@ -26,9 +25,8 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-pub(crate) use self::naming::Naming;
-use self::naming::{Named, SystemNaming};
 use self::watch::Watch;
+use crate::files::{Named, Naming, SystemNaming, rename};
 use crate::swarm::api::EngineError;
 use crate::swarm::disk::file_systems::{FileSystems, numbers_anew};
 use crate::types::{FileStamp, InfoHash, InodeId, PartStamp, limits};
@@ -357,7 +355,7 @@ impl PartFile {
 
     fn rename(&self) -> io::Result<Named> {
         let calls = self.disks.disk.naming();
-        naming::rename(calls, &self.directory, name_of(&self.part), name_of(&self.target))
+        rename(calls, &self.directory, name_of(&self.part), name_of(&self.target))
     }
 
     /// Returns how the file looks under its final name, with the length and time of when it was

@@ -269,5 +269,6 @@ fn status(torrent: &Torrent, state: &TorrentState, record: &DownloadRecord) -> T
         received: stats.received,
         wasted: stats.wasted,
         sent: state.uploads.sent_total(),
+        sent_per_second: state.uploads.bytes_per_second(torrent.now()),
     }
 }

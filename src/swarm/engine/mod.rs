@@ -14,6 +14,7 @@
 
 pub(crate) mod accept;
 mod candidates;
+mod counters;
 mod dial;
 pub(crate) mod handle;
 mod journal;
@@ -29,6 +30,7 @@ pub(crate) mod services;
 pub(crate) mod torrent;
 pub(crate) mod torrents;
 mod upload;
+mod view;
 mod windows;
 
 use std::collections::HashMap;
@@ -42,7 +44,7 @@ use self::services::Services;
 use self::torrents::Torrents;
 use super::api::{
     Addresses, DownloadSpec, EngineConfig, EngineError, Host, InboundLink, Limits, LinkFacts,
-    ReadTrouble, SeedSpec, UploadStats,
+    ReadTrouble, SeedSpec, Traffic, UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
@@ -235,6 +237,7 @@ impl Engine {
                 path: state.seed.as_ref().map(|seed| &seed.path).or(target)?.clone(),
                 peers: state.links.len() as u32,
                 sent: state.uploads.sent_total(),
+                sent_per_second: state.uploads.bytes_per_second(torrent.now()),
                 sent_to: sent_to.collect(),
             })
         };
@@ -254,6 +257,11 @@ impl Engine {
         inbound.sort_by_key(|link| (link.device, link.at, link.from));
         inbound.dedup_by_key(|link| (link.device, link.at));
         inbound
+    }
+
+    /// What has been moved, and moves.
+    pub fn traffic(&self) -> Traffic {
+        self.services().counters.traffic()
     }
 
     /// Why an offered file cannot be read, if that is so.
@@ -334,10 +342,13 @@ impl Drop for Engine {
 fn keep_time(torrents: &Torrents) {
     let mut looks_at = Instant::now();
     while !torrents.services.stop.wait(TICK) {
+        let mut rates = (0, 0);
         for torrent in torrents.active() {
-            torrent.tick();
+            let (received, sent) = torrent.tick();
+            rates = (rates.0 + received, rates.1 + sent);
             dial_due(&torrent, &mut torrent.state.lock());
         }
+        torrents.services.counters.set_rates(rates.0, rates.1);
         if looks_at <= Instant::now() {
             close_stranded(torrents);
             close_idle_files(&torrents.services);

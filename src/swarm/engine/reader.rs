@@ -134,11 +134,15 @@ impl Reader {
                 }
                 Source::Part(part, len) => {
                     part.read(&mut bytes[..len], offset).map_err(ReadError::Io)?;
-                    // What was written and lost counts as never written: it is fetched again.
-                    if !part.has_lost() {
+                    // What was written and lost counts as never written: it is fetched again. Looked
+                    // at afterwards: what was read is what had been verified.
+                    if !part.has_lost() && !part.is_written() {
                         return Ok(len);
                     }
                 }
+            }
+            if Instant::now() >= until {
+                return Err(ReadError::TimedOut);
             }
             torrent.services.stop.wait(super::run::LOCKED_RETRY);
         }

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::candidates::DialMemory;
+use super::counters::Counters;
 use super::pool::Pool;
 use crate::net::{Bounds, Registry, Stop, Threads, Workers};
 use crate::swarm::LinkKey;
@@ -68,6 +69,7 @@ pub(crate) struct Services {
     pub(super) buffers: Arc<Buffers>,
     pub(super) seed_files: SeedFiles,
     pub(super) limiter: RateLimiter,
+    pub(super) counters: Counters,
     next_key: AtomicU64,
     /// Dials under way.
     pub(super) dials: AtomicUsize,
@@ -109,6 +111,7 @@ impl Services {
             seed_files: SeedFiles::new(config.open_files_max, &disks.file_systems),
             disks,
             limiter: RateLimiter::new(config.limits),
+            counters: Counters::default(),
             next_key: AtomicU64::new(1),
             dials: AtomicUsize::new(0),
             dial_memory: DialMemory::default(),

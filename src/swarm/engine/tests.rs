@@ -13,3 +13,4 @@ mod raw;
 mod reaching;
 mod reading;
 mod tickets;
+mod viewing;

@@ -210,19 +210,23 @@ impl Torrent {
         state.uploads.received(now, link.key, span.len.into());
         let Some(download) = state.download() else { return BlockFate::Unwanted };
         let fate = download.block_received(now, link.key, span);
+        if fate != BlockFate::Unwanted {
+            self.services.counters.received.fetch_add(span.len.into(), Ordering::Relaxed);
+        }
         let more = download.more_requests(now, link.key);
         self.services.limiter.download.request(self.info_hash, link, &more);
         self.drive(&mut state);
         fate
     }
 
-    pub(super) fn tick(self: &Arc<Self>) {
+    /// Lets time pass. Returns the bytes per second that are received and sent.
+    pub(super) fn tick(self: &Arc<Self>) -> (u64, u64) {
         let mut state = self.state.lock();
         if state.links.is_empty() && !state.wants_links() {
             if !state.is_active() {
                 self.deactivate();
             }
-            return;
+            return (0, 0);
         }
         let (now, clock) = (self.now(), Instant::now());
         state.links.close_if(|link| link.proof().expires <= clock);
@@ -230,6 +234,7 @@ impl Torrent {
         state.links.iter().for_each(|link| link.expect_data(is_collecting));
         self.hold_uploads(&mut state);
         state.uploads.tick(now);
+        self.sample_rates(&mut state, now);
         if let Some(download) = state.download() {
             self.services.limiter.download.note_held(self.info_hash, now, download);
             download.tick(now);
@@ -237,6 +242,15 @@ impl Torrent {
         self.ask_parts(&mut state);
         self.give_chain_up(&mut state);
         self.drive(&mut state);
+        let received = state.transfer.as_ref().map_or(0, |t| t.stats().bytes_per_second);
+        (received, state.uploads.bytes_per_second(now))
+    }
+
+    fn sample_rates(&self, state: &mut TorrentState, now: Duration) {
+        let TorrentState { links, uploads, .. } = state;
+        for link in links.iter().filter(|link| !link.one_way) {
+            uploads.sample(now, link.key, link.flowed.load(Ordering::Relaxed));
+        }
     }
 
     /// Chokes every peer while the disk hangs. Closes links whose writer thread waits for the disk,

@@ -133,18 +133,18 @@ impl Torrents {
     /// Adds a reader of a torrent; `None` if there are too many.
     pub(super) fn add_reader(&self, torrent: &Arc<Torrent>, group: GroupId) -> Option<ReaderKey> {
         let key = ReaderKey(self.next_reader.fetch_add(1, Ordering::Relaxed));
-        {
-            let mut readers = self.readers.lock();
-            if readers.len() >= READERS_MAX {
-                return None;
-            }
+        // The torrent first: a reader that is found by its group can then be revoked.
+        if !torrent.state.lock().readers.add(key) {
+            return None;
+        }
+        let mut readers = self.readers.lock();
+        if readers.len() < READERS_MAX {
             readers.insert(key, (torrent.clone(), group));
+            return Some(key);
         }
-        let is_added = torrent.state.lock().readers.add(key);
-        if !is_added {
-            self.readers.lock().remove(&key);
-        }
-        is_added.then_some(key)
+        drop(readers);
+        self.remove_reader(torrent, key);
+        None
     }
 
     pub(super) fn remove_reader(&self, torrent: &Torrent, key: ReaderKey) {

@@ -9,6 +9,7 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::torrent::Torrent;
 use crate::net::Writer;
@@ -20,13 +21,19 @@ use crate::wire::peer::{PIECE_HEADER_LEN, piece_header};
 
 /// Bytes of blocks gathered into one write.
 const BATCH_LEN: u32 = 256 << 10;
+/// A link on which a write takes so long is written to in small portions, so that its rate is known
+/// while it sends.
+const SLOW_WRITE: Duration = Duration::from_millis(250);
+/// Bytes in such a portion: one record of TLS.
+const SLOW_PORTION_LEN: usize = 16 << 10;
 
 /// Sends what is queued on a link, then blocks, until the link is closed.
 ///
 /// # Errors
 /// The connection's, and those of reading the file.
 pub(super) fn write_loop(torrent: &Arc<Torrent>, link: &Link) -> io::Result<()> {
-    let mut upload = Upload { torrent, link, stream: link.connection.writer() };
+    let stream = link.connection.writer();
+    let mut upload = Upload { torrent, link, stream, is_slow: false };
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
@@ -44,6 +51,8 @@ struct Upload<'a> {
     torrent: &'a Arc<Torrent>,
     link: &'a Link,
     stream: Writer,
+    /// The last write took long.
+    is_slow: bool,
 }
 
 impl<'a> Upload<'a> {
@@ -71,9 +80,21 @@ impl<'a> Upload<'a> {
             rest = tail;
         }
         link.is_reading.store(false, Ordering::Relaxed);
-        lease.write(link, &batch, &mut |portion| self.stream.write_all(portion))?;
+        lease.write(link, &batch, &mut |portion| self.write(portion))?;
         self.sent(spans.iter().map(|span| u64::from(span.len)).sum());
         Ok(true)
+    }
+
+    /// Sends bytes of blocks, and counts them as they go.
+    fn write(&mut self, portion: &[u8]) -> io::Result<()> {
+        let begun = Instant::now();
+        let len = if self.is_slow { SLOW_PORTION_LEN } else { portion.len().max(1) };
+        for part in portion.chunks(len) {
+            self.stream.write_all(part)?;
+            self.link.flowed.fetch_add(part.len() as u64, Ordering::Relaxed);
+        }
+        self.is_slow = begun.elapsed() > SLOW_WRITE;
+        Ok(())
     }
 
     /// Waits until blocks may be sent, and sends other messages meanwhile. `None`: no block is
@@ -119,6 +140,7 @@ impl<'a> Upload<'a> {
 
     fn sent(&self, len: u64) {
         self.link.sent.fetch_add(len, Ordering::Relaxed);
+        self.torrent.services.counters.sent.fetch_add(len, Ordering::Relaxed);
         let mut state = self.torrent.state.lock();
         state.uploads.sent(self.torrent.now(), self.link.key, self.link.device, len);
         state.read_error = None;

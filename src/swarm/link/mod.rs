@@ -14,7 +14,7 @@ pub(crate) mod reader;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -69,6 +69,10 @@ pub(crate) struct Link {
     pub(crate) is_reading: AtomicBool,
     /// Bytes of blocks sent.
     pub(crate) sent: AtomicU64,
+    /// Bytes of blocks, with their headers, that the system has taken, counted as they go.
+    pub(crate) flowed: AtomicU64,
+    /// When it was made.
+    pub(crate) since: Instant,
     /// Whether it has brought a block that was wanted.
     pub(crate) has_brought: AtomicBool,
     /// The extension ids under which the peer takes messages about the info dictionary and the
@@ -134,6 +138,8 @@ impl Link {
             probed: AtomicBool::new(false),
             is_reading: AtomicBool::new(false),
             sent: AtomicU64::new(0),
+            flowed: AtomicU64::new(0),
+            since: Instant::now(),
             has_brought: AtomicBool::new(false),
             metadata_id: Mutex::default(),
             chain_id: Mutex::default(),

@@ -32,6 +32,7 @@ mod readers;
 #[cfg(test)]
 mod tests;
 mod values;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

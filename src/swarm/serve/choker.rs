@@ -223,6 +223,10 @@ impl Choker {
         self.changes.pop_front()
     }
 
+    pub(crate) fn is_interested(&self, link: LinkKey) -> bool {
+        self.peers.get(&link).is_some_and(|peer| peer.interested)
+    }
+
     pub(crate) fn is_unchoked(&self, link: LinkKey) -> bool {
         self.peers.get(&link).is_some_and(|peer| peer.unchoked)
     }

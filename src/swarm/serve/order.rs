@@ -226,7 +226,6 @@ impl UploadOrder {
     }
 
     /// Requests waiting on the link.
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn waiting(&self, link: LinkKey) -> usize {
         self.queues.get(&link).map_or(0, |queue| queue.waiting.len())
     }

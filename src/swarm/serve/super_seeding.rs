@@ -171,6 +171,12 @@ impl SuperSeeder {
         }
     }
 
+    /// Number of pieces that the peer has told us of, if it takes suggestions.
+    pub(crate) fn pieces_of(&self, link: LinkKey) -> Option<u32> {
+        let taker = self.takers.get(&link)?;
+        Some(if taker.full { self.geometry.piece_count() } else { taker.has.count() })
+    }
+
     pub(crate) fn holders(&self, piece: PieceIndex) -> u32 {
         self.holders.get(piece.as_usize()).copied().unwrap_or(0).into()
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::choker::{Choker, ChokerOptions};
 use super::order::UploadOrder;
+use super::send_rates::SendRates;
 use super::super_seeding::SuperSeeder;
 use crate::swarm::LinkKey;
 use crate::types::{Bitfield, DeviceId, Geometry, PieceIndex, Span, UserId};
@@ -53,6 +54,22 @@ pub(crate) struct Uploads {
     actions: VecDeque<UploadAction>,
     sent: u64,
     sent_to: BTreeMap<DeviceId, u64>,
+    rates: SendRates,
+}
+
+/// What is shown of one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PeerView {
+    /// Bytes per second sent in the last 2 s.
+    pub(crate) bytes_per_second: u64,
+    /// Pieces that the peer had at the beginning, if it has told us and takes suggestions.
+    pub(crate) pieces: Option<u32>,
+    /// The peer wants pieces of us.
+    pub(crate) is_interested: bool,
+    /// The peer may ask.
+    pub(crate) is_unchoked: bool,
+    /// Its requests that wait.
+    pub(crate) requests: u32,
 }
 
 impl Uploads {
@@ -65,6 +82,7 @@ impl Uploads {
             actions: VecDeque::new(),
             sent: 0,
             sent_to: BTreeMap::new(),
+            rates: SendRates::default(),
         }
     }
 
@@ -86,6 +104,7 @@ impl Uploads {
     pub(crate) fn leave(&mut self, now: Duration, link: LinkKey) {
         self.choker.leave(now, link);
         self.order.leave(link);
+        self.rates.leave(link);
         if let Some(super_seeder) = &mut self.super_seeder {
             super_seeder.leave(link);
         }
@@ -222,6 +241,28 @@ impl Uploads {
         self.sent += bytes;
         if self.sent_to.len() < SENT_TO_MAX || self.sent_to.contains_key(&device) {
             *self.sent_to.entry(device).or_default() += bytes;
+        }
+    }
+
+    /// Notes how many bytes went out on a link so far. Call a few times a second for every link
+    /// that has joined.
+    pub(crate) fn sample(&mut self, now: Duration, link: LinkKey, total: u64) {
+        self.rates.sample(now, link, total);
+    }
+
+    /// Bytes per second sent in the last 2 s.
+    pub(crate) fn bytes_per_second(&self, now: Duration) -> u64 {
+        self.rates.sum(now)
+    }
+
+    /// What is shown of a link.
+    pub(crate) fn view(&self, now: Duration, link: LinkKey) -> PeerView {
+        PeerView {
+            bytes_per_second: self.rates.of(now, link),
+            pieces: self.super_seeder.as_ref().and_then(|seeder| seeder.pieces_of(link)),
+            is_interested: self.choker.is_interested(link),
+            is_unchoked: self.choker.is_unchoked(link),
+            requests: self.order.waiting(link) as u32,
         }
     }
 

@@ -33,7 +33,8 @@ const PASSWORD_ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 /// Their number: with 31 to choose from, 79 bits.
 const PASSWORD_LEN: usize = 16;
 
-/// Carries out one command, and hands its answer to `out` line by line.
+/// Carries out one command, and hands its answer to `out` line by line. A token that it makes ends at
+/// `until_ms` at the latest.
 ///
 /// # Errors
 /// Why it was not carried out, or not to its end.
@@ -43,6 +44,7 @@ const PASSWORD_LEN: usize = 16;
 pub(crate) fn carry_out(
     shared: &Arc<Shared>,
     words: &[String],
+    until_ms: Option<u64>,
     out: Sink<'_>,
 ) -> Result<(), AdminError> {
     let parsed = parse(words)?;
@@ -122,10 +124,10 @@ pub(crate) fn carry_out(
             "a tracker that runs has its data already; restore is for a stopped one: tracker admin --data-dir DIR restore FILE"
                 .to_owned(),
         )),
-        Command::Page => tokens::link(shared, out),
+        Command::Page => tokens::link(shared, until_ms, out),
         Command::Tokens => tokens::list(shared, out),
         Command::CreateToken { name, rights, days } => {
-            tokens::create(shared, &name, rights, days, out)
+            tokens::create(shared, &name, rights, (days, until_ms), out)
         }
         Command::RevokeToken(token) => tokens::revoke(shared, &token, out),
         Command::AddTracker(address) => network::add(shared, &address, out),

@@ -162,7 +162,7 @@ fn serve(shared: &Arc<Shared>, stream: &UnixStream) -> io::Result<()> {
         let shown = line.shown(as_json);
         writeln!(out, "{}", json!({ "line": shown }))
     };
-    match carry_out(shared, &words, &mut put) {
+    match carry_out(shared, &words, None, &mut put) {
         Ok(()) => finish(&mut out, 0, None)?,
         Err(AdminError::Output(error)) => return Err(error),
         Err(error) => finish(&mut out, error.exit_status(), Some(&error.to_string()))?,

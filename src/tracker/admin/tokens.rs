@@ -17,8 +17,13 @@ fn failed(error: TokenError) -> AdminError {
     AdminError::Failed(error.to_string())
 }
 
-pub(super) fn link(shared: &Shared, out: Sink<'_>) -> Result<(), AdminError> {
-    let link = access(shared)?.link().map_err(|error| AdminError::Failed(error.to_string()))?;
+pub(super) fn link(
+    shared: &Shared,
+    until_ms: Option<u64>,
+    out: Sink<'_>,
+) -> Result<(), AdminError> {
+    let link =
+        access(shared)?.link(until_ms).map_err(|error| AdminError::Failed(error.to_string()))?;
     let url = link.ok_or(AdminError::Ended)?;
     let text = format!("{url}\nopens the page in a browser, one time, within 10 minutes");
     done(out, text, json!({ "url": url }))
@@ -44,10 +49,10 @@ pub(super) fn create(
     shared: &Shared,
     name: &str,
     rights: Rights,
-    days: Option<u32>,
+    (days, until_ms): (Option<u32>, Option<u64>),
     out: Sink<'_>,
 ) -> Result<(), AdminError> {
-    let new = access(shared)?.tokens.create(name, rights, days).map_err(failed)?;
+    let new = access(shared)?.tokens.create_until(name, rights, days, until_ms).map_err(failed)?;
     let mut value = json!(new.entry);
     value["token"] = json!(new.secret);
     done(out, format!("{}\nkeep it now: it is not shown again", new.secret), value)

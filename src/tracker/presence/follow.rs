@@ -56,6 +56,7 @@ impl Presence {
             })
             .collect();
         for (row, displaced) in transaction.rows.iter().zip(&transaction.displaced) {
+            self.note_group_change(&row.content, displaced.as_ref());
             let version = row.version;
             let actor = actors.get(&version.request).copied().unwrap_or(UserId::NOBODY);
             match &row.content {
@@ -131,13 +132,46 @@ impl Presence {
                 Content::Device(user, device, value) => {
                     self.device_written(version, (*user, *device), value, directory, now_ms);
                 }
+                Content::InvitationUse(group, _, user, value) => {
+                    // An old one comes with the rows of a tracker that was away.
+                    let is_new = displaced.is_none()
+                        && version.stamp.ms().saturating_add(VOID_KEPT_MS) > now_ms;
+                    if is_new {
+                        self.member_joined((*group, *user), value.inviter, version, directory);
+                    }
+                }
                 Content::Owner(..)
                 | Content::Request(..)
                 | Content::Setting(..)
+                | Content::Invitation(..)
+                | Content::GroupSettings(..)
                 | Content::Unknown(..) => {}
             }
         }
         replaced
+    }
+
+    /// Notes what members of a group see differently from now on.
+    fn note_group_change(&mut self, content: &Content, displaced: Option<&Content>) {
+        match content {
+            Content::File(group, ..) | Content::Sharing(group, ..) => {
+                self.group_changes.note_files(*group);
+            }
+            Content::Owner(group, ..) | Content::Group(group, _) => {
+                self.group_changes.note_members(*group);
+            }
+            Content::Membership(group, _, row) => {
+                let is_member = |state| state == MembershipState::Member;
+                let was_member = match displaced {
+                    Some(Content::Membership(_, _, before)) => is_member(before.state),
+                    _ => false,
+                };
+                if was_member != is_member(row.state) {
+                    self.group_changes.note_members(*group);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A user's account was deleted: sessions end, and with the memberships everything that rests
@@ -146,6 +180,8 @@ impl Presence {
         self.late.note((None, user), now_ms);
         let groups: Vec<GroupId> = directory.tied_groups(user).collect();
         for group in groups {
+            self.group_changes.note_members(group);
+            self.group_changes.note_files(group);
             let told: Vec<SessionKey> = self.members_online(group).collect();
             self.push(&told, Event::Void { group: Some(group), user, until_ms: now_ms });
         }
@@ -338,6 +374,30 @@ impl Presence {
             _ => Event::JoinRejected { group, label, at: since },
         };
         self.push(&told, event);
+    }
+
+    /// Tells the owner, and who made the invitation, of a user who has joined by it.
+    fn member_joined(
+        &self,
+        (group, user): (GroupId, UserId),
+        inviter: UserId,
+        write: Version,
+        directory: &Directory<impl Rows>,
+    ) {
+        let owner = directory.group_owner(group).filter(|owner| *owner != inviter);
+        let told: Vec<SessionKey> = [Some(inviter), owner]
+            .into_iter()
+            .flatten()
+            .flat_map(|user| self.sessions_of(user))
+            .collect();
+        if told.is_empty() || !directory.is_member(group, user) {
+            return;
+        }
+        let label = directory.group(group, user).map(|entry| entry.label);
+        let entries = label.zip(directory.user_entry(user)).zip(directory.user_entry(inviter));
+        let Some(((label, user), inviter)) = entries else { return };
+        let (inviter, since) = (inviter.label, write.stamp);
+        self.push(&told, Event::MemberJoined { group, label, user, inviter, since });
     }
 
     fn membership_written(

@@ -118,6 +118,8 @@ struct Guest {
     events: VecDeque<Event>,
     /// What was said of requests to join, which most tests make many of.
     joins: Vec<Event>,
+    /// Changes of groups that came meanwhile.
+    changes: VecDeque<Event>,
 }
 
 impl Guest {
@@ -146,6 +148,7 @@ impl Guest {
             number: 0,
             events: VecDeque::new(),
             joins: Vec::new(),
+            changes: VecDeque::new(),
         }
     }
 
@@ -231,6 +234,7 @@ impl Guest {
                 }
                 FromTracker::Event(Event::Trackers { .. }) => {}
                 FromTracker::Event(event) if is_join(&event) => self.joins.push(event),
+                FromTracker::Event(event) if is_change(&event) => self.changes.push_back(event),
                 FromTracker::Event(event) => self.events.push_back(event),
                 other => panic!("{other:?}"),
             }
@@ -275,10 +279,30 @@ impl Guest {
                 match read_message(&mut self.reader, TRACKER_FRAME_LEN_MAX).unwrap() {
                     FromTracker::Event(Event::Trackers { .. }) => {}
                     FromTracker::Event(event) if is_join(&event) => self.joins.push(event),
+                    FromTracker::Event(event) if is_change(&event) => {
+                        self.changes.push_back(event);
+                    }
                     FromTracker::Event(event) => return event,
                     other => panic!("{other:?}"),
                 }
             },
+        }
+    }
+
+    /// The next change of a group: its files, its members.
+    fn change(&mut self) -> (GroupId, bool, bool) {
+        loop {
+            let event = match self.changes.pop_front() {
+                Some(event) => event,
+                None => match read_message(&mut self.reader, TRACKER_FRAME_LEN_MAX).unwrap() {
+                    FromTracker::Event(event) => event,
+                    other => panic!("{other:?}"),
+                },
+            };
+            match event {
+                Event::GroupChanged { group, files, members } => return (group, files, members),
+                other => self.events.push_back(other),
+            }
         }
     }
 
@@ -292,6 +316,10 @@ impl Guest {
             }
         }
     }
+}
+
+fn is_change(event: &Event) -> bool {
+    matches!(event, Event::GroupChanged { .. })
 }
 
 fn is_join(event: &Event) -> bool {

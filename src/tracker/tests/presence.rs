@@ -263,3 +263,38 @@ fn a_device_is_told_what_members_of_its_swarms_report() {
     }
     assert_eq!(eve.ask(bad()), Reply::Refused(Refusal::Busy), "reports have a rate");
 }
+
+#[test]
+fn members_hear_that_their_groups_have_changed_and_nobody_else_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tracker, mut nik, mut bob, group, ..) = scene(dir.path());
+    let (mut eve, eve_id) = Guest::new(&tracker, "eve", 3);
+    let other = eve.create_group("other");
+    eve.share(other, "b.bin");
+    // What was changed before is told by now, or with what follows.
+    for number in 0..50 {
+        nik.share(group, &format!("{number}.bin"));
+    }
+    let heard = |guest: &mut Guest, what: fn(&(GroupId, bool, bool)) -> bool| {
+        let mut count = 1;
+        while !what(&guest.change()) {
+            count += 1;
+        }
+        count
+    };
+    let count = heard(&mut bob, |(_, files, _)| *files);
+    assert!(count < 10, "50 changes are told {count} times");
+    admit(&mut nik, &mut eve, eve_id, group);
+    heard(&mut bob, |(_, _, members)| *members);
+    // A member who has left hears no more; the others hear that, and of a removed file.
+    bob.done(Request::LeaveGroup { request: request_id(), group });
+    heard(&mut nik, |(_, _, members)| *members);
+    bob.heard();
+    bob.changes.clear();
+    let file = facts("a.bin").id();
+    nik.done(Request::RemoveFile { request: request_id(), group, file });
+    heard(&mut nik, |(_, files, _)| *files);
+    while eve.change().0 != group {}
+    assert_eq!(bob.ask(Request::Ping), Reply::Pong);
+    assert!(bob.changes.is_empty(), "{:?}", bob.changes);
+}

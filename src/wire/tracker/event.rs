@@ -132,6 +132,30 @@ pub enum Event {
         /// How many members say so: two at least.
         members: u32,
     },
+    /// The files or the members of a group of the session's user have changed: told at most once a
+    /// second for a group, to all members who are online.
+    GroupChanged {
+        /// The group.
+        group: GroupId,
+        /// Files came or went, or have other sharers.
+        files: bool,
+        /// Members came or went, or have another part, or the group has another name.
+        members: bool,
+    },
+    /// A user has joined a group of the session's user's by an invitation, or by one that the
+    /// session's user made.
+    MemberJoined {
+        /// The group.
+        group: GroupId,
+        /// Its name as shown.
+        label: Label,
+        /// Who has joined.
+        user: UserEntry,
+        /// Who had made the invitation.
+        inviter: Label,
+        /// Since when.
+        since: Stamp,
+    },
     /// An event of a later version, to be ignored.
     Unknown {
         /// Its tag.
@@ -156,5 +180,7 @@ wire_enum!(Event "event" {
     13 => JoinRejected { group, label, at },
     14 => BadDataReported { group, info_hash, members },
     15 => UnreachableReported { address, members },
+    16 => GroupChanged { group, files, members },
+    17 => MemberJoined { group, label, user, inviter, since },
     _ => Unknown { tag },
 });

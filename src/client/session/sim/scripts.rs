@@ -271,8 +271,13 @@ fn a_removal_ends_links_and_downloads_while_the_store_hangs() {
     assert!(
         matches!(first, Some(Effect::Engine(Order::EndLinks(Ends::Group(of)))) if of == group(0))
     );
+    // The library does not show it yet, and nobody is to open the file anew.
+    let view = world.session.take_view().expect("it has changed");
+    assert!(view.library.download(info_hash(0)).is_some_and(|d| !d.has_ended()));
+    assert!(view.revoked.contains(&group(0)) && !view.revoked.contains(&group(1)));
     world.done(pause);
     assert!(matches!(world.stored_progress(0), Some(Progress::Failed(_))));
+    assert!(world.session.view().revoked.is_empty());
 }
 
 #[test]

@@ -12,7 +12,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::harness::*;
-use crate::swarm::disk::part_file::{Disk, Naming, SystemDisk};
+use crate::files::Naming;
+use crate::swarm::disk::part_file::{Disk, SystemDisk};
 use crate::swarm::{DownloadSpec, EngineError, EngineEvent, TransferState, TransferStatus};
 use crate::types::{Bitfield, FileFacts, Rate, Sha1Digest, VerifiedPieces};
 

@@ -224,3 +224,47 @@ fn a_read_that_hangs_holds_up_nothing_else() {
         assert!(read.join().unwrap() == data[3 * PIECE as usize..][..10]);
     });
 }
+
+/// A disk where another program writes, while it is told to, just before a read.
+#[cfg(target_os = "linux")]
+#[derive(Default)]
+struct SpoiltDisk(AtomicBool);
+
+#[cfg(target_os = "linux")]
+impl Disk for SpoiltDisk {
+    fn read(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.0.load(Ordering::SeqCst) {
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+            File::options().write(true).open(path)?.write_all_at(&[0x55; 1000], offset)?;
+        }
+        file.read_exact_at(bytes, offset)
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_another_program_writes_into_the_part_is_not_read() {
+    let disk = Arc::new(SpoiltDisk::default());
+    let seeder = slow_seeder(4_000_000);
+    let leecher = Station::start_with(2, disk.clone(), |_| {});
+    let data = noise(16 << 20, 10);
+    let facts = seeder.share("spoilt", &data);
+    let transfer = leecher.fetch(&facts, &[&seeder]);
+    let reader = open(&leecher, &facts);
+    let want = &data[10 * PIECE as usize..][..100];
+    assert!(read(&reader, 10 * PIECE, 100) == want);
+    // Nobody checks the pieces of a download that is paused.
+    assert!(transfer.pause());
+    disk.0.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let until = begun + Duration::from_millis(300);
+    let read_late = reader.read_at(&mut [0; 100], 10 * PIECE, until);
+    assert!(matches!(read_late, Err(ReadError::TimedOut)), "{read_late:?}");
+    assert!(begun.elapsed() < PATIENCE / 2, "it minds its deadline");
+    disk.0.store(false, Ordering::SeqCst);
+    seeder.engine.set_limits(Limits::default());
+    assert!(transfer.resume());
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, seeder.address)]);
+    assert!(read(&reader, 10 * PIECE, 100) == want);
+    leecher.assert_complete(&transfer, &data);
+}

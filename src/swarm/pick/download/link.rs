@@ -13,7 +13,7 @@ use crate::types::{Geometry, PieceIndex, Span};
 /// Suggestions remembered: a peer that sends more replaces its oldest.
 const SUGGESTIONS_MAX: usize = 64;
 /// Time over which the shown rate is averaged.
-const RATE_FADE: Duration = Duration::from_secs(3);
+const RATE_FADE: Duration = Duration::from_secs(2);
 /// A link that brought nothing for so long is shown as standing still.
 pub(super) const STILL_AFTER: Duration = Duration::from_secs(2);
 /// How long a link is left alone after its first reject while it serves us; doubles with each

@@ -122,6 +122,23 @@ pub struct LinkStats {
     pub pieces: u32,
 }
 
+/// What is shown of one link of a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LinkView {
+    /// Bytes of blocks accepted.
+    pub(crate) received: u64,
+    /// Bytes per second received lately.
+    pub(crate) bytes_per_second: u64,
+    /// Pieces that the peer has.
+    pub(crate) pieces: u32,
+    /// The peer was told that we want something of it.
+    pub(crate) is_interested: bool,
+    /// The peer lets us ask.
+    pub(crate) is_unchoked: bool,
+    /// Blocks that are asked for and have not come.
+    pub(crate) requests: u32,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -134,6 +134,11 @@ export async function contentUrl(group, file) {
   return (await response.json()).url;
 }
 
+/** Returns the `peers` or the `pieces` of a file that is downloaded or shared. */
+export async function ofFile(group, file, what) {
+  return (await request(`groups/${part(group)}/files/${part(file)}/${what}`)).json();
+}
+
 /** Lists a directory of the client's machine; without a path the first where the user may begin. */
 export async function directory(path) {
   const response = await request(`directories?path=${part(path)}`);

@@ -39,6 +39,15 @@ export class Pages {
     return undefined;
   }
 
+  /** The first entry that is here and fits, or `undefined`. */
+  find(fits) {
+    for (const { entries } of this.pages) {
+      const found = entries?.find(fits);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
   /** Loads the pages of rows `first` to `last`, and drops those far away. */
   need(first, last) {
     this.visible = [first, last];

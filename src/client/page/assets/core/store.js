@@ -30,6 +30,8 @@ export const state = {
   groups: null,
   groupsError: null,
   filesChanged: 0,
+  /** How often the `files` or `members` of a group have changed, by that word and its id. */
+  changes: new Map(),
 };
 
 const listeners = new Set();
@@ -56,6 +58,17 @@ export function changeSoon(patch) {
   Object.assign(state, patch);
   movement ||= setTimeout(notify, MOVEMENT);
 }
+
+/** Notes that the files or the members of a group have changed. */
+export function noteChange(what, group) {
+  const key = `${what} ${group}`;
+  state.changes.set(key, (state.changes.get(key) ?? 0) + 1);
+  changeSoon({});
+}
+
+/** How often the files or the members of a group have changed since the page was opened. */
+export const useChanges = (what, group) =>
+  useStore((now) => now.changes.get(`${what} ${group}`) ?? 0);
 
 /** Puts a download into the list, and renders soon. */
 export function moveDownload(download) {

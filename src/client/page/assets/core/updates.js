@@ -1,7 +1,7 @@
 // Applies the client's events to the state.
 import { listen } from "./events.js";
-import { sample } from "./rates.js";
-import { change, moveDownload, state } from "./store.js";
+import { noteTraffic } from "./rates.js";
+import { change, moveDownload, noteChange, state } from "./store.js";
 import { t } from "./texts.js";
 import { toast } from "./toasts.js";
 
@@ -23,7 +23,10 @@ export const retryNow = () => stream?.retry();
 
 const handlers = {
   snapshot({ snapshot }) {
-    const { downloads, account, session_ended, ...client } = snapshot;
+    const { downloads, account, session_ended, traffic, ...client } = snapshot;
+    noteTraffic(traffic);
+    // Changes of groups may have been missed.
+    const missed = state.phase === "open" ? 1 : 0;
     // Downloads that were completed while the page was open stay listed.
     const before = [...state.downloads.values()].filter((download) =>
       download.state === "complete" && account?.user_id === state.account?.user_id);
@@ -31,12 +34,22 @@ const handlers = {
     change({
       phase: "open", client, account, sessionEnded: session_ended, downloads: new Map(listed),
       groupsChanged: state.groupsChanged + 1, endsChanged: state.endsChanged + 1,
+      filesChanged: state.filesChanged + missed,
     });
+  },
+  traffic({ traffic }) {
+    noteTraffic(traffic);
+  },
+  group_changed({ group_id: group, files, members }) {
+    if (files) noteChange("files", group);
+    if (members) {
+      noteChange("members", group);
+      change({ groupsChanged: state.groupsChanged + 1 });
+    }
   },
   download({ download }) {
     const before = state.downloads.get(download.info_hash);
     moveDownload(download);
-    sample(state.downloads);
     if (before?.state !== download.state) change({ endsChanged: state.endsChanged + 1 });
   },
   download_gone({ info_hash }) {
@@ -60,9 +73,9 @@ const TOLD = {
   download_complete: "status", download_failed: "alert", download_paused: "alert",
   share_not_offered: "alert", bad_data_reported: "alert", unreachable: "alert",
   staying_ended: "alert", join_requested: "status", join_rejected: "status", admitted: "status",
-  removed: "alert", network_trusted: "alert", network_key: "status", clocks_differ: "alert",
+  member_joined: "status", removed: "alert", network_trusted: "alert", network_key: "status", clocks_differ: "alert",
 };
-const OF_GROUPS = ["join_requested", "join_rejected", "admitted", "removed"];
+const OF_GROUPS = ["join_requested", "join_rejected", "admitted", "removed", "member_joined"];
 
 function apply(update) {
   handlers[update.event]?.(update);

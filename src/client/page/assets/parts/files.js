@@ -96,6 +96,7 @@ function FileDialog({ file, group, close }) {
   const play = async () => {
     if (running || await download(name, file.file)) open(name, file.file);
   };
+  const pieces = Math.ceil(file.size / file.piece_size);
   const facts = [
     [t.facts.group, html`<${Name} of=${name} />`],
     [t.facts.size, t.files.bytes(size(file.size), count(file.size))],
@@ -104,8 +105,7 @@ function FileDialog({ file, group, close }) {
     [t.facts.online, t.files.onlineLong(count(file.online), file.online)],
     [t.facts.sha1, html`<code>${file.sha1}</code>`],
     [t.facts.infoHash, html`<code>${file.info_hash}</code>`],
-    [t.facts.pieces, t.files.pieces(count(Math.ceil(file.size / file.piece_size)),
-      size(file.piece_size))],
+    [t.facts.pieces, t.files.pieces(count(pieces), pieces, size(file.piece_size))],
   ];
   return html`<${Dialog} title=${html`<${Name} of=${file.file} />`} onClose=${close}>
     <${Facts} facts=${facts} />

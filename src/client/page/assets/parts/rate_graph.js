@@ -1,7 +1,7 @@
 // The rates of the last ten minutes as two lines.
-import { rate } from "../core/format.js";
+import { rate, size } from "../core/format.js";
 import { html, useEffect, useReducer } from "../core/html.js";
-import { history, LENGTH } from "../core/rates.js";
+import { history, LENGTH, traffic } from "../core/rates.js";
 import { t } from "../core/texts.js";
 
 const [WIDTH, HEIGHT] = [600, 160];
@@ -27,6 +27,7 @@ export function RateGraph() {
   const y = (value) => HEIGHT * (1 - value / top);
   const line = (key) => samples.map((one) =>
     `${x(one.at).toFixed(1)},${y(one[key]).toFixed(1)}`).join(" ");
+  const totals = { download: traffic().bytes_received, upload: traffic().bytes_sent };
   const text = t.graph.text(rate(now.download), rate(peaks.download), rate(now.upload),
     rate(peaks.upload));
   return html`<figure class="graph">
@@ -46,6 +47,7 @@ export function RateGraph() {
     <figcaption>
       ${["download", "upload"].map((key) => html`<span key=${key} class=${`key ${key}`}>
         ${t.graph[key]} <strong>${rate(now[key])}</strong>
-        <span class="quiet">${t.graph.peak(rate(peaks[key]))}</span></span>`)}
+        <span class="quiet">${t.graph.peak(rate(peaks[key]))},
+          ${" "}${t.graph.total(size(totals[key]))}</span></span>`)}
     </figcaption></figure>`;
 }

@@ -1,8 +1,8 @@
 // The files of a group.
 import { count } from "../core/format.js";
 import { html, useEffect, useRef, useState } from "../core/html.js";
-import { useSettled } from "../core/settled.js";
-import { useStore } from "../core/store.js";
+import { useSettled, useSoonAfter } from "../core/settled.js";
+import { useChanges, useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
 import { Pages } from "../core/pages.js";
 import { Button, Choice, Search } from "../parts/controls.js";
@@ -12,8 +12,8 @@ import { shareByPath, shareDropped } from "../parts/file_dialogs.js";
 import { usePages, usePhone } from "../parts/list.js";
 
 const ORDERS = ["name", "size", "date"];
-/** No event tells of new files. */
-const REFRESH_EVERY = 20000;
+/** How often the list is read again, before an event has told of a change and after it. */
+const REFRESH_EVERY = [20000, 120000];
 
 export function Files({ group }) {
   const name = group.group;
@@ -21,6 +21,7 @@ export function Files({ group }) {
   const [order, setOrder] = useState("name");
   const pattern = useSettled(search.trim()) || null;
   const filesChanged = useStore((state) => state.filesChanged);
+  const changes = useChanges("files", group.group_id);
   const isPhone = usePhone();
   const picker = useRef(null);
   const pages = usePages((render) => new Pages(filesOf(name, pattern, order), render),
@@ -28,10 +29,13 @@ export function Files({ group }) {
   useEffect(() => {
     if (filesChanged) pages.refresh();
   }, [filesChanged]);
+  // No event tells how many are online, and trackers of earlier versions tell of no change.
+  const every = REFRESH_EVERY[changes ? 1 : 0];
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || pages.refresh(), REFRESH_EVERY);
+    const timer = setInterval(() => document.hidden || pages.refresh(), every);
     return () => clearInterval(timer);
-  }, [pages]);
+  }, [pages, every]);
+  useSoonAfter(changes, () => pages.refresh());
   const picked = (event) => {
     shareDropped(name, [...event.target.files]);
     event.target.value = "";

@@ -1,7 +1,7 @@
 // The files that this device offers, and what it gave of them.
 import { command } from "../core/api.js";
 import { show } from "../core/dialogs.js";
-import { count, percentText, size } from "../core/format.js";
+import { count, percentText, rate, size } from "../core/format.js";
 import { html, useCallback, useEffect } from "../core/html.js";
 import { fill, Name, plain } from "../core/names.js";
 import { Pages } from "../core/pages.js";
@@ -15,11 +15,12 @@ import { confirmRemove } from "../parts/files.js";
 import { Heading } from "../parts/heading.js";
 import { Icon } from "../parts/icons.js";
 import { List, usePages } from "../parts/list.js";
+import { PeersTable, usePeers } from "../parts/peers.js";
 import { open } from "../parts/player.js";
 import { Why } from "./transfer.js";
 
 const EVERY = 3000;
-const COLUMNS = ["name", "peers", "sent", "here", "actions"];
+const COLUMNS = ["name", "rate", "peers", "sent", "here", "actions"];
 
 export function Shares() {
   const filesChanged = useStore((now) => now.filesChanged);
@@ -41,29 +42,31 @@ export function Shares() {
     ${pages.count > 0 && html`<${List} label=${t.shares.title} className="shares"
       columns=${COLUMNS.map((key) => ({ key, text: t.shares.columns[key] }))}
       count=${pages.count + (pages.isWhole ? 0 : 100)} total=${pages.isWhole ? pages.count : -1}
-      heights=${[60, 84]} onRange=${need} row=${(at) => pages.row(at) && row(pages.row(at))} />`}`;
+      heights=${[60, 84]} onRange=${need}
+      row=${(at) => pages.row(at) && row(pages.row(at), pages)} />`}`;
 }
 
 const key = (share) => `${share.group_id} ${share.info_hash}`;
 
-function row(share) {
+function row(share, pages) {
   const { group, file } = share;
   const problem = share.bad_data_members > 0 || share.unreachable;
   return {
     key: key(share),
     cells: {
       name: html`<div class="two-lines"><button type="button" class="row-link"
-          onClick=${() => details(share)}><${Name} of=${file} cut /></button>
+          onClick=${() => details(share, pages)}><${Name} of=${file} cut /></button>
         <span class="under">${problem && html`<span class="state failed">
           <${Icon} name="warning" />${" "}${t.shares.problem}</span> · `}
           <${Name} of=${group} cut /></span></div>`,
+      rate: share.sent_per_second ? rate(share.sent_per_second) : "",
       peers: t.transfers.peers(count(share.peers), share.peers),
       sent: t.shares.sent(size(share.bytes_sent)),
       here: share.bytes_here === null ? t.shares.whole : t.shares.part(size(share.bytes_here)),
       actions: html`<${Button} icon="close" kind="ghost" changes
           label=${fill(t.shares.stopLabel, { file })} onClick=${() => confirmStop(group, file)} />
         <${Button} icon="info" kind="ghost" label=${fill(t.transfers.details, { file })}
-          onClick=${() => details(share)} />`,
+          onClick=${() => details(share, pages)} />`,
     },
   };
 }
@@ -76,29 +79,35 @@ function confirmStop(group, file) {
     onClose=${close} />`);
 }
 
-function details(share) {
-  show((close) => html`<${ShareDetails} share=${share} close=${close} />`);
+function details(share, pages) {
+  show((close) => html`<${ShareDetails} first=${share} pages=${pages} close=${close} />`);
 }
 
-function ShareDetails({ share, close }) {
-  const { group, file } = share;
+function ShareDetails({ first, pages, close }) {
+  const { group, file } = first;
+  const peers = usePeers(group, file);
+  // The list is read again all the time, and the table of peers has this rendered again.
+  const share = pages.find((one) => key(one) === key(first)) ?? first;
+  const users = new Map(peers.value?.peers.map((peer) => [peer.device, peer.user]));
   const facts = [
     [t.facts.group, html`<${Name} of=${group} />`],
     [t.facts.path, html`<${Name} of=${share.path} />`],
     [t.facts.peers, count(share.peers)],
-    [t.facts.sent, size(share.bytes_sent)],
+    [t.facts.sent, t.transfers.given(size(share.bytes_sent), rate(share.sent_per_second))],
     ...(share.bytes_here === null ? [] : [[t.facts.here, size(share.bytes_here)]]),
     [t.facts.infoHash, html`<code>${share.info_hash}</code>`],
   ];
   const total = share.to.reduce((sum, one) => sum + one.bytes_sent, 0);
-  return html`<${Dialog} title=${html`<${Name} of=${file} />`} onClose=${close}>
+  return html`<${Dialog} wide title=${html`<${Name} of=${file} />`} onClose=${close}>
     ${share.bad_data_members > 0 && html`<p class="notice bad">
       ${t.shares.badData(share.bad_data_members)}</p>`}
     ${share.unreachable && html`<p class="notice bad">${t.shares.unreachable(
       share.unreachable.members, plain(share.unreachable.address))}</p>`}
     <${Facts} facts=${facts} />
+    <${PeersTable} peers=${peers} file=${file} title=${t.peers.takers} />
     ${share.to.length > 0 && html`<section><h3>${t.shares.to}</h3>
       <ul class="devices-given">${share.to.map((one) => html`<li key=${one.device}>
+        ${users.get(one.device) ? html`<${Name} of=${users.get(one.device)} />` : null}
         <code>${one.device.slice(0, 16)}</code><span>${size(one.bytes_sent)}</span>
         <span class="quiet">${percentText(one.bytes_sent, total)}</span></li>`)}</ul></section>`}
     <${Why} words=${{ group, file }} title=${t.shares.reports} />

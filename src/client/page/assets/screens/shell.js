@@ -3,7 +3,7 @@ import { rate } from "../core/format.js";
 import { readGroups } from "../core/groups.js";
 import { html, useEffect, useRef, useState } from "../core/html.js";
 import { Name } from "../core/names.js";
-import { downloadRate, uploadRate } from "../core/rates.js";
+import { traffic } from "../core/rates.js";
 import { link, useRoute } from "../core/route.js";
 import { change, useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
@@ -74,10 +74,11 @@ function Header() {
 }
 
 function Rates() {
-  const [rates, setRates] = useState([0, null]);
+  const [rates, setRates] = useState([0, 0]);
   useEffect(() => {
     const timer = setInterval(() => {
-      const now = [downloadRate(), uploadRate()];
+      const { received_per_second: download, sent_per_second: upload } = traffic();
+      const now = [download, upload];
       setRates((old) => (old[0] === now[0] && old[1] === now[1] ? old : now));
       document.title = now[0] ? t.title(rate(now[0])) : t.product;
     }, 1000);
@@ -87,7 +88,7 @@ function Rates() {
     <span title=${t.header.downloadRate}><span class="hidden">${t.header.downloadRate}</span>
       <${Icon} name="download" />${rate(rates[0])}</span>
     <span title=${t.header.uploadRate}><span class="hidden">${t.header.uploadRate}</span>
-      <${Icon} name="upload" />${rates[1] === null ? t.unknown : rate(rates[1])}</span></p>`;
+      <${Icon} name="upload" />${rate(rates[1])}</span></p>`;
 }
 
 function TrackerState() {

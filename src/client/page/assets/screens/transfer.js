@@ -10,6 +10,8 @@ import { t } from "../core/texts.js";
 import { Bar, Button, Field, FormError } from "../parts/controls.js";
 import { Confirm, Dialog } from "../parts/dialog.js";
 import { Facts } from "../parts/facts.js";
+import { PeersTable, usePeers } from "../parts/peers.js";
+import { PiecesMap } from "../parts/pieces_map.js";
 import { open } from "../parts/player.js";
 import { left, stateText } from "../parts/transfer_text.js";
 
@@ -36,9 +38,11 @@ export function TransferDialog({ hash, close }) {
       [t.facts.left, left(download)],
       [t.facts.peers, count(download.peers)],
     ] : []),
+    ...(download.bytes_sent > 0 ? [[t.facts.sent,
+      t.transfers.given(size(download.bytes_sent), rate(download.sent_per_second))]] : []),
     [t.facts.infoHash, html`<code>${download.info_hash}</code>`],
   ];
-  return html`<${Dialog} title=${html`<${Name} of=${file} />`} onClose=${close}>
+  return html`<${Dialog} wide title=${html`<${Name} of=${file} />`} onClose=${close}>
     <${Bar} part=${part} kind=${state} label=${fill(t.transfers.progress, { file })} />
     <${Facts} facts=${facts} />
     <div class="buttons">
@@ -54,8 +58,14 @@ export function TransferDialog({ hash, close }) {
       ${state !== "complete" && html`<${Button} icon="close" kind="danger-plain" changes
         onClick=${() => confirmCancel(download)}>${t.transfers.cancel}<//>`}
     </div>
+    ${state !== "failed" && html`<${PiecesMap} group=${group} file=${file} />
+      <${Peers} group=${group} file=${file} />`}
     ${state !== "complete" && html`<${Why} words=${words} /><${OwnLimit} download=${download} />`}
   <//>`;
+}
+
+function Peers({ group, file }) {
+  return html`<${PeersTable} peers=${usePeers(group, file)} file=${file} />`;
 }
 
 function confirmCancel({ group, file, bytes_done: done }) {

@@ -49,7 +49,7 @@ pub(crate) enum Named {
 
 impl Named {
     /// What the file system cannot do.
-    pub(super) fn lacking(self) -> Option<&'static str> {
+    pub(crate) fn lacking(self) -> Option<&'static str> {
         match self {
             Self::Renamed => None,
             Self::Linked => Some("cannot rename without replacing"),
@@ -62,7 +62,7 @@ impl Named {
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if the name is taken, and the system's.
-pub(super) fn rename(
+pub(crate) fn rename(
     calls: &dyn Naming,
     at: &OwnedFd,
     from: &OsStr,
