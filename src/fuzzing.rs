@@ -29,7 +29,7 @@ pub use decoders::{
 pub use fetching::download;
 pub(crate) use input::Input;
 pub use replicas::replica;
-pub use texts::{command_lines, names, tracker_info};
+pub use texts::{command_lines, invitation_links, names, tracker_info};
 pub use trusting::{certificates, statements, tls_handshake, tls_records};
 
 pub use crate::http::fuzz::http_messages;
@@ -48,6 +48,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("download", download),
     ("extensions", extensions),
     ("http_messages", http_messages),
+    ("invitation_links", invitation_links),
     ("link_session", link_session),
     ("metainfo", metainfo),
     ("metainfo_fetch", metainfo_fetch),

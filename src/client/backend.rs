@@ -8,6 +8,7 @@
 
 mod content;
 mod convert;
+mod invitations;
 mod listings;
 mod peers;
 mod updates;
@@ -29,6 +30,7 @@ use super::trackers::with_caller;
 use super::{Client, ClientError, DownloadPhase, DownloadStatus};
 use crate::http::access::{Access, CODE_LIFETIME};
 use crate::net::Stop;
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{InfoHash, UserEntry};
 
 /// Maximum number of ends in one reply; a caller that missed more asks again.
@@ -95,8 +97,12 @@ impl Backend {
         let client = &self.client;
         let done = |()| Reply::Done;
         Ok(match command {
-            Command::CreateUser { user, password } => {
+            Command::CreateUser { user, password, invitation: None } => {
                 client.create_user(&user, password).map(done)?
+            }
+            Command::CreateUser { user, password, invitation: Some(link) } => {
+                let link = InvitationLink::parse(link.expose())?;
+                client.create_invited_user(&user, password, &link).map(done)?
             }
             Command::Login { user, password, stay } => {
                 client.login_with(&user, password, stay)?;
@@ -135,6 +141,19 @@ impl Backend {
             }
             Command::CreateGroup { group } => client.create_group(&group).map(done)?,
             Command::JoinGroup { group } => client.join_group(&group).map(done)?,
+            Command::Invite { group, uses, days } => {
+                Reply::NewInvite(self.invite(&group, uses, days)?)
+            }
+            Command::Invites { listing } => Reply::Invites(self.invites(&listing)?),
+            Command::RevokeInvite { invite } => Reply::Invite(self.revoke_invite(invite.expose())?),
+            Command::Join { link } => Reply::Joined(invitations::join(client, link.expose())?),
+            Command::GroupSettings { group, members_invite } => {
+                let entry = match members_invite {
+                    Some(on) => client.let_members_invite(&group, on)?,
+                    None => client.group_settings(&group)?,
+                };
+                Reply::GroupSettings(invitations::group_settings(entry))
+            }
             Command::LeaveGroup { group } => client.leave_group(&group).map(done)?,
             Command::AcceptRequest { group, user } => {
                 client.accept_request(&group, &user).map(done)?

@@ -162,6 +162,32 @@ pub(crate) fn choose(
     }
 }
 
+/// Refuses a data directory that belongs to another network than an invitation.
+///
+/// # Errors
+/// [`ClientError::BadArgument`].
+pub(crate) fn check_network(
+    dir: &Path,
+    trackers: &TrackerInfo,
+    network: Fingerprint,
+) -> Result<(), ClientError> {
+    if !DeviceStore::is_in(dir) {
+        return Ok(());
+    }
+    let found = Found::read(dir.to_owned());
+    match (found.is_of(trackers, Some(network)), found.network) {
+        (Some(false), own) => {
+            let own = own.map_or("another network".to_owned(), |own| format!("the network {own}"));
+            Err(ClientError::BadArgument(format!(
+                "the invitation is to a group of the network {network}, and {} belongs to {own}; \
+                 start another client with --profile NAME",
+                dir.display()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Finds the only default data directory below `root` that has been set up, for a start that names
 /// no trackers.
 ///

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::http::access::TokenError;
 use crate::net::WrongNetwork;
 use crate::trust::{IdentityError, KeyError};
-use crate::types::{FileName, Label, NameError, PatternError, RateError, Refusal};
+use crate::types::{FileName, Fingerprint, Label, NameError, PatternError, RateError, Refusal};
 
 /// Why a session ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +65,17 @@ pub enum ClientError {
     #[error("no tracker can be reached: what answers belongs to the network {found}, and not to {expected}, which this device trusts; {hint}",
         found = .0.found, expected = .0.expected, hint = accept_hint(.0))]
     WrongNetwork(WrongNetwork),
+    /// An invitation is to a group of another network.
+    #[error(
+        "the invitation is to a group of the network {invited}, and this client belongs to {own}; \
+         `client join --profile NAME` starts another one for it"
+    )]
+    OtherNetwork {
+        /// The network of the invitation.
+        invited: Fingerprint,
+        /// This client's.
+        own: Fingerprint,
+    },
     /// The peer at a tracker's address does not prove to be a tracker.
     #[error(
         "no tracker can be reached: the peer at {address} does not prove to be a tracker ({why}); check tracker_info.txt"

@@ -111,6 +111,19 @@ pub enum ClientEvent {
         /// Since when.
         since: Stamp,
     },
+    /// A user has joined a group of this user by an invitation, or by one that this user made.
+    MemberJoined {
+        /// The group.
+        group: Label,
+        /// Its id.
+        group_id: GroupId,
+        /// The user who has joined.
+        user: Label,
+        /// Their id.
+        user_id: UserId,
+        /// The user who had made the invitation.
+        inviter: Label,
+    },
     /// The user's request to join a group was rejected.
     JoinRejected {
         /// The group.
@@ -132,8 +145,8 @@ pub enum ClientEvent {
         /// Its id.
         group_id: GroupId,
     },
-    /// The files or the members of a group of the user have changed. Every tracker tells it, at most
-    /// once a second for a group.
+    /// The files or the members of a group of the user have changed. Every tracker tells it, at
+    /// most once a second for a group.
     GroupChanged {
         /// The group's id.
         group_id: GroupId,

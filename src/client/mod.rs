@@ -23,6 +23,7 @@ mod error;
 mod event;
 mod groups;
 mod handle;
+mod invitations;
 mod limits;
 mod listing;
 mod network;

@@ -1,7 +1,7 @@
 //! The links and the pieces of a download or a share, and what the client moves.
 //!
-//! **Invariant:** nothing here waits for the disk of a file, or for a tracker: what hangs is shown as it
-//! is known. Names of users that are not known are asked for, and are there at a later look.
+//! **Invariant:** nothing here waits for the disk of a file, or for a tracker: what hangs is shown
+//! as it is known. Names of users that are not known are asked for, and are there at a later look.
 
 use super::error::ClientError;
 use super::session::library::Share;
@@ -27,8 +27,8 @@ struct Known {
 }
 
 impl Client {
-    /// The links for a file that this device downloads or shares, with what the directory says about
-    /// the file.
+    /// The links for a file that this device downloads or shares, with what the directory says
+    /// about the file.
     ///
     /// # Errors
     /// [`ClientError::NotHere`], [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst).
@@ -47,8 +47,8 @@ impl Client {
         Ok((known.facts, peers))
     }
 
-    /// The pieces of a file that this device downloads or shares, with what the directory says about
-    /// the file.
+    /// The pieces of a file that this device downloads or shares, with what the directory says
+    /// about the file.
     ///
     /// # Errors
     /// [`ClientError::NotHere`], [`Refusal::LoginFirst`](crate::types::Refusal::LoginFirst).

@@ -48,12 +48,14 @@ pub enum NotificationKind {
     BadDataReported,
     /// Members could not connect to this device.
     Unreachable,
+    /// A user has joined by an invitation.
+    MemberJoined,
 }
 
 impl NotificationKind {
     /// Every kind, with its stored number, which never changes, and its name for programs: the
     /// event's.
-    const ALL: [(i64, Self, &'static str); 11] = [
+    const ALL: [(i64, Self, &'static str); 12] = [
         (1, Self::JoinRequested, "join_requested"),
         (2, Self::JoinRejected, "join_rejected"),
         (3, Self::Admitted, "admitted"),
@@ -65,6 +67,7 @@ impl NotificationKind {
         (9, Self::SessionEnded, "session_ended"),
         (10, Self::BadDataReported, "bad_data_reported"),
         (11, Self::Unreachable, "unreachable"),
+        (12, Self::MemberJoined, "member_joined"),
     ];
 
     /// The name of the event.
@@ -161,6 +164,9 @@ pub(super) fn to_row(event: &ClientEvent) -> Option<NotificationRow> {
     let (kind, group, about, detail) = match event {
         ClientEvent::JoinRequested { group, user, .. } => {
             (Kind::JoinRequested, text(group), text(user), String::new())
+        }
+        ClientEvent::MemberJoined { group, user, .. } => {
+            (Kind::MemberJoined, text(group), text(user), String::new())
         }
         ClientEvent::JoinRejected { group, .. } => {
             (Kind::JoinRejected, text(group), String::new(), String::new())

@@ -127,6 +127,7 @@ fn lab() -> GroupEntry {
         member_count: 2,
         owner,
         requests: Some(0),
+        settings: None,
     }
 }
 

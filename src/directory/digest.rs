@@ -6,8 +6,8 @@
 //!
 //! Left out are requests, rows of kinds and fields that only a later version knows, and rows that
 //! say that something is not there: trackers delete them at their own times. Left out are rows of
-//! devices, too: programs from before them, which speak the same version, keep them as unknown, and
-//! their digest is to be the same.
+//! devices, invitations and groups' settings, too: programs from before them, which speak the same
+//! version, keep them as unknown, and their digest is to be the same.
 
 use sha1::{Digest, Sha1};
 
@@ -21,8 +21,11 @@ pub(super) fn of_sum(sum: u128) -> Sha1Digest {
 
 /// What a row adds to the sum.
 pub(super) fn of_row(row: &Row) -> u128 {
-    let is_left_out = matches!(row.content, Content::Unknown(..) | Content::Device(..));
-    // Requests are among these.
+    let is_left_out = matches!(
+        row.content,
+        Content::Unknown(..) | Content::Device(..) | Content::GroupSettings(..)
+    );
+    // Requests and invitations are among these.
     if row.content.is_tombstone() || is_left_out {
         return 0;
     }

@@ -21,6 +21,9 @@
 //! | 20 | | [`Totals`] |
 //! | 21 | user, device: device rows that are on | |
 //! | 22 | when a device was forgotten, user, device | |
+//! | 23 | user, group, invitation: those of the user that were not revoked | |
+//! | 24 | group, invitation | how often it was used |
+//! | 25 | group, user, request that let the user in, invitation | who had made it |
 //!
 //! They follow from the rows: [`VERSION`] says in which way, and a store with entries of another
 //! version makes them anew.
@@ -29,7 +32,7 @@ use super::names::{Id, Names};
 use crate::types::{DeviceId, FileId, GroupId, InfoHash, Stamp, UserId};
 
 /// Version of the entries.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A kind of entry.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +54,9 @@ pub(super) enum Tag {
     Totals,
     Devices,
     DevicesForgotten,
+    Invitations,
+    InvitationUses,
+    InvitedBy,
 }
 
 impl Tag {

@@ -197,7 +197,15 @@ impl<R: Rows> Directory<R> {
 
     /// The rows whose stored key begins with these bytes.
     pub(super) fn rows_with(&self, prefix: Vec<u8>) -> impl Iterator<Item = Row> + '_ {
-        let mut after: Option<Vec<u8>> = None;
+        self.rows_behind(prefix, None)
+    }
+
+    /// The same behind a stored key.
+    pub(super) fn rows_behind(
+        &self,
+        prefix: Vec<u8>,
+        mut after: Option<Vec<u8>>,
+    ) -> impl Iterator<Item = Row> + '_ {
         let mut is_done = false;
         let chunks = std::iter::from_fn(move || {
             if is_done {

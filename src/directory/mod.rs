@@ -46,6 +46,7 @@ mod devices;
 mod digest;
 mod entries;
 mod group;
+mod invitations;
 mod links;
 mod names;
 mod output;

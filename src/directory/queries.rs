@@ -161,6 +161,7 @@ impl<R: Rows> Directory<R> {
             } else {
                 0
             }),
+            settings: Some(self.group_settings(group)),
         })
     }
 
@@ -213,6 +214,7 @@ impl<R: Rows> Directory<R> {
             owner: owner == Some(user),
             online: false,
             since,
+            invited_by: self.invited_by(group, user).map(|inviter| self.label_of(inviter)),
         };
         page(self.list_behind(Tag::Members, group, after).map(entry), max)
     }
@@ -459,13 +461,13 @@ impl<R: Rows> Directory<R> {
         file_names(group).label(&self.rows, &name, since, file)
     }
 
-    fn shown(&self, user: UserId) -> UserEntry {
+    pub(super) fn shown(&self, user: UserId) -> UserEntry {
         UserEntry { user, label: self.label_of(user) }
     }
 
     /// The name of a user as shown. A user may be unknown for a moment, while the tracker where the
     /// account was made has not been heard yet; a piece of the id stands in.
-    fn label_of(&self, user: UserId) -> Label {
+    pub(super) fn label_of(&self, user: UserId) -> Label {
         self.user_entry(user).map_or_else(
             || Label::new(&format!("?{}", &user.to_string()[..8]), 1),
             |entry| entry.label,

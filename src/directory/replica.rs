@@ -132,7 +132,11 @@ impl<R: RowsMut> Replica<R> {
     pub fn submit(&mut self, now_ms: u64, ticket: Ticket, asked: Asked) {
         self.stopwatch.advance(now_ms);
         let Asked { mut actor, request, change, note } = asked;
-        if matches!(change, Change::CreateUser { .. } | Change::Operator(_)) {
+        let is_nobodys = matches!(
+            change,
+            Change::CreateUser { .. } | Change::CreateInvitedUser { .. } | Change::Operator(_)
+        );
+        if is_nobodys {
             actor = UserId::NOBODY;
         }
         if let Some((asked, stamp, place)) = self.directory.carried_out(request.id) {

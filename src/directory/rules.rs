@@ -6,6 +6,8 @@
 //! whose stamp is above the request's time is not carried out as a rule: see
 //! [`Replica::submit`](super::Replica::submit).
 
+mod invitations;
+
 use std::cell::Cell;
 
 use super::entries::{file_names, group_names, user_names};
@@ -76,7 +78,7 @@ impl<R: Rows> Directory<R> {
 
     fn decide(&self, by: &Asking, change: &Change) -> Judgement {
         match change {
-            Change::CreateUser { .. } | Change::Operator(_) => {}
+            Change::CreateUser { .. } | Change::CreateInvitedUser { .. } | Change::Operator(_) => {}
             _ => self.check_account(by, matches!(change, Change::ChangePassword { .. }))?,
         }
         match change {
@@ -105,6 +107,19 @@ impl<R: Rows> Directory<R> {
                 self.stay_on_device(by, *device, name, *password)
             }
             Change::ForgetDevice { device } => Ok(vec![self.forgotten(by, by.actor, *device)?]),
+            Change::CreateInvitation { group, invitation, uses, days } => {
+                self.create_invitation(by, (*group, *invitation), *uses, *days)
+            }
+            Change::RevokeInvitation { group, invitation } => {
+                self.revoke_invitation(by, *group, *invitation)
+            }
+            Change::UseInvitation { group, invitation } => {
+                self.use_invitation(by, *group, *invitation)
+            }
+            Change::CreateInvitedUser { name, hash, group, invitation } => {
+                self.create_invited_user(by, (name, hash), *group, *invitation)
+            }
+            Change::SetGroup { group, settings } => self.set_group(by, *group, *settings),
             Change::Operator(order) => self.obey(by, order),
         }
     }
@@ -130,15 +145,7 @@ impl<R: Rows> Directory<R> {
         if user_names().find(&self.rows, name.as_str()).is_some() {
             return Err(Refusal::NameTaken);
         }
-        let row = UserRow {
-            name: name.clone(),
-            hash: hash.clone(),
-            created: by.stamp(),
-            replaced: None,
-            must_change: false,
-            is_disabled: false,
-        };
-        Ok(vec![Content::User(UserId::derive(name, by.request), Some(row))])
+        Ok(vec![by.new_user(name, hash)])
     }
 
     fn change_password(&self, by: &Asking, hash: &PasswordHash) -> Judgement {
@@ -172,14 +179,9 @@ impl<R: Rows> Directory<R> {
             MembershipState::Requested => return Err(Refusal::AlreadyRequested),
             MembershipState::None => {}
         }
-        let Quotas { memberships, members, .. } = self.check_room(&self.settings().quotas)?;
-        check_quota(self.usage(by.actor).memberships, memberships, Limit::Memberships)?;
-        let summary = self.group_summary(id);
-        check_quota(
-            u64::from(summary.members) + u64::from(summary.requests),
-            members,
-            Limit::Members,
-        )?;
+        let quotas = self.check_room(&self.settings().quotas)?;
+        check_quota(self.usage(by.actor).memberships, quotas.memberships, Limit::Memberships)?;
+        self.check_members(id, &quotas)?;
         Ok(vec![self.standing_row(by, id, by.actor, MembershipState::Requested)])
     }
 
@@ -508,6 +510,19 @@ impl Asking {
         self.at.max(seen.next().unwrap_or(seen))
     }
 
+    /// The account that the request makes.
+    fn new_user(&self, name: &UserName, hash: &PasswordHash) -> Content {
+        let row = UserRow {
+            name: name.clone(),
+            hash: hash.clone(),
+            created: self.stamp(),
+            replaced: None,
+            must_change: false,
+            is_disabled: false,
+        };
+        Content::User(UserId::derive(name, self.request), Some(row))
+    }
+
     /// The judgement rests on a row with that stamp.
     fn saw(&self, stamp: Stamp) {
         self.seen.set(self.seen.get().max(stamp));
@@ -517,7 +532,9 @@ impl Asking {
 /// What a change brings about.
 pub(super) fn effect_of(request: RequestId, actor: UserId, change: &Change) -> Effect {
     match change {
-        Change::CreateUser { name, .. } => Effect::User(UserId::derive(name, request)),
+        Change::CreateUser { name, .. } | Change::CreateInvitedUser { name, .. } => {
+            Effect::User(UserId::derive(name, request))
+        }
         Change::CreateGroup { name } => Effect::Group(GroupId::derive(name, actor, request)),
         _ => Effect::Done,
     }

@@ -12,7 +12,7 @@ pub enum Accounts {
     /// Anybody.
     #[default]
     Open,
-    /// Those who were invited: nobody yet, as long as there are no invitations.
+    /// Those who have an invitation to a group.
     Invite,
     /// Nobody.
     Closed,

@@ -171,6 +171,16 @@ impl<R: RowsMut> Directory<R> {
         if let Content::Device(user, device, before) = &row.content {
             self.index_device((*user, *device), Some(before), None);
         }
+        match &row.content {
+            Content::Invitation(group, invitation, before) => {
+                self.index_invitation((*group, *invitation), Some(before), None);
+            }
+            Content::InvitationUse(group, invitation, user, _) => {
+                let key = (*group, *invitation, *user);
+                self.index_invitation_use(key, Some(row.version.request), None);
+            }
+            _ => {}
+        }
         self.count(Some(&row), None);
         *self.settings.get_mut() = None;
         self.rows.delete(&key);
@@ -229,7 +239,18 @@ impl<R: RowsMut> Directory<R> {
                 });
                 self.index_device((*user, *device), before, Some(row));
             }
-            Content::Request(..) | Content::Unknown(..) => {}
+            Content::Invitation(group, invitation, row) => {
+                let before = replaced.and_then(|before| {
+                    if let Content::Invitation(_, _, row) = before { Some(row) } else { None }
+                });
+                self.index_invitation((*group, *invitation), before, Some(row));
+            }
+            Content::InvitationUse(group, invitation, user, row) => {
+                let was = before.map(|before| before.version.request);
+                let is = Some((after.version.request, *row));
+                self.index_invitation_use((*group, *invitation, *user), was, is);
+            }
+            Content::Request(..) | Content::GroupSettings(..) | Content::Unknown(..) => {}
         }
     }
 
@@ -584,6 +605,8 @@ pub(super) fn size_of_row(content: &Content) -> u64 {
             name.as_str().len() + value.as_ref().map_or(0, String::len)
         }
         Content::Device(_, _, row) => 200 + row.name.as_ref().map_or(0, |name| name.as_str().len()),
+        Content::Invitation(..) => 300,
+        Content::InvitationUse(..) => 250,
         Content::Request(_, row) => row.note.len(),
         Content::Unknown(_, key, value) => 2 * key.len() + value.len(),
         _ => 0,

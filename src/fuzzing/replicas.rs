@@ -12,10 +12,11 @@ use super::Input;
 use crate::directory::{Asked, Directory, LinkId, Output, Replica, Ticket};
 use crate::types::{
     ChainHash, Change, Content, DeviceId, DeviceName, DeviceRow, Durable, Effect, FileFacts,
-    FileId, FileOrder, FileRow, GroupId, GroupRow, InfoHash, Label, Lineage, MembershipRow,
-    MembershipState, Order, PasswordHash, Pattern, Place, RequestId, RequestRow, RequestStamp, Row,
-    RowBatch, RowKey, Sha1Digest, SharingRow, Stamp, StoreId, StoreState, SyncMessage, Transaction,
-    UserId, UserRow, Version, VersionVector,
+    FileId, FileOrder, FileRow, GroupId, GroupRow, GroupSettings, InfoHash, InvitationId,
+    InvitationRow, InvitationUseRow, Label, Lineage, MembershipRow, MembershipState, Order,
+    PasswordHash, Pattern, Place, RequestId, RequestRow, RequestStamp, Row, RowBatch, RowKey,
+    Sha1Digest, SharingRow, Stamp, StoreId, StoreState, SyncMessage, Transaction, UserId, UserRow,
+    Version, VersionVector,
 };
 use crate::wire::Wire;
 use crate::wire::replication::{ToAcceptor, ToDialler};
@@ -436,8 +437,36 @@ fn change(input: &mut Input<'_>) -> Change {
             }
         }
         18 => Change::ForgetDevice { device: device(input) },
+        _ => rare_change(input),
+    }
+}
+
+fn rare_change(input: &mut Input<'_>) -> Change {
+    match input.below(8) {
+        0 | 1 => Change::CreateInvitation {
+            group: group(input),
+            invitation: invitation(input),
+            uses: input.below(4) as u32,
+            days: [0, 1, 60, 61][input.below(4)],
+        },
+        2 => Change::RevokeInvitation { group: group(input), invitation: invitation(input) },
+        3 | 4 => Change::UseInvitation { group: group(input), invitation: invitation(input) },
+        5 => Change::CreateInvitedUser {
+            name: name(input.below(3)),
+            hash: hash(input),
+            group: group(input),
+            invitation: invitation(input),
+        },
+        6 => {
+            let settings = GroupSettings { members_invite: input.bool() };
+            Change::SetGroup { group: group(input), settings }
+        }
         _ => Change::StopShare { group: group(input), file: file_id(input) },
     }
+}
+
+fn invitation(input: &mut Input<'_>) -> InvitationId {
+    InvitationId::from_bytes([input.below(4) as u8; 16])
 }
 
 fn device(input: &mut Input<'_>) -> DeviceId {
@@ -543,6 +572,27 @@ fn content(input: &mut Input<'_>, now_ms: u64) -> Content {
             let row = DeviceRow { on, name, since, password, ended };
             Content::Device(user(input), device(input), row)
         }
-        _ => Content::Unknown(9 + input.below(2) as u8, vec![input.byte()], vec![input.byte(); 3]),
+        _ => match input.below(6) {
+            0 | 1 => {
+                let (inviter, created) = (user(input), stamp(input, now_ms));
+                let (expires_ms, uses) = (now_ms + u64::from(input.byte()), input.u32());
+                let is_revoked = input.bool();
+                let row = InvitationRow { inviter, created, expires_ms, uses, is_revoked };
+                Content::Invitation(group(input), invitation(input), row)
+            }
+            2 => {
+                let row = InvitationUseRow { inviter: user(input) };
+                Content::InvitationUse(group(input), invitation(input), user(input), row)
+            }
+            3 => {
+                let settings = GroupSettings { members_invite: input.bool() };
+                Content::GroupSettings(group(input), settings)
+            }
+            _ => Content::Unknown(
+                12 + input.below(2) as u8,
+                vec![input.byte()],
+                vec![input.byte(); 3],
+            ),
+        },
     }
 }

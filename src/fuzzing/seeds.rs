@@ -3,8 +3,9 @@
 
 use super::Input;
 use crate::tracker::fuzz::{begin, known};
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{
-    DownloadState, FileOrder, InfoHash, RequestId, RequestStamp, Row, RowBatch, Stamp,
+    DownloadState, FileOrder, Fingerprint, InfoHash, RequestId, RequestStamp, Row, RowBatch, Stamp,
 };
 use crate::wire::Wire;
 use crate::wire::checks::variant_name;
@@ -35,6 +36,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Seed> {
         "command_lines" => command_lines(),
         "extensions" => extensions(),
         "http_messages" => http_messages(),
+        "invitation_links" => invitation_links(),
         "link_session" => link_sessions(),
         "metainfo" => {
             vec![seed("example", Metainfo::example().to_bytes()), seed("empty", empty_metainfo())]
@@ -180,6 +182,21 @@ fn names() -> Vec<Seed> {
         .collect()
 }
 
+/// First byte: 0 for a text, 1 for contents.
+fn invitation_links() -> Vec<Seed> {
+    let trackers = ["203.0.113.7:5000", "[2001:db8::7]:7000", "tracker.example:1"];
+    let trackers = trackers.map(|text| text.parse().expect("an address"));
+    let group = (Sample::example(), Sample::example());
+    let network = Fingerprint::from_bytes([7; 32]);
+    let link = InvitationLink::new(network, group, Sample::example(), &trackers);
+    let contents = [&[1][..], &[7; 32], &[0x22; 16], &[0xcc; 16], b"\x03lab\x01\x04"].concat();
+    vec![
+        seed("text", behind(&[0], link.to_text().as_bytes())),
+        seed("contents", behind(&[1], &[&contents[..], &[10, 0, 0, 1, 0, 1]].concat())),
+        seed("later", behind(&[1], &[2, 1, 2, 3])),
+    ]
+}
+
 fn tracker_infos() -> Vec<Seed> {
     vec![
         seed("example", include_str!("../../tracker_info.txt")),
@@ -302,7 +319,10 @@ fn known_requests() -> Vec<Request> {
     requests.retain(|request| {
         !matches!(
             request,
-            Request::CreateUser { .. } | Request::ChangePassword { .. } | Request::Login { .. }
+            Request::CreateUser { .. }
+                | Request::CreateInvitedUser { .. }
+                | Request::ChangePassword { .. }
+                | Request::Login { .. }
         )
     });
     requests.retain(|request| !matches!(request, Request::Logout));
@@ -345,6 +365,17 @@ fn known_requests() -> Vec<Request> {
         },
         Request::ListDevices,
         Request::ForgetDevice { request: request(9), device: Sample::example() },
+        Request::CreateInvitation {
+            request: request(10),
+            group,
+            invitation: Sample::example(),
+            uses: 1,
+            days: 7,
+        },
+        Request::ListInvitations { after: None },
+        Request::UseInvitation { request: request(11), group, secret: Sample::example() },
+        Request::RevokeInvitation { request: request(12), group, invitation: Sample::example() },
+        Request::SetGroup { request: request(13), group, settings: Sample::example() },
         Request::LoginByKey { user: known.owner },
         Request::Logout,
         Request::WhoAmI,
@@ -372,7 +403,10 @@ fn tracker_sessions() -> Vec<Seed> {
         .filter(|request| {
             matches!(
                 request,
-                Request::CreateUser { .. } | Request::ChangePassword { .. } | Request::Login { .. }
+                Request::CreateUser { .. }
+                    | Request::CreateInvitedUser { .. }
+                    | Request::ChangePassword { .. }
+                    | Request::Login { .. }
             )
         })
         .flat_map(|request| record(&FromClient { number: 7, request }.to_bytes()))

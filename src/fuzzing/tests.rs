@@ -63,6 +63,7 @@ twins! {
     download 200
     extensions 150
     http_messages 200
+    invitation_links 400
     link_session 100
     metainfo 300
     metainfo_fetch 200

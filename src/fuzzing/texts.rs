@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::Input;
 use crate::client::shell::escape;
+use crate::types::invitation_link::{InvitationLink, sealed};
 use crate::types::{
     DeviceId, FileName, Fingerprint, GroupName, InfoHash, Label, Sha1Digest, TrackerAddress,
     TrackerInfo, UserId, UserName, is_safe, limits,
@@ -94,6 +95,29 @@ pub fn tracker_info(bytes: &[u8]) {
     assert!(info.iter().all(|(number, address)| {
         info.get(number) == Some(address) && address.to_label().as_str() == address.to_string()
     }));
+}
+
+/// The link of an invitation: the text itself, or behind an odd byte the contents, to which the
+/// checksum is added.
+pub fn invitation_links(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let text = match input.bool() {
+        true => sealed(input.rest()),
+        false => match std::str::from_utf8(input.rest()) {
+            Ok(text) => text.to_owned(),
+            Err(_) => return,
+        },
+    };
+    match InvitationLink::parse(&text) {
+        Ok(link) => {
+            assert!(link.to_text().eq_ignore_ascii_case(text.trim()));
+            assert_eq!(InvitationLink::parse(&link.to_text()).as_ref(), Ok(&link));
+            assert_eq!(link.tracker_info().addresses(), link.trackers);
+            let secret = &link.to_text()[64..];
+            assert!(!format!("{link:?}").contains(secret));
+        }
+        Err(error) => check_escaped(&error.to_string()),
+    }
 }
 
 /// A line at the shell's prompt, or of a script.

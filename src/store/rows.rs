@@ -103,6 +103,8 @@ const CLASS_KEPT: u8 = 0;
 const CLASS_TOMBSTONE: u8 = 1;
 /// `class` of a request.
 const CLASS_REQUEST: u8 = 2;
+/// `class` of what has expired, once it is old.
+const CLASS_EXPIRING: u8 = 3;
 
 /// A tracker's rows, open for writing.
 #[derive(Debug)]
@@ -353,7 +355,7 @@ impl RowStore {
         self.check()
     }
 
-    /// Returns at most `limit` tombstones and requests with a stamp before `before_ms`, and the
+    /// Returns at most `limit` tombstones, requests and invitations with a stamp before `before_ms`, and the
     /// largest update sequence of a tombstone among these and those of earlier calls. The caller
     /// deletes them, and flushes.
     ///
@@ -503,7 +505,7 @@ impl RowStore {
 
 /// `class > 0` lets SQLite see that the index has all of them.
 const OLD: &str = "SELECT body, class, sequence FROM rows
-    WHERE class > 0 AND class IN (1, 2) AND stamp_ms < ?1 LIMIT ?2";
+    WHERE class > 0 AND class IN (1, 2, 3) AND stamp_ms < ?1 LIMIT ?2";
 
 impl Rows for RowStore {
     fn get(&self, key: &RowKey) -> Option<Row> {

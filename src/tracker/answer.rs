@@ -59,6 +59,10 @@ pub(crate) fn answer(
                 cut(directory.find_files(asking, pattern, after.as_ref(), PAGE_LEN));
             Ok(Reply::Files { entries, more })
         }
+        Request::ListInvitations { after } => {
+            let (entries, more) = cut(directory.invitations(asking, *after, PAGE_LEN));
+            Ok(Reply::Invitations { entries, more })
+        }
         Request::WhoAmI => directory.user_entry(asking).map(Reply::User).ok_or(Refusal::LoginFirst),
         _ => return None,
     };
@@ -184,7 +188,8 @@ mod tests {
     fn a_page_is_bounded_in_bytes_and_says_that_there_is_more() {
         let label = Label::new(&"x".repeat(64), 1);
         let user = UserEntry { user: UserId::NOBODY, label };
-        let entry = MemberEntry { user, owner: false, online: false, since: Stamp::default() };
+        let since = Stamp::default();
+        let entry = MemberEntry { user, owner: false, online: false, since, invited_by: None };
         let page = |count: usize, more| cut((vec![entry.clone(); count], more));
         assert!(matches!(page(1024, false), (entries, false) if entries.len() == 1024));
         assert!(matches!(page(1024, true), (_, true)));

@@ -56,6 +56,21 @@ fn what(change: &Change) -> String {
         Change::DeleteAccount => "delete_account".to_owned(),
         Change::StayOnDevice { name, .. } => format!("stay_on_device {name}"),
         Change::ForgetDevice { device } => format!("forget_device {device}"),
+        Change::CreateInvitation { group, invitation, uses, days } => {
+            format!("invite group:{group} invitation:{invitation} uses {uses} days {days}")
+        }
+        Change::RevokeInvitation { group, invitation } => {
+            format!("revoke_invite group:{group} invitation:{invitation}")
+        }
+        Change::UseInvitation { group, invitation } => {
+            format!("join group:{group} invitation:{invitation}")
+        }
+        Change::CreateInvitedUser { name, group, invitation, .. } => {
+            format!("create_user group:{group} invitation:{invitation} {name}")
+        }
+        Change::SetGroup { group, settings } => {
+            format!("group_settings group:{group} members_invite {}", settings.members_invite)
+        }
         Change::Operator(order) => what_is_ordered(order),
     }
 }

@@ -6,11 +6,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::directory::{Directory, Rows};
-use crate::types::{Content, Effect, FileId, GroupId, RequestId, Row, UserId};
+use crate::types::{Content, Effect, FileId, GroupId, InvitationId, RequestId, Row, UserId};
 
-/// Commands whose last argument is a name as somebody chose it.
-const ENDS_IN_NAME: [&str; 10] = [
-    "create_user",
+/// Commands whose last argument is a name as somebody chose it, with any characters.
+const ENDS_IN_NAME: [&str; 9] = [
     "create_group",
     "upload_file",
     "replace_file",
@@ -22,6 +21,9 @@ const ENDS_IN_NAME: [&str; 10] = [
     "reset",
 ];
 
+/// Commands behind whose ids words of the program stand.
+const WITH_WORDS: [&str; 2] = ["invite", "group_settings"];
+
 /// A change that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AuditEntry {
@@ -31,7 +33,7 @@ pub(crate) struct AuditEntry {
     /// Who asked; none for the operator.
     actor: Option<(UserId, Option<String>)>,
     command: String,
-    /// What it is about: the kind (`group`, `user`, `file`, `name`), the id if it has one, and the
+    /// What it is about: the kind (`group`, `user`, `file`, `name` and so on), the id if it has one, and the
     /// name if it is known.
     about: Vec<(&'static str, Option<String>, Option<String>)>,
     /// Users it is about.
@@ -56,7 +58,8 @@ impl AuditEntry {
             users: Vec::new(),
             from: from.strip_prefix("from ").unwrap_or_default().to_owned(),
         };
-        let (mut group, mut kinds_left) = (None, ["group:", "user:", "file:"].as_slice());
+        let (mut group, mut inviter) = (None, None);
+        let mut kinds_left = ["group:", "invitation:", "user:", "file:"].as_slice();
         while let Some(at) = kinds_left.iter().position(|kind| rest.starts_with(kind)) {
             let (word, behind) = rest.split_once(' ').unwrap_or((rest, ""));
             let id = word.split_once(':').map_or("", |(_, id)| id);
@@ -65,6 +68,11 @@ impl AuditEntry {
                     group = id.parse::<GroupId>().ok();
                     let entry = group.and_then(|group| directory.group(group, UserId::NOBODY));
                     ("group", entry.map(|entry| entry.label.to_string()))
+                }
+                "invitation:" => {
+                    let invitation = group.zip(id.parse::<InvitationId>().ok());
+                    inviter = invitation.and_then(|(group, id)| directory.inviter(group, id));
+                    ("invitation", None)
                 }
                 "user:" => {
                     let user = id.parse::<UserId>().ok();
@@ -86,7 +94,14 @@ impl AuditEntry {
             }
         }
         if !rest.is_empty() {
-            entry.about.push(("name", None, Some(rest.to_owned())));
+            let kind = if WITH_WORDS.contains(&command) { "what" } else { "name" };
+            entry.about.push((kind, None, Some(rest.to_owned())));
+        }
+        // Its maker has let the user in.
+        if let Some(inviter) = inviter.filter(|_| ["join", "create_user"].contains(&command)) {
+            entry.users.push(inviter);
+            let name = name_of(directory, inviter);
+            entry.about.push(("invited_by", Some(inviter.to_string()), name));
         }
         entry.actor = match (value.actor, value.effect) {
             (UserId::NOBODY, Effect::User(user)) => Some((user, name_of(directory, user))),
@@ -111,6 +126,9 @@ impl AuditEntry {
         let mut text = format!("{} {who}: {}", to_rfc3339(self.at_ms), self.command);
         for (kind, id, name) in &self.about {
             match (name, id) {
+                (Some(name), _) if *kind == "invited_by" => {
+                    text.push_str(&format!(" invited by {name}"));
+                }
                 (Some(name), _) => text.push_str(&format!(" {name}")),
                 (None, Some(id)) => text.push_str(&format!(" {kind}:{id}")),
                 (None, None) => {}

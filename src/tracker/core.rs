@@ -216,7 +216,7 @@ impl Core {
                 let (actor, request) = (asked.actor, asked.request.id);
                 let is_allowed = match (session, &asked.change) {
                     (None, _) => true,
-                    (Some(_), Change::CreateUser { .. }) => true,
+                    (Some(_), Change::CreateUser { .. } | Change::CreateInvitedUser { .. }) => true,
                     (Some(_), Change::Operator(_)) => false,
                     (Some(key), _) => self.presence.asks(key, actor, request, directory),
                 };

@@ -20,8 +20,8 @@ use super::shared::Shared;
 use crate::directory::Asked;
 use crate::net::{Admission, Source};
 use crate::types::{
-    Change, DeviceId, DeviceName, Label, Outcome, Password, PasswordHash, Refusal, RequestStamp,
-    UserEntry, UserId, UserName, Version,
+    Change, DeviceId, DeviceName, GroupId, InvitationId, Label, Outcome, Password, PasswordHash,
+    Refusal, RequestStamp, UserEntry, UserId, UserName, Version,
 };
 
 /// Who asks.
@@ -224,30 +224,40 @@ impl Shared {
         })
     }
 
-    /// Makes an account, if the caller's address may have another.
+    /// Makes an account, by an invitation or without one, if the caller's address may have another.
     ///
     /// # Blocking
-    /// For an Argon2 run, unless the name is taken or the address has made too many; and until the
-    /// change is safe or refused.
+    /// For an Argon2 run, unless the name is taken, the invitation cannot be used, or the address has
+    /// made too many; and until the change is safe or refused.
     pub(crate) fn create_user(
         &self,
         caller: Caller<'_>,
         request: RequestStamp,
         name: UserName,
         password: &Password,
+        invited: Option<(GroupId, InvitationId)>,
     ) -> Option<Outcome> {
         let wanted = name.clone();
         let asked = self.core.ask(move |view| {
-            let directory = view.directory();
+            let (directory, at_ms) = (view.directory(), request.at.ms());
+            let check = |(group, invitation)| {
+                directory.check_invitation(group, invitation, at_ms).map(drop)
+            };
             (
                 directory.outcome(request.id, UserId::NOBODY).is_some(),
                 directory.find_user(wanted.as_str()).is_some(),
+                invited.map_or(Ok(()), check),
             )
         });
-        let (repeated, taken) = asked?;
-        // Refused again by the core; but asking for a name that is taken should cost no run.
+        let (repeated, taken, checked) = asked?;
+        // Refused again by the core; but what comes to nothing should cost no run.
         if taken && !repeated {
             return Some(Err(Refusal::NameTaken));
+        }
+        if let Err(refusal) = checked
+            && !repeated
+        {
+            return Some(Err(refusal));
         }
         let (charge, hash) = if repeated {
             // The outcome is on record, and goes by the request and the name: no hash is looked at.
@@ -262,7 +272,13 @@ impl Shared {
             Ok(hash) => hash,
             Err(refusal) => return Some(Err(refusal)),
         };
-        self.make(caller, UserId::NOBODY, request, Change::CreateUser { name, hash }, charge)
+        let change = match invited {
+            Some((group, invitation)) => {
+                Change::CreateInvitedUser { name, hash, group, invitation }
+            }
+            None => Change::CreateUser { name, hash },
+        };
+        self.make(caller, UserId::NOBODY, request, change, charge)
     }
 
     /// Carries out a change of a user's, if they may make another of the kind.

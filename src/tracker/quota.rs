@@ -36,7 +36,7 @@ pub(crate) enum Kind {
     Account(Source),
     /// Groups made by a user.
     Group(UserId),
-    /// Requests to join made by a user.
+    /// Requests to join, invitations and their uses made by a user.
     Request(UserId),
     /// Any other change made by a user.
     Change(UserId),
@@ -46,9 +46,12 @@ impl Kind {
     /// What a change counts as.
     pub(crate) fn of(source: Source, actor: UserId, change: &Change) -> Self {
         match change {
-            Change::CreateUser { .. } => Self::Account(source),
+            Change::CreateUser { .. } | Change::CreateInvitedUser { .. } => Self::Account(source),
             Change::CreateGroup { .. } => Self::Group(actor),
-            Change::JoinGroup { .. } => Self::Request(actor),
+            // What is made for others to see is counted as requests are.
+            Change::JoinGroup { .. }
+            | Change::CreateInvitation { .. }
+            | Change::UseInvitation { .. } => Self::Request(actor),
             _ => Self::Change(actor),
         }
     }

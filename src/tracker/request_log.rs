@@ -107,6 +107,12 @@ fn kind(request: &Request) -> &'static str {
         Request::ListDevices => "list_devices",
         Request::ReportBadData { .. } => "report_bad_data",
         Request::ReportUnreachable { .. } => "report_unreachable",
+        Request::CreateInvitation { .. } => "invite",
+        Request::RevokeInvitation { .. } => "revoke_invite",
+        Request::UseInvitation { .. } => "join",
+        Request::CreateInvitedUser { .. } => "create_invited_user",
+        Request::ListInvitations { .. } => "invites",
+        Request::SetGroup { .. } => "group_settings",
         Request::Unknown { .. } => "unknown request",
     }
 }
@@ -131,7 +137,12 @@ fn group(request: &Request) -> Option<GroupId> {
         | Request::ListFiles { group, .. }
         | Request::FindFile { group, .. }
         | Request::ReportBadData { group, .. }
-        | Request::ReportUnreachable { group, .. } => Some(*group),
+        | Request::ReportUnreachable { group, .. }
+        | Request::CreateInvitation { group, .. }
+        | Request::RevokeInvitation { group, .. }
+        | Request::UseInvitation { group, .. }
+        | Request::CreateInvitedUser { group, .. }
+        | Request::SetGroup { group, .. } => Some(*group),
         Request::Announce { entries } => entries.first().map(|entry| entry.group),
         Request::Tickets { groups } => groups.first().copied(),
         _ => None,
@@ -141,7 +152,9 @@ fn group(request: &Request) -> Option<GroupId> {
 /// The name that a request gives: what it is about is not there yet, or has not been found.
 fn name(request: &Request) -> Option<String> {
     match request {
-        Request::CreateUser { name, .. } => Some(name.to_string()),
+        Request::CreateUser { name, .. } | Request::CreateInvitedUser { name, .. } => {
+            Some(name.to_string())
+        }
         Request::Login { name, .. } => Some(escape(name.as_str()).to_string()),
         Request::CreateGroup { name, .. } => Some(name.to_string()),
         Request::Resolve { group, .. } => Some(escape(group.as_str()).to_string()),

@@ -210,9 +210,15 @@ impl<'a> Session<'a> {
             Request::Ping => Ok(Reply::Pong),
             Request::CreateUser { request, name, password } => self
                 .shared
-                .create_user(self.caller(), request, name, &password)
+                .create_user(self.caller(), request, name, &password, None)
                 .map(reply)
                 .ok_or(CoreEnded),
+            Request::CreateInvitedUser { request, name, password, group, secret } => {
+                let invited = Some((group, secret.id(group)));
+                let made =
+                    self.shared.create_user(self.caller(), request, name, &password, invited);
+                made.map(reply).ok_or(CoreEnded)
+            }
             Request::Login { name, password } => self.log_in(name, &password),
             Request::Resume { token } => self.resume(&token),
             Request::LoginByKey { user } => self.log_in_by_key(user),

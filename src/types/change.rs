@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    ChainHash, DeviceId, DeviceName, FileId, FileName, GroupId, GroupName, InfoHash, PasswordHash,
-    SettingName, Sha1Digest, Stamp, UserId, UserName, Version,
+    ChainHash, DeviceId, DeviceName, FileId, FileName, GroupId, GroupName, GroupSettings, InfoHash,
+    InvitationId, PasswordHash, SettingName, Sha1Digest, Stamp, UserId, UserName, Version,
 };
 
 /// What the directory knows about a file's content.
@@ -172,6 +172,50 @@ pub enum Change {
     ForgetDevice {
         /// The device.
         device: DeviceId,
+    },
+    /// Makes an invitation to a group; the owner may, and members if the group's settings say so.
+    CreateInvitation {
+        /// The group.
+        group: GroupId,
+        /// The hash of its secret.
+        invitation: InvitationId,
+        /// How many users it lets in.
+        uses: u32,
+        /// For how many days it may be used.
+        days: u32,
+    },
+    /// Takes an invitation back; who made it may, and the owner.
+    RevokeInvitation {
+        /// The group.
+        group: GroupId,
+        /// Which one.
+        invitation: InvitationId,
+    },
+    /// The asking user becomes a member by an invitation, whose secret the session was shown.
+    UseInvitation {
+        /// The group.
+        group: GroupId,
+        /// Which one.
+        invitation: InvitationId,
+    },
+    /// Makes an account that is a member of a group by an invitation; as
+    /// [`Change::CreateUser`], but for that.
+    CreateInvitedUser {
+        /// The name wished for.
+        name: UserName,
+        /// Argon2id hash of the password.
+        hash: PasswordHash,
+        /// The group.
+        group: GroupId,
+        /// The invitation.
+        invitation: InvitationId,
+    },
+    /// The owner sets what members of a group may do.
+    SetGroup {
+        /// The group.
+        group: GroupId,
+        /// All settings.
+        settings: GroupSettings,
     },
     /// The operator acts; asked only by the tracker itself, never by a client.
     Operator(Order),
@@ -348,7 +392,9 @@ pub enum Refusal {
     #[error("the password was set by the operator; choose your own with change_password first")]
     MustChangePassword,
     /// Accounts are made by invitation, or not at all.
-    #[error("this network takes no new accounts; ask its operator")]
+    #[error(
+        "this network takes no new accounts, or only with an invitation; ask a member for one, or its operator"
+    )]
     AccountsClosed,
     /// Only the first sharer of a file or the group's owner may.
     #[error("only the first sharer of the file or the owner of the group may do that")]
@@ -372,6 +418,36 @@ pub enum Refusal {
     /// The tracker does not know that the device may log in by its key.
     #[error("the tracker does not know this device; log in with the password")]
     NoSuchDevice,
+    /// Nothing is known of the invitation.
+    #[error("no such invitation; it was made for another network, or has expired long ago")]
+    NoSuchInvitation,
+    /// The invitation's time is over.
+    #[error("the invitation has expired; ask for another one")]
+    InvitationExpired,
+    /// The invitation has let in as many as it may.
+    #[error("the invitation was used as often as it may be; ask for another one")]
+    InvitationUsedUp,
+    /// The invitation was taken back.
+    #[error("the invitation was revoked; ask for another one")]
+    InvitationRevoked,
+    /// Who made the invitation may not invite any more.
+    #[error(
+        "the invitation is void: its group was deleted, or who made it may not invite there any more; ask for another one"
+    )]
+    InvitationVoid,
+    /// The asking user's membership has ended since the invitation was made.
+    #[error(
+        "you have left the group, or were removed, since the invitation was made; ask for another one, or join_group"
+    )]
+    InvitationTooOld,
+    /// Only the owner may invite.
+    #[error(
+        "only the owner of the group may invite; the owner can let members do so with group_settings"
+    )]
+    MayNotInvite,
+    /// The bounds of an invitation are exceeded.
+    #[error("an invitation lets in 1 to 1000 users, for 1 to 60 days")]
+    BadInvitation,
     /// A reason that a later version of the tracker knows.
     #[error(
         "the tracker gives a reason that this client does not know (number {0}); update this client"
@@ -392,6 +468,8 @@ pub enum Limit {
     Members,
     /// Devices that may log in by their key.
     Devices,
+    /// Invitations that may be used.
+    Invitations,
 }
 
 impl std::fmt::Display for Limit {
@@ -404,6 +482,7 @@ impl std::fmt::Display for Limit {
             Self::Files => "you offer as many files as one account may",
             Self::Members => "the group has as many members and requests as it may",
             Self::Devices => "as many of your devices stay logged in as one account may have",
+            Self::Invitations => "as many of your invitations are open as one account may have",
         })
     }
 }

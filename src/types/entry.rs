@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceId, DeviceName, FileFacts, GroupId, InfoHash, Label, Stamp, UserId};
+use super::{
+    DeviceId, DeviceName, FileFacts, GroupId, GroupSettings, InfoHash, InvitationId, Label, Stamp,
+    UserId,
+};
 
 /// A user as others see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct GroupEntry {
     /// Requests to join that wait for the asking user's answer: 0 unless that user is the owner.
     /// `None` from a tracker that does not tell.
     pub requests: Option<u32>,
+    /// What the owner has set. `None` from a tracker that knows no such settings.
+    pub settings: Option<GroupSettings>,
 }
 
 /// A member of a group.
@@ -66,6 +71,8 @@ pub struct MemberEntry {
     pub online: bool,
     /// Since when they are in.
     pub since: Stamp,
+    /// Who invited them, if they came by an invitation that is remembered.
+    pub invited_by: Option<Label>,
 }
 
 /// A pending request to join.
@@ -75,6 +82,27 @@ pub struct RequestEntry {
     pub user: UserEntry,
     /// Since when.
     pub since: Stamp,
+}
+
+/// An invitation that was not revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvitationEntry {
+    /// The group.
+    pub group: GroupId,
+    /// The group's name as shown.
+    pub label: Label,
+    /// Which one.
+    pub invitation: InvitationId,
+    /// Who made it.
+    pub inviter: UserEntry,
+    /// When.
+    pub created: Stamp,
+    /// Up to when it may be used, in milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+    /// How many users it lets in.
+    pub uses: u32,
+    /// How many it has let in.
+    pub used: u32,
 }
 
 /// A file offered to a group.

@@ -8,6 +8,12 @@ pub const NAME_LEN_MAX: usize = 64;
 pub const DEVICES_PER_USER_MAX: usize = 32;
 /// Devices in one list: those that may log in by their key, and those that are logged in.
 pub const DEVICES_PER_LIST_MAX: usize = 64;
+/// Invitations of one account that may be used: more than anybody keeps track of.
+pub const INVITATIONS_PER_USER_MAX: usize = 200;
+/// Users whom one invitation lets in.
+pub const INVITATION_USES_MAX: u32 = 1_000;
+/// Days for which an invitation may be used: fewer than rows are kept.
+pub const INVITATION_DAYS_MAX: u32 = 60;
 /// Bytes in a file name: the limit of one path component on common file systems.
 pub const FILE_NAME_LEN_MAX: usize = 255;
 /// Bytes in a displayed name: a file name and `~` with a number behind it.

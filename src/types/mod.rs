@@ -19,6 +19,8 @@ mod fingerprint;
 mod geometry;
 mod human;
 mod id;
+mod invitation;
+pub mod invitation_link;
 mod joiners;
 pub mod limits;
 mod name;
@@ -44,8 +46,8 @@ pub use change::{
 pub use claims::{SessionToken, Signature, Ticket, TicketClaims, TokenClaims};
 pub use digest::{InfoHash, Sha1Digest};
 pub use entry::{
-    DeviceEntry, DownloadState, FileEntry, GroupEntry, MemberEntry, Part, PeerEntry, RequestEntry,
-    TrackerEntry, TrackerState, UserEntry,
+    DeviceEntry, DownloadState, FileEntry, GroupEntry, InvitationEntry, MemberEntry, Part,
+    PeerEntry, RequestEntry, TrackerEntry, TrackerState, UserEntry,
 };
 pub use escape::{escape, escape_json, is_safe, is_unsafe};
 pub use file_stamp::{FileStamp, InodeId};
@@ -53,12 +55,14 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub(crate) use human::{bad_data_text, human_bytes, unreachable_text};
 pub use id::{DeviceId, FileId, GroupId, ParseIdError, RequestId, StoreId, UserId};
+pub use invitation::{GroupSettings, InvitationId, InvitationSecret};
 pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
 pub use row::{
-    Content, DeviceRow, FileRow, GroupRow, MembershipRow, MembershipState, Place, RequestRow, Row,
-    RowKey, SharingRow, Transaction, UserRow, VersionVector,
+    Content, DeviceRow, FileRow, GroupRow, InvitationRow, InvitationUseRow, MembershipRow,
+    MembershipState, Place, RequestRow, Row, RowKey, SharingRow, Transaction, UserRow,
+    VersionVector,
 };
 pub use secret::{Password, PasswordHash};
 pub use setting::{SettingName, SettingNameError};

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DeviceId, DeviceName, Effect, FileFacts, FileId, GroupId, GroupName, PasswordHash, RequestId,
-    SettingName, Stamp, StoreId, UserId, UserName, Version,
+    DeviceId, DeviceName, Effect, FileFacts, FileId, GroupId, GroupName, GroupSettings,
+    InvitationId, PasswordHash, RequestId, SettingName, Stamp, StoreId, UserId, UserName, Version,
 };
 
 /// Where a write was made first.
@@ -110,6 +110,28 @@ pub struct DeviceRow {
     pub ended: Option<Stamp>,
 }
 
+/// An invitation to a group. The key names it by a hash of its secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InvitationRow {
+    /// The member who made it.
+    pub inviter: UserId,
+    /// When.
+    pub created: Stamp,
+    /// Up to when it may be used, in milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+    /// How many users it lets in.
+    pub uses: u32,
+    /// Whether it was taken back.
+    pub is_revoked: bool,
+}
+
+/// A user was let into a group by an invitation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InvitationUseRow {
+    /// The member who had made the invitation.
+    pub inviter: UserId,
+}
+
 /// A request that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestRow {
@@ -143,6 +165,12 @@ pub enum RowKey {
     Setting(SettingName),
     /// A device's right to log in as a user.
     Device(UserId, DeviceId),
+    /// An invitation to a group.
+    Invitation(GroupId, InvitationId),
+    /// A user's use of an invitation.
+    InvitationUse(GroupId, InvitationId, UserId),
+    /// What the owner of a group has set.
+    GroupSettings(GroupId),
     /// A row of a kind that a later version of this program knows.
     Unknown(u8, Vec<u8>),
 }
@@ -168,6 +196,12 @@ pub enum Content {
     Setting(SettingName, Option<String>),
     /// A device's right to log in as a user.
     Device(UserId, DeviceId, DeviceRow),
+    /// An invitation to a group.
+    Invitation(GroupId, InvitationId, InvitationRow),
+    /// A user's use of an invitation.
+    InvitationUse(GroupId, InvitationId, UserId, InvitationUseRow),
+    /// What the owner of a group has set.
+    GroupSettings(GroupId, GroupSettings),
     /// A row of a kind that a later version of this program knows: kind, key, value.
     Unknown(u8, Vec<u8>, Vec<u8>),
 }
@@ -185,6 +219,9 @@ impl Content {
             Self::Request(request, _) => RowKey::Request(*request),
             Self::Setting(name, _) => RowKey::Setting(name.clone()),
             Self::Device(user, device, _) => RowKey::Device(*user, *device),
+            Self::Invitation(group, id, _) => RowKey::Invitation(*group, *id),
+            Self::InvitationUse(group, id, user, _) => RowKey::InvitationUse(*group, *id, *user),
+            Self::GroupSettings(group, _) => RowKey::GroupSettings(*group),
             Self::Unknown(kind, key, _) => RowKey::Unknown(*kind, key.clone()),
         }
     }
@@ -197,10 +234,22 @@ impl Content {
             Self::Membership(_, _, row) => row.state == MembershipState::None,
             Self::File(_, _, row) => row.is_none(),
             Self::Sharing(_, _, _, row) => !row.on,
-            Self::Request(..) => true,
+            // They have expired by then, see `limits::INVITATION_DAYS_MAX`.
+            Self::Request(..) | Self::Invitation(..) | Self::InvitationUse(..) => true,
             Self::Setting(_, value) => value.is_none(),
             Self::Device(_, _, row) => !row.on,
+            Self::GroupSettings(_, row) => *row == GroupSettings::default(),
             Self::User(..) | Self::Group(..) | Self::Owner(..) | Self::Unknown(..) => false,
+        }
+    }
+
+    /// Tells whether a tracker that never hears of the row misses nothing once the row is old: it
+    /// has expired by then. What was taken back is another matter.
+    pub fn is_expiring(&self) -> bool {
+        match self {
+            Self::Request(..) | Self::InvitationUse(..) => true,
+            Self::Invitation(_, _, row) => !row.is_revoked,
+            _ => false,
         }
     }
 

@@ -31,6 +31,7 @@ serde_as_text!(
     super::Fingerprint,
     super::GroupId,
     super::InfoHash,
+    super::InvitationId,
     super::Label,
     super::Pattern,
     super::Sha1Digest,
@@ -70,6 +71,7 @@ schema_is!(
     FileId: digits("The id of a file: of its content and every fact about it.", 40),
     GroupId: digits("The id of a group.", 32),
     InfoHash: digits("The id of a content.", 40),
+    InvitationId: digits("The id of an invitation.", 32),
     Sha1Digest: digits("A SHA-1.", 40),
     UserId: digits("The id of a user.", 32),
     Fingerprint: json_schema!({

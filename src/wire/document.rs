@@ -31,12 +31,13 @@ use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
     ChainHash, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable, Effect,
     FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, GroupEntry, GroupId, GroupName,
-    GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry, MembershipRow,
-    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey, Refusal,
-    RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken,
-    SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims,
-    TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version,
-    VersionVector, limits,
+    GroupRow, GroupSettings, InfoHash, InvitationEntry, InvitationId, InvitationRow,
+    InvitationSecret, InvitationUseRow, KeyRotation, Label, Limit, Lineage, MemberEntry,
+    MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
+    PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row,
+    RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId,
+    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId,
+    UserName, UserRow, Version, VersionVector, limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
@@ -119,7 +120,8 @@ fn check_leaf(name: &str, kind: &str, value: &[u8]) {
     }
     let want = example!(
         UserId GroupId FileId RequestId DeviceId InfoHash Sha1Digest ChainHash Signature PublicKey Stamp UserName
-        GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern
+        GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern InvitationId
+        InvitationSecret
     );
     assert_eq!(value, want, "what {name} calls {kind} is something else");
 }
@@ -143,14 +145,15 @@ fn every_message_is_as_documented() {
     }
     check_all!(check:
         Opening ClientHello FromClient Request AnnounceEntry FromTracker Welcome Unwelcome Reply Refusal Limit
-        Success Effect Event DeviceEntry UserEntry GroupEntry Part MemberEntry RequestEntry FileEntry FileFacts FileOrder
+        Success Effect Event DeviceEntry UserEntry GroupEntry Part MemberEntry InvitationEntry GroupSettings RequestEntry FileEntry FileFacts FileOrder
         Resolved PeerEntry DownloadState TrackerEntry TrackerState RequestStamp
         ReplicaHello ToDialler ReplicaWelcome LinkRefusal ToAcceptor RowBatch Durable VersionVector Lineage
         Row Version Place MembershipState TokenClaims SessionToken TicketClaims Ticket
         u8 u16 u32 u64 bool UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest ChainHash Signature
-        KeyRotation RotationStage PublicKey Stamp UserName GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern
+        InvitationId InvitationSecret KeyRotation RotationStage PublicKey Stamp UserName GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern
     );
-    check_all!(check_part: UserRow GroupRow MembershipRow FileRow SharingRow RequestRow DeviceRow);
+    check_all!(check_part: UserRow GroupRow MembershipRow FileRow SharingRow RequestRow DeviceRow InvitationRow InvitationUseRow);
+    check::<(GroupId, InvitationId)>(&schema, &mut unchecked, "InvitationPlace");
     check::<std::net::SocketAddr>(&schema, &mut unchecked, "Address");
     check::<(StoreId, u64)>(&schema, &mut unchecked, "StoreSequence");
     check::<(GroupId, Label)>(&schema, &mut unchecked, "FilePlace");
@@ -294,7 +297,7 @@ fn lists_are_bounded_as_documented() {
         };
     }
     let mut want = most!(
-        Label GroupEntry MemberEntry DeviceEntry RequestEntry FileEntry PeerEntry TrackerEntry AnnounceEntry GroupId
+        Label GroupEntry MemberEntry DeviceEntry InvitationEntry RequestEntry FileEntry PeerEntry TrackerEntry AnnounceEntry GroupId
         Ticket Row
     );
     want.insert("StoreSequence".into(), limits::STORES_MAX);
@@ -347,7 +350,8 @@ fn constants() -> BTreeMap<String, String> {
         };
     }
     let mut constants = of!(
-        limits: NAME_LEN_MAX DEVICES_PER_USER_MAX DEVICES_PER_LIST_MAX FILE_NAME_LEN_MAX LABEL_LEN_MAX PASSWORD_LEN_MAX PASSWORD_HASH_LEN_MAX
+        limits: NAME_LEN_MAX DEVICES_PER_USER_MAX DEVICES_PER_LIST_MAX INVITATIONS_PER_USER_MAX
+            INVITATION_USES_MAX INVITATION_DAYS_MAX FILE_NAME_LEN_MAX LABEL_LEN_MAX PASSWORD_LEN_MAX PASSWORD_HASH_LEN_MAX
             TRACKER_FRAME_LEN_MAX TRACKER_REQUEST_LEN_MAX TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN
             PEER_MESSAGE_LEN_MAX INFO_DICTIONARY_LEN_MAX METADATA_PART_LEN PIECE_LEN PIECE_LEN_MAX
             PIECE_COUNT_MAX BLOCK_LEN BLOCK_LEN_MAX HANDSHAKE_TIMEOUT MESSAGE_TIMEOUT PRESENCE_TIMEOUT

@@ -20,7 +20,10 @@
 //! | 6 | request | request | [`RequestRow`] |
 //! | 7 | setting | name | text; empty restores the default |
 //! | 8 | device | user, device | [`DeviceRow`] |
-//! | 9-255 | of a later version | any | any |
+//! | 9 | invitation | group, invitation | [`InvitationRow`] |
+//! | 10 | use of an invitation | group, invitation, user | [`InvitationUseRow`] |
+//! | 11 | group's settings | group | [`GroupSettings`] |
+//! | 12-255 | of a later version | any | any |
 //!
 //! A later version adds fields at the end of a value, or kinds. Neither is interpreted here, both
 //! are kept and relayed. Inside a value nothing has a length of its own, so that nothing is skipped
@@ -32,9 +35,9 @@ use super::codec::{Fields, decode_text, encode_block, encode_text, list_items, w
 use super::{Decoder, Wire, WireError};
 use crate::types::{
     Content, DeviceId, DeviceName, DeviceRow, Effect, FileFacts, FileId, FileRow, GroupId,
-    GroupName, GroupRow, MembershipRow, MembershipState, PasswordHash, Place, RequestId,
-    RequestRow, Row, RowKey, SettingName, SharingRow, Stamp, UserId, UserName, UserRow, Version,
-    limits,
+    GroupName, GroupRow, InvitationId, InvitationRow, InvitationUseRow, MembershipRow,
+    MembershipState, PasswordHash, Place, RequestId, RequestRow, Row, RowKey, SettingName,
+    SharingRow, Stamp, UserId, UserName, UserRow, Version, limits,
 };
 
 /// Rows in one list: a batch, and a transaction that it may not split.
@@ -48,6 +51,15 @@ pub(crate) const SETTING_KIND: u8 = 7;
 
 /// The number of the kind of devices.
 pub(crate) const DEVICE_KIND: u8 = 8;
+
+/// The number of the kind of invitations.
+pub(crate) const INVITATION_KIND: u8 = 9;
+
+/// The number of the kind of uses of invitations.
+pub(crate) const INVITATION_USE_KIND: u8 = 10;
+
+/// The number of the kind of groups' settings.
+pub(crate) const GROUP_SETTINGS_KIND: u8 = 11;
 
 /// Encodes a row as it is stored.
 pub fn encode_row(row: &Row) -> Vec<u8> {
@@ -74,6 +86,9 @@ pub fn kind(key: &RowKey) -> u8 {
         RowKey::Request(_) => 6,
         RowKey::Setting(_) => SETTING_KIND,
         RowKey::Device(..) => DEVICE_KIND,
+        RowKey::Invitation(..) => INVITATION_KIND,
+        RowKey::InvitationUse(..) => INVITATION_USE_KIND,
+        RowKey::GroupSettings(_) => GROUP_SETTINGS_KIND,
         RowKey::Unknown(kind, _) => *kind,
     }
 }
@@ -89,7 +104,9 @@ pub fn key_bytes(key: &RowKey) -> Vec<u8> {
 pub(crate) fn encode_key(key: &RowKey, out: &mut Vec<u8>) {
     match key {
         RowKey::User(user) => user.encode(out),
-        RowKey::Group(group) | RowKey::Owner(group) => group.encode(out),
+        RowKey::Group(group) | RowKey::Owner(group) | RowKey::GroupSettings(group) => {
+            group.encode(out);
+        }
         RowKey::Membership(group, user) => {
             group.encode(out);
             user.encode(out);
@@ -108,6 +125,15 @@ pub(crate) fn encode_key(key: &RowKey, out: &mut Vec<u8>) {
         RowKey::Device(user, device) => {
             user.encode(out);
             device.encode(out);
+        }
+        RowKey::Invitation(group, invitation) => {
+            group.encode(out);
+            invitation.encode(out);
+        }
+        RowKey::InvitationUse(group, invitation, user) => {
+            group.encode(out);
+            invitation.encode(out);
+            user.encode(out);
         }
         RowKey::Unknown(_, bytes) => out.extend_from_slice(bytes),
     }
@@ -133,6 +159,15 @@ pub fn decode_key(kind: u8, bytes: &[u8]) -> Result<RowKey, WireError> {
         6 => RowKey::Request(RequestId::decode(&mut from)?),
         SETTING_KIND => RowKey::Setting(setting_name(from.rest())?),
         DEVICE_KIND => RowKey::Device(UserId::decode(&mut from)?, DeviceId::decode(&mut from)?),
+        INVITATION_KIND => {
+            RowKey::Invitation(GroupId::decode(&mut from)?, InvitationId::decode(&mut from)?)
+        }
+        INVITATION_USE_KIND => {
+            let group = GroupId::decode(&mut from)?;
+            let invitation = InvitationId::decode(&mut from)?;
+            RowKey::InvitationUse(group, invitation, UserId::decode(&mut from)?)
+        }
+        GROUP_SETTINGS_KIND => RowKey::GroupSettings(GroupId::decode(&mut from)?),
         _ => RowKey::Unknown(kind, from.rest().to_vec()),
     };
     from.finish()?;
@@ -204,6 +239,9 @@ fn encode_value(content: &Content, out: &mut Vec<u8>) {
         Content::Request(_, row) => row.encode_fields(out),
         Content::Setting(_, value) => value.iter().for_each(|value| encode_text(value, out)),
         Content::Device(_, _, row) => row.encode_fields(out),
+        Content::Invitation(_, _, row) => row.encode_fields(out),
+        Content::InvitationUse(_, _, _, row) => row.encode_fields(out),
+        Content::GroupSettings(_, row) => row.encode_fields(out),
         Content::Unknown(_, _, value) => out.extend_from_slice(value),
     }
 }
@@ -227,6 +265,13 @@ fn decode_value(key: RowKey, from: &mut Decoder<'_>) -> Result<Content, WireErro
             Content::Setting(name, Some(value.to_owned()))
         }
         RowKey::Device(user, device) => Content::Device(user, device, Fields::decode_fields(from)?),
+        RowKey::Invitation(group, invitation) => {
+            Content::Invitation(group, invitation, Fields::decode_fields(from)?)
+        }
+        RowKey::InvitationUse(group, invitation, user) => {
+            Content::InvitationUse(group, invitation, user, Fields::decode_fields(from)?)
+        }
+        RowKey::GroupSettings(group) => Content::GroupSettings(group, Fields::decode_fields(from)?),
         RowKey::Unknown(kind, key) => Content::Unknown(kind, key, from.rest().to_vec()),
     })
 }
@@ -247,6 +292,10 @@ wire_fields! {
     DeviceRow {
         on: bool, name: Option<DeviceName>, since: Stamp, password: Version, ended: Option<Stamp>,
     }
+    InvitationRow {
+        inviter: UserId, created: Stamp, expires_ms: u64, uses: u32, is_revoked: bool,
+    }
+    InvitationUseRow { inviter: UserId }
 }
 
 /// The facts without a length of their own, then the rest.

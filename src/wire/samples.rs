@@ -22,10 +22,11 @@ use super::tracker::{
 use crate::types::{
     ChainHash, Content, DeviceEntry, DeviceId, DeviceName, DeviceRow, DownloadState, Durable,
     Effect, FileEntry, FileFacts, FileId, FileName, FileOrder, FileRow, Geometry, GroupEntry,
-    GroupId, GroupName, GroupRow, InfoHash, KeyRotation, Label, Limit, Lineage, MemberEntry,
-    MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row,
-    RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId,
+    GroupId, GroupName, GroupRow, GroupSettings, InfoHash, InvitationEntry, InvitationId,
+    InvitationRow, InvitationSecret, InvitationUseRow, KeyRotation, Label, Limit, Lineage,
+    MemberEntry, MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry,
+    Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage,
+    Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId,
     Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId,
     UserName, UserRow, Version, VersionVector, limits,
 };
@@ -107,7 +108,7 @@ macro_rules! sample_ids {
 }
 sample_ids!(
     UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 ChainHash 0x66 InfoHash 0x77
-    Signature 0x88 FileId 0x99 PublicKey 0xaa
+    Signature 0x88 FileId 0x99 PublicKey 0xaa InvitationId 0xbb InvitationSecret 0xcc
 );
 
 macro_rules! sample_names {
@@ -293,7 +294,7 @@ impl Sample for Content {
     }
 
     fn sample(tape: &mut Tape<'_>) -> Self {
-        match tape.below(10) {
+        match tape.below(13) {
             0 => Self::User(Sample::sample(tape), Sample::sample(tape)),
             1 => Self::Group(Sample::sample(tape), Sample::sample(tape)),
             2 => Self::Membership(Sample::sample(tape), Sample::sample(tape), Sample::sample(tape)),
@@ -306,8 +307,14 @@ impl Sample for Content {
             6 => Self::Request(Sample::sample(tape), Sample::sample(tape)),
             7 => Self::Setting(Sample::sample(tape), Sample::sample(tape)),
             8 => Self::Device(Sample::sample(tape), Sample::sample(tape), Sample::sample(tape)),
+            9 => Self::Invitation(Sample::sample(tape), Sample::sample(tape), Sample::sample(tape)),
+            10 => {
+                let (group, invitation) = (Sample::sample(tape), Sample::sample(tape));
+                Self::InvitationUse(group, invitation, Sample::sample(tape), Sample::sample(tape))
+            }
+            11 => Self::GroupSettings(Sample::sample(tape), Sample::sample(tape)),
             _ => {
-                let kind = 9 + tape.below(247) as u8;
+                let kind = 12 + tape.below(244) as u8;
                 let key = (0..tape.below(40)).map(|_| tape.byte()).collect();
                 Self::Unknown(kind, key, (0..tape.below(40)).map(|_| tape.byte()).collect())
             }
@@ -330,6 +337,14 @@ impl Sample for Content {
             Self::Request(Sample::example(), Sample::example()),
             Self::Setting(Sample::example(), Sample::example()),
             Self::Device(Sample::example(), Sample::example(), Sample::example()),
+            Self::Invitation(Sample::example(), Sample::example(), Sample::example()),
+            Self::InvitationUse(
+                Sample::example(),
+                Sample::example(),
+                Sample::example(),
+                Sample::example(),
+            ),
+            Self::GroupSettings(Sample::example(), Sample::example()),
             Self::User(Sample::example(), None),
             Self::Group(Sample::example(), None),
             Self::File(Sample::example(), Sample::example(), None),
@@ -349,6 +364,7 @@ impl Sample for GroupEntry {
             member_count: Sample::example(),
             owner: Sample::example(),
             requests: Some(Sample::example()),
+            settings: Some(Sample::example()),
         }
     }
 
@@ -360,6 +376,7 @@ impl Sample for GroupEntry {
             member_count: Sample::sample(tape),
             owner: Sample::sample(tape),
             requests: Some(Sample::sample(tape)),
+            settings: Some(Sample::sample(tape)),
         }
     }
 }
@@ -380,7 +397,8 @@ macro_rules! sample_structs {
 sample_structs! {
     FileFacts { info_hash, name, len, piece_len, sha1, chain }
     UserEntry { user, label }
-    MemberEntry { user, owner, online, since }
+    MemberEntry { user, owner, online, since, invited_by }
+    InvitationEntry { group, label, invitation, inviter, created, expires_ms, uses, used }
     RequestEntry { user, since }
     DeviceEntry { device, name, stays_since, online, address, seen_ms }
     FileEntry { group, label, facts, sharers, sharer_count, online, at }
@@ -392,6 +410,9 @@ sample_structs! {
     FileRow { facts, shared_by, at, replaces, removed }
     SharingRow { on, admission }
     DeviceRow { on, name, since, password, ended }
+    InvitationRow { inviter, created, expires_ms, uses, is_revoked }
+    InvitationUseRow { inviter }
+    GroupSettings { members_invite }
     RequestRow { actor, effect, note }
     RowBatch { rows, through, complete }
     Durable { checkpoint, vector }
@@ -483,9 +504,17 @@ sample_enum!(Refusal {
     Overtaken { above },
     NotStaying,
     NoSuchDevice,
+    NoSuchInvitation,
+    InvitationExpired,
+    InvitationUsedUp,
+    InvitationRevoked,
+    InvitationVoid,
+    InvitationTooOld,
+    MayNotInvite,
+    BadInvitation,
 });
 sample_enum!(FileOrder { Name, Size, Date });
-sample_enum!(Limit { Groups, Memberships, Files, Members, Devices });
+sample_enum!(Limit { Groups, Memberships, Files, Members, Devices, Invitations });
 sample_enum!(Hello { Client(hello), Replica(hello) });
 sample_enum!(Request {
     Ping,
@@ -527,6 +556,12 @@ sample_enum!(Request {
     ListDevices,
     ReportBadData { group, info_hash, device },
     ReportUnreachable { group, info_hash, device },
+    CreateInvitation { request, group, invitation, uses, days },
+    RevokeInvitation { request, group, invitation },
+    UseInvitation { request, group, secret },
+    CreateInvitedUser { request, name, password, group, secret },
+    ListInvitations { after },
+    SetGroup { request, group, settings },
 });
 sample_enum!(Reply {
     Refused(refusal),
@@ -545,6 +580,7 @@ sample_enum!(Reply {
     Tickets(tickets),
     Renewed(token),
     Devices(entries),
+    Invitations { entries, more },
 });
 sample_enum!(Event {
     Peer(peer),
@@ -564,6 +600,7 @@ sample_enum!(Event {
     BadDataReported { group, info_hash, members },
     UnreachableReported { address, members },
     GroupChanged { group, files, members },
+    MemberJoined { group, label, user, inviter, since },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

@@ -122,6 +122,15 @@ class Client {
     return link.exec(line)[0];
   }
 
+  /** Carries out a command of the running client, at a prompt of its own. */
+  async command(line) {
+    const words = ["--data-dir", this.data, "-c", line];
+    const prompt = new Program(this.network.binary("client"), words, this.home);
+    prompt.process.stdin.end();
+    const [status] = await prompt.ended;
+    if (status !== 0) throw new Error(`${line}: ${prompt.lines.join("\n")}`);
+  }
+
   stop(signal) {
     return this.program.stop(signal);
   }

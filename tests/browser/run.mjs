@@ -3,8 +3,8 @@
 //   npm ci && npm test -- [--binaries DIR] [--chromium PATH] [--screenshots DIR] [--only FILE]
 //
 // DIR holds the programs `tracker` and `client`; POSSE_BIN names it too. The default is
-// `target/debug`. FILE is one of `scenarios`, as `peers`, whose scenarios begin with clients of their
-// own.
+// `target/debug`. FILE is one of `scenarios`, as `peers`, whose scenarios begin with clients of
+// their own.
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { assertQuiet, launch } from "./browser.mjs";
 import { Network } from "./network.mjs";
 import { scenarios as access } from "./scenarios/access.mjs";
+import { scenarios as invitations } from "./scenarios/invitations.mjs";
 import { scenarios as look } from "./scenarios/look.mjs";
 import { scenarios as names } from "./scenarios/names.mjs";
 import { scenarios as operator } from "./scenarios/operator.mjs";
@@ -70,7 +71,7 @@ async function showFailure(t) {
 
 // Each scenario goes on where the one before it has ended.
 let hasFailed = false;
-const scenarios = [start, sharing, access, rows, names, peers, look, trouble, operator,
+const scenarios = [start, sharing, access, rows, names, peers, invitations, look, trouble, operator,
   operatorLook];
 for (const run of values.only ? alone[values.only] : scenarios.flat()) {
   test(run.name.replaceAll("_", " "), { timeout: LONGEST }, async (t) => {

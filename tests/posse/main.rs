@@ -24,6 +24,7 @@
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
 //! | [`notifications`] | what owners and others are told of requests to join, and what is kept of events |
 //! | [`staying`] | devices that log in by their key, and devices that are forgotten |
+//! | [`invitations`] | links let newcomers in, until something ends them, and leave no trace |
 //! | [`older`] | stores of the version before encryption |
 //! | [`transfers`], [`again`], [`resume`], [`corrupt`], [`disk`], [`names`] | files arrive whole or not at all |
 //! | [`versions_of_files`] | a changed file takes the place of its version; what is renamed, removed, deleted, found and sorted |
@@ -62,6 +63,7 @@ mod hanging;
 mod harness;
 mod hostile;
 mod intruders;
+mod invitations;
 mod limits;
 mod many;
 mod membership;

@@ -42,9 +42,15 @@ impl Terminal {
             world.info.display(),
             home.display()
         );
+        Self::start_shell(world, name, &command)
+    }
+
+    /// Runs a command of a shell at a terminal.
+    fn start_shell(world: &World, name: &str, command: &str) -> Option<Self> {
+        let home = world.home(name);
         let mut script = Command::new("script");
         script
-            .args(["-qefc", &command, "/dev/null"])
+            .args(["-qefc", command, "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .current_dir(&home);
@@ -292,6 +298,117 @@ fn several_lines_that_are_pasted_are_as_many_commands() {
     assert!(!history.contains(SECRET) && !history.contains("other-secret"), "{history}");
     let kept: Vec<&str> = history.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(kept, ["trackers", "create_user nik", "list_grops", "logn nik", "exit"]);
+}
+
+/// A link, made by the owner of lab.
+fn link_to_lab(world: &World) -> String {
+    let mut nik = world.client("owner");
+    nik.login("nik");
+    nik.object("invite lab --uses 9")["link"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_link_that_is_pasted_joins_and_is_not_kept() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let link = link_to_lab(&world);
+    let Some(mut terminal) = Terminal::start(&world, "ann") else { return };
+    terminal.wait("posse> ");
+    // A newcomer makes an account on the way.
+    terminal.press(&format!("\x1b[200~{link}\x1b[201~\r"));
+    terminal.wait("invites you to the group lab");
+    terminal.press("no\r");
+    terminal.wait("user name: ");
+    terminal.press("ann\r");
+    for what in ["password: ", "password again: "] {
+        terminal.wait(what);
+        terminal.press("correct-horse\r");
+    }
+    terminal.wait("created user ann");
+    terminal.wait("you are a member of lab");
+    terminal.wait("ann> ");
+    terminal.press("invite lab\r");
+    terminal.wait("only the owner");
+    terminal.wait("ann> ");
+    terminal.press("logout\r");
+    terminal.wait("posse> ");
+    // The link is asked for, and not shown.
+    let at = terminal.screen.lock().len();
+    terminal.press("join\r");
+    terminal.wait("invitation link (it is not shown): ");
+    terminal.press(&format!("{link}\r"));
+    terminal.wait("have you an account there already?");
+    terminal.press("no\r");
+    terminal.wait("user name: ");
+    terminal.press("ann\r");
+    for what in ["password: ", "password again: "] {
+        terminal.wait(what);
+        terminal.press("correct-horse\r");
+    }
+    terminal.wait("the name ann is taken; log in as ann instead?");
+    terminal.press("y\r");
+    terminal.wait("password: ");
+    terminal.press("correct-horse\r");
+    terminal.wait("already a member");
+    assert!(!terminal.screen.lock()[at..].contains(&link[20..]), "it is shown");
+    terminal.wait("ann> ");
+    terminal.press("exit\r");
+    eventually("it ends", || terminal.child.try_wait().unwrap());
+    let history = std::fs::read_to_string(world.home("ann").join(".posse/history")).unwrap();
+    let kept: Vec<&str> = history.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(kept, ["join", "invite lab", "logout", "join", "exit"]);
+}
+
+#[test]
+fn client_join_goes_on_at_the_prompt() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let link = link_to_lab(&world);
+    let client = env!("CARGO_BIN_EXE_client");
+    let command = format!("'{client}' join '{link}'");
+    let Some(mut terminal) = Terminal::start_shell(&world, "ann", &command) else { return };
+    terminal.wait("have you an account there already?");
+    terminal.press("no\r");
+    terminal.wait("user name: ");
+    terminal.press("ann\r");
+    for what in ["password: ", "password again: "] {
+        terminal.wait(what);
+        terminal.press("correct-horse\r");
+    }
+    terminal.wait("you are a member of lab");
+    terminal.wait("ann> ");
+    assert!(
+        terminal.shown("list_members lab", "ann> ").iter().any(|l| l.contains("invited by nik"))
+    );
+    terminal.press("exit\r");
+    eventually("it ends", || terminal.child.try_wait().unwrap());
+    // Without a link it is asked for; who has an account logs in.
+    let command = format!("'{client}' join --profile other");
+    let Some(mut terminal) = Terminal::start_shell(&world, "ann", &command) else { return };
+    terminal.wait("invitation link (it is not shown): ");
+    terminal.press(&format!("{link}\r"));
+    terminal.wait("have you an account there already?");
+    terminal.press("yes\r");
+    terminal.wait("user name: ");
+    terminal.press("ann\r");
+    terminal.wait("password: ");
+    terminal.press("correct-horse\r");
+    terminal.wait("already a member");
+    terminal.wait("ann> ");
+}
+
+#[test]
+fn an_invitation_is_drawn_at_a_terminal() {
+    let world = World::new(1);
+    world.group("lab", &["nik"]);
+    let Some(mut terminal) = Terminal::start_sized(&world, "nik", 80, 60) else { return };
+    terminal.login("nik");
+    let shown = terminal.shown("invite lab", "nik> ");
+    assert!(shown[0].starts_with("posse:join/"), "{shown:#?}");
+    let drawn = shown.iter().filter(|line| line.contains('\u{2588}') || line.contains('\u{2580}'));
+    assert!(drawn.count() > 20, "{shown:#?}");
+    assert!(shown.iter().any(|line| line.contains("lets one user into lab until")), "{shown:#?}");
+    assert!(shown.last().unwrap().contains("this machine alone"), "{shown:#?}");
 }
 
 #[test]

@@ -59,6 +59,13 @@ fn live(world: &mut World, number: usize, nik_is_later: bool, bob_is_later: bool
     bob.ok(&format!("download_file {group} a.bin"), &[]);
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("a.bin")), content.sha1());
+    // By invitation, too.
+    nik.ok(&format!("create_group {group}-c"), &[]);
+    let invited = nik.object(&format!("invite {group}-c"));
+    bob.ok(&format!("join {}", invited["link"].as_str().unwrap()), &[]);
+    let members = nik.object(&format!("list_members {group}-c"));
+    assert_eq!(members["members"][1]["invited_by"], *nik_name, "{members}");
+    nik.ok(&format!("delete_group {group}-c --yes"), &[]);
     world.trackers[0].kill9();
     nik.ok(&format!("rename_group {group} {group}-b"), &[]);
     bob.ok(&format!("leave_group {group}-b"), &[]);

@@ -3,10 +3,12 @@
 //! Users, groups and files are named by the names that are shown. Paths belong to the machine of the
 //! client; a relative path begins at the client's working directory.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::http::access::Rights;
 use crate::types::{FileOrder, InfoHash, Password, Pattern, Rate};
@@ -22,18 +24,55 @@ pub struct Listing {
     pub limit: Option<usize>,
 }
 
+/// The link of an invitation, or the beginning of its id, as it was typed. It prints as
+/// `[redacted]`, and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq, JsonSchema)]
+pub struct LinkText(#[schemars(with = "String")] Zeroizing<String>);
+
+impl LinkText {
+    /// Takes what was typed.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// Shows it to the code that parses it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LinkText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Serialize for LinkText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for LinkText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "docs/JSON.md describes the fields")]
 pub enum Command {
-    /// Creates an account.
+    /// Creates an account; with an invitation, one that is a member of its group.
     CreateUser {
         user: String,
         #[serde(with = "secret")]
         #[schemars(with = "secret::Text")]
         password: Password,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invitation: Option<LinkText>,
     },
     /// Starts a session. Returns the account. With `stay` this device logs in by its key from now
     /// on.
@@ -73,6 +112,32 @@ pub enum Command {
     CreateGroup { group: String },
     /// Requests to join a group.
     JoinGroup { group: String },
+    /// Makes an invitation to a group. Returns its link, which is not shown again.
+    Invite {
+        group: String,
+        /// Users whom it lets in; 1 if nothing is said.
+        #[serde(default)]
+        uses: Option<u32>,
+        /// Days for which it may be used; 7 if nothing is said.
+        #[serde(default)]
+        days: Option<u32>,
+    },
+    /// Lists the open invitations that the user may revoke.
+    Invites {
+        #[serde(flatten)]
+        listing: Listing,
+    },
+    /// Revokes the invitation with that link, or with an id that begins so. Returns it.
+    RevokeInvite { invite: LinkText },
+    /// Joins a group by the link of an invitation. Returns the group.
+    Join { link: LinkText },
+    /// Returns what the owner of a group has set, or sets it.
+    GroupSettings {
+        group: String,
+        /// Whether every member may invite.
+        #[serde(default)]
+        members_invite: Option<bool>,
+    },
     /// Leaves a group.
     LeaveGroup { group: String },
     /// Accepts a request to join.
@@ -262,6 +327,8 @@ impl Command {
             | Self::ListMyGroups { .. }
             | Self::ListMembers { .. }
             | Self::ListRequests { .. }
+            | Self::Invites { .. }
+            | Self::GroupSettings { members_invite: None, .. }
             | Self::ListFiles { .. }
             | Self::Find { .. }
             | Self::ShowUploads { .. }
@@ -284,6 +351,10 @@ impl Command {
             | Self::Notifications { .. }
             | Self::CreateGroup { .. }
             | Self::JoinGroup { .. }
+            | Self::Invite { .. }
+            | Self::RevokeInvite { .. }
+            | Self::Join { .. }
+            | Self::GroupSettings { .. }
             | Self::LeaveGroup { .. }
             | Self::AcceptRequest { .. }
             | Self::RejectRequest { .. }
@@ -464,6 +535,13 @@ mod tests {
         let command = Command::Login { user: "nik".into(), password, stay: false };
         assert!(!format!("{command:?}").contains("hunter2"));
         assert_eq!(again(&command), command);
+        let link = LinkText::new("posse:join/hunter2".into());
+        for command in
+            [Command::Join { link: link.clone() }, Command::RevokeInvite { invite: link }]
+        {
+            assert!(!format!("{command:?}").contains("hunter2"));
+            assert_eq!(again(&command), command);
+        }
         let empty = r#"{"command":"login","user":"nik","password":""}"#;
         assert!(serde_json::from_str::<Command>(empty).is_err());
     }

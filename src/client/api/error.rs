@@ -30,6 +30,8 @@ pub enum ErrorCode {
     MustChangePassword,
     /// The network accepts no new accounts.
     AccountsClosed,
+    /// An invitation does not let the user in: expired, revoked, used up, void, too old or unknown.
+    Invitation,
     /// Only the first sharer or the owner of the group may.
     NotSharer,
     /// The tracker or client is older than the caller and does not know the command.

@@ -89,6 +89,14 @@ pub enum Event {
     StayingEnded { user: Label, user_id: UserId, reason: String },
     /// A user requests to join a group of this user's.
     JoinRequested { group: Label, group_id: GroupId, user: Label, user_id: UserId },
+    /// A user has joined a group of this user's by an invitation, or by one that this user made.
+    MemberJoined {
+        group: Label,
+        group_id: GroupId,
+        user: Label,
+        user_id: UserId,
+        invited_by: Label,
+    },
     /// The user's request to join a group was rejected.
     JoinRejected { group: Label, group_id: GroupId },
     /// The user was admitted to a group.

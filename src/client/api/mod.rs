@@ -26,16 +26,17 @@ use crossbeam_channel::Receiver;
 use crate::net::Stop;
 
 pub use crate::http::access::{Rights, TokenEntry};
-pub use command::{Command, Listing};
+pub use command::{Command, LinkText, Listing};
 pub use content::Content;
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, Update};
 pub use peers::{Direction, Peer, Peers, Pieces, Traffic};
 pub use progress::{Progress, Work};
 pub use reply::{
-    Account, Begun, Device, Download, DownloadState, Ends, File, Group, Limited, Limits, Link,
-    Member, NewToken, Notification, Page, Reply, Request, SessionEnded, Shared, Tracker,
-    TrackerRole, TrackerState, Trackers, Unreachable, Upload, UserDevice,
+    Account, Begun, Device, Download, DownloadState, Ends, File, Group, GroupSettings, Invite,
+    Joined, Limited, Limits, Link, Member, NewInvite, NewToken, Notification, Page, QrImage, Reply,
+    Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable,
+    Upload, UserDevice,
 };
 pub use snapshot::Snapshot;
 

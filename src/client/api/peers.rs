@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{DeviceId, GroupId, InfoHash, Label, UserId};
 
-/// The links to other devices for one file: those that a download takes from, and those that a share
-/// gives to.
+/// The links to other devices for one file: those that a download takes from, and those that a
+/// share gives to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Peers {
     /// The id of the content.
@@ -91,8 +91,8 @@ pub struct Pieces {
     pub partial: Vec<u32>,
     /// Pieces that are asked for, and of which nothing is here.
     pub requested: Vec<u32>,
-    /// Number of connected devices that have the rarest piece of the bucket; `None` where nothing is
-    /// downloaded, since only a download learns it.
+    /// Number of connected devices that have the rarest piece of the bucket; `None` where nothing
+    /// is downloaded, since only a download learns it.
     pub availability: Option<Vec<u32>>,
 }
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{ApiError, Peers, Pieces};
 use crate::http::access::TokenEntry;
 use crate::types::{
-    DeviceId, FileId, Fingerprint, GroupId, InfoHash, Label, Part, Rate, Sha1Digest, UserId,
+    DeviceId, FileId, Fingerprint, GroupId, InfoHash, InvitationId, Label, Part, Rate, Sha1Digest,
+    UserId,
 };
 
 /// The result of a command.
@@ -66,6 +67,16 @@ pub enum Reply {
     Tokens(Vec<TokenEntry>),
     /// A new token.
     Token(NewToken),
+    /// A new invitation.
+    NewInvite(NewInvite),
+    /// One invitation.
+    Invite(Invite),
+    /// Invitations.
+    Invites(Page<Invite>),
+    /// The group that was joined.
+    Joined(Joined),
+    /// What the owner of a group has set.
+    GroupSettings(GroupSettings),
 }
 
 /// Defines one accessor a variant, which fails for every other variant.
@@ -108,6 +119,11 @@ expect! {
     link: Link(Link),
     tokens: Tokens(Vec<TokenEntry>),
     token: Token(NewToken),
+    new_invite: NewInvite(NewInvite),
+    invite: Invite(Invite),
+    invites: Invites(Page<Invite>),
+    joined: Joined(Joined),
+    group_settings: GroupSettings(GroupSettings),
 }
 
 /// A link that opens the page one time.
@@ -127,6 +143,85 @@ pub struct NewToken {
     /// The rest.
     #[serde(flatten)]
     pub entry: TokenEntry,
+}
+
+/// An open invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Invite {
+    /// The id.
+    pub invite: InvitationId,
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// Who made it.
+    pub inviter: Label,
+    /// The id of that user.
+    pub inviter_id: UserId,
+    /// Time at which it was made.
+    pub created_ms: u64,
+    /// Time up to which it may be used.
+    pub expires_ms: u64,
+    /// Users whom it lets in.
+    pub uses: u32,
+    /// Users whom it has let in.
+    pub used: u32,
+}
+
+/// A new invitation. The link is told once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewInvite {
+    /// The link, with a secret.
+    pub link: String,
+    /// The link as a QR code, unless it is too long for one.
+    #[serde(default)]
+    pub qr: Option<QrImage>,
+    /// The rest.
+    #[serde(flatten)]
+    pub invite: Invite,
+}
+
+/// A QR code as a path of SVG, without a margin.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QrImage {
+    /// Width and height in modules, each of which is one unit.
+    pub size: usize,
+    /// The dark modules: the `d` of a `path`.
+    pub path: String,
+}
+
+/// A group that was joined by an invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Joined {
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+}
+
+/// What the owner of a group has set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupSettings {
+    /// The group's name as shown.
+    pub group: Label,
+    /// The group's id.
+    pub group_id: GroupId,
+    /// Whether every member may invite. `None` if the tracker does not tell.
+    #[serde(default)]
+    pub members_invite: Option<bool>,
+}
+
+impl fmt::Debug for NewInvite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NewInvite").field(&self.invite).finish()
+    }
+}
+
+/// It holds the secret.
+impl fmt::Debug for QrImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QrImage([redacted])")
+    }
 }
 
 impl fmt::Debug for Link {
@@ -234,6 +329,9 @@ pub struct Group {
     /// tell.
     #[serde(default)]
     pub requests: Option<u32>,
+    /// Whether every member may invite. `None` if the tracker does not tell.
+    #[serde(default)]
+    pub members_invite: Option<bool>,
 }
 
 /// A member of a group.
@@ -249,6 +347,9 @@ pub struct Member {
     pub online: bool,
     /// Time of the admission.
     pub since_ms: u64,
+    /// Who invited them, if they came by an invitation in the last 90 days.
+    #[serde(default)]
+    pub invited_by: Option<Label>,
 }
 
 /// A request to join a group.

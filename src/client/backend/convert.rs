@@ -33,7 +33,8 @@ pub(super) fn user_device(device: client::Device) -> UserDevice {
 }
 
 pub(super) fn notification(one: client::Notification) -> Notification {
-    let is_of_user = one.kind == NotificationKind::JoinRequested;
+    let is_of_user =
+        matches!(one.kind, NotificationKind::JoinRequested | NotificationKind::MemberJoined);
     let (user, file) = if is_of_user { (one.about, None) } else { (None, one.about) };
     let is_path = one.kind == NotificationKind::DownloadComplete;
     let (path, reason) = if is_path { (one.detail, None) } else { (None, one.detail) };
@@ -57,6 +58,7 @@ pub(super) fn group(entry: GroupEntry) -> Group {
         members: entry.member_count,
         owner: entry.owner,
         requests: entry.requests,
+        members_invite: entry.settings.map(|settings| settings.members_invite),
     }
 }
 
@@ -67,6 +69,7 @@ pub(super) fn member(entry: MemberEntry) -> Member {
         part: if entry.owner { Part::Owner } else { Part::Member },
         online: entry.online,
         since_ms: entry.since.ms(),
+        invited_by: entry.invited_by,
     }
 }
 
@@ -221,6 +224,9 @@ pub(super) fn event(event: ClientEvent) -> Event {
         ClientEvent::JoinRequested { group, group_id, user, user_id, .. } => {
             Event::JoinRequested { group, group_id, user, user_id }
         }
+        ClientEvent::MemberJoined { group, group_id, user, user_id, inviter } => {
+            Event::MemberJoined { group, group_id, user, user_id, invited_by: inviter }
+        }
         ClientEvent::JoinRejected { group, group_id } => Event::JoinRejected { group, group_id },
         ClientEvent::LoggedInByKey { user, user_id } => {
             let account = Account { user, user_id, must_change_password: false, stays: true };
@@ -273,7 +279,7 @@ fn code(error: &ClientError) -> ErrorCode {
         ClientError::NoPage | ClientError::Token(_) => ErrorCode::BadArgument,
         ClientError::NoTracker => ErrorCode::NoTracker,
         ClientError::NoAnswer => ErrorCode::NoAnswer,
-        ClientError::WrongNetwork(_) => ErrorCode::WrongNetwork,
+        ClientError::WrongNetwork(_) | ClientError::OtherNetwork { .. } => ErrorCode::WrongNetwork,
         ClientError::UntrustedTracker { .. } => ErrorCode::UntrustedTracker,
         ClientError::SessionEnded(_) => ErrorCode::SessionRefused,
         ClientError::CannotStay { .. } => ErrorCode::CannotStay,
@@ -303,6 +309,12 @@ fn refusal_code(refusal: Refusal) -> ErrorCode {
         Refusal::Disabled => ErrorCode::Disabled,
         Refusal::MustChangePassword => ErrorCode::MustChangePassword,
         Refusal::AccountsClosed => ErrorCode::AccountsClosed,
+        Refusal::NoSuchInvitation
+        | Refusal::InvitationExpired
+        | Refusal::InvitationUsedUp
+        | Refusal::InvitationRevoked
+        | Refusal::InvitationVoid
+        | Refusal::InvitationTooOld => ErrorCode::Invitation,
         Refusal::NotSharer => ErrorCode::NotSharer,
         Refusal::Unsupported => ErrorCode::Unsupported,
         _ => ErrorCode::Refused,

@@ -2,6 +2,7 @@
 //!
 //! This is the only module that uses both the client and its front ends.
 
+mod joining;
 mod options;
 mod page;
 mod service;
@@ -24,12 +25,13 @@ use super::api::{Api, ApiError, ErrorCode};
 use super::service::{Remote, Service, find};
 use super::setup::Setup;
 use super::shell::{
-    self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Output, Parts, Settings,
-    escape,
+    self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Invitation, Output, Parts,
+    Settings, escape,
 };
 use super::{Backend, Client, ClientConfig, ClientError};
 use crate::http::page::{PageConfig, PageServer};
 use crate::store::StoreError;
+use crate::types::invitation_link::InvitationLink;
 
 /// Time for a starting client to bind its socket, or for an ending client to release its lock.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,6 +44,11 @@ const START_INTERVAL: Duration = Duration::from_millis(50);
 /// # Blocking
 /// Until the user, the end of the input or a signal ends it.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Err(error) = joining::hide_link(&mut arguments) {
+        eprintln!("error: {}", escape(&error.to_string()));
+        return ExitCode::from(EXIT_USAGE);
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -61,7 +68,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 type StartError = Box<dyn std::error::Error>;
 
 fn run(arguments: &Arguments) -> Result<u8, StartError> {
-    let input = if arguments.service {
+    arguments.check_join()?;
+    let mut input = if arguments.service {
         None
     } else {
         Some(Input::of(arguments.script.as_deref(), &arguments.commands, arguments.json)?)
@@ -76,7 +84,15 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     // Before any other thread starts: none of them is to be ended by a signal.
     let interrupts = Interrupts::start(arguments.service)
         .map_err(|e| ClientError::system("cannot take signals", e))?;
-    let (setup, data_dir) = arguments.setup()?;
+    let can_ask = Input::can_ask(arguments.script.as_deref(), &arguments.commands);
+    let invitation = read_invitation(arguments, input.as_mut(), can_ask)?;
+    let link = match &invitation {
+        Some(invitation) => {
+            Some(InvitationLink::parse(&invitation.link).map_err(ClientError::from)?)
+        }
+        None => None,
+    };
+    let (setup, data_dir) = arguments.setup(link.as_ref())?;
     let config = options::to_config(&setup, data_dir.clone());
     let program = find_or_start(config, &setup, arguments)?;
     let Some(input) = input else {
@@ -105,9 +121,10 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
         output,
         interrupts,
         input,
-        can_ask: Input::can_ask(arguments.script.as_deref(), &arguments.commands),
+        can_ask,
         patience: arguments.wait_trackers,
         history: data_dir.join("history"),
+        invitation,
     };
     let settings = Settings {
         on_error: arguments.on_error,
@@ -116,6 +133,19 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
         end_client,
     };
     Ok(shell::run(parts, settings)?)
+}
+
+/// Reads the link, if the program was started to join.
+fn read_invitation(
+    arguments: &Arguments,
+    input: Option<&mut Input>,
+    can_ask: bool,
+) -> Result<Option<Invitation>, StartError> {
+    let Some(input) = input.filter(|_| arguments.joins()) else { return Ok(None) };
+    let is_stdin = arguments.script.is_none() && arguments.commands.is_empty();
+    let (link, answers) =
+        joining::read_link(arguments.link_file.as_deref(), input, can_ask, is_stdin)?;
+    Ok(Some(Invitation { link, answers }))
 }
 
 /// The client that the program uses.

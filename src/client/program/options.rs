@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use super::joining::WORD;
 use super::page::PageArguments;
 use crate::client::setup::Setup;
 use crate::client::shell::{OnError, parse_seconds};
 use crate::client::{ClientConfig, ClientError, DOWNLOADS_MAX, data_dir};
 use crate::store::StoreError;
+use crate::types::invitation_link::InvitationLink;
 use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
 
 /// Shares files inside private groups, peer to peer.
@@ -18,7 +20,7 @@ use crate::types::{Fingerprint, Rate, RateError, TrackerAddress, TrackerInfo};
 #[command(
     name = "client",
     version,
-    override_usage = "client [OPTIONS] <IP:PORT> <TRACKER_INFO.TXT>\n       client [OPTIONS] <IP> <PORT> <TRACKER IP> <TRACKER PORT>\n       client [OPTIONS] [IP:PORT]      once it has been set up",
+    override_usage = "client [OPTIONS] <IP:PORT> <TRACKER_INFO.TXT>\n       client [OPTIONS] <IP> <PORT> <TRACKER IP> <TRACKER PORT>\n       client [OPTIONS] [IP:PORT]      once it has been set up\n       client [OPTIONS] join [LINK]    by the link of an invitation, which is else read from the input",
     after_help = "Commands are read from the terminal or from stdin; `help` lists them.\n\
                   Exit status: 0 all well, 1 a command or download failed, 2 wrong usage, 3 no tracker could be reached."
 )]
@@ -39,6 +41,9 @@ pub(super) struct Arguments {
     /// are trusted, and no others
     #[arg(long, value_name = "FINGERPRINT")]
     network: Option<Fingerprint>,
+    /// With `join`: reads the link of the invitation from a file
+    #[arg(long, value_name = "FILE")]
+    pub(super) link_file: Option<PathBuf>,
     /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG
     #[arg(long, value_name = "LEVEL")]
     pub(super) log: Option<String>,
@@ -92,21 +97,66 @@ impl Arguments {
     /// # Errors
     /// One line that says what is wrong with an address or the tracker file, or which data
     /// directories could be meant.
-    pub(super) fn setup(&self) -> Result<(Setup, PathBuf), ClientError> {
-        self.setup_below(&data_dir::root())
+    pub(super) fn setup(
+        &self,
+        link: Option<&InvitationLink>,
+    ) -> Result<(Setup, PathBuf), ClientError> {
+        self.setup_below(&data_dir::root(), link)
     }
 
-    fn setup_below(&self, root: &Path) -> Result<(Setup, PathBuf), ClientError> {
+    /// Tells whether the program is started to join by an invitation.
+    pub(super) fn joins(&self) -> bool {
+        self.addresses.first().is_some_and(|word| word == WORD)
+    }
+
+    /// Refuses what does not go together with `join`, or without it.
+    ///
+    /// # Errors
+    /// One line that says what.
+    pub(super) fn check_join(&self) -> Result<(), ClientError> {
+        let wrong = match &self.addresses[..] {
+            // A link is not here any more.
+            [word] | [word, ..] if word == WORD && self.service => {
+                "join asks for a name and a password; run it without --service first"
+            }
+            [word] if word == WORD => return Ok(()),
+            [word, dash] if word == WORD && dash == "-" && self.link_file.is_none() => {
+                return Ok(());
+            }
+            [word, ..] if word == WORD => {
+                "behind join, give the link of an invitation, or nothing to have it read from the input"
+            }
+            _ if self.link_file.is_some() => "--link-file belongs to join",
+            _ => return Ok(()),
+        };
+        Err(bad(wrong.into()))
+    }
+
+    fn setup_below(
+        &self,
+        root: &Path,
+        link: Option<&InvitationLink>,
+    ) -> Result<(Setup, PathBuf), ClientError> {
         let named = match (&self.data_dir, &self.profile) {
             (Some(dir), _) => Some(dir.clone()),
             (None, Some(profile)) => Some(data_dir::of_profile(root, profile)?),
             (None, None) => None,
         };
-        let (mut setup, dir) = match self.given()? {
+        let given = link.map_or_else(|| self.given(), |link| Ok(Given::Invited(link)));
+        let (mut setup, dir) = match given? {
             Given::All(listen, trackers) => {
                 let choose = || data_dir::choose(root, listen, &trackers, self.network);
                 let dir = named.map_or_else(choose, Ok)?;
                 (Setup::new(listen, trackers), dir)
+            }
+            Given::Invited(link) => {
+                let (trackers, network) = (link.tracker_info(), Some(link.network));
+                // Any free port: the link names none.
+                let listen = parse_address("0", &trackers)?;
+                let choose = || data_dir::choose(root, listen, &trackers, network);
+                let dir = named.map_or_else(choose, Ok)?;
+                data_dir::check_network(&dir, &trackers, link.network)?;
+                (Setup::load(&dir)?.unwrap_or_else(|| Setup::new(listen, trackers)), dir)
             }
             Given::Some(listen) => {
                 let dir = named.map_or_else(|| data_dir::find_only(root), Ok)?;
@@ -178,6 +228,8 @@ enum Given<'a> {
     All(SocketAddr, TrackerInfo),
     /// At most where it listens.
     Some(Option<&'a str>),
+    /// An invitation.
+    Invited(&'a InvitationLink),
 }
 
 fn not_set_up(dir: &Path) -> ClientError {
@@ -252,7 +304,7 @@ mod tests {
         let file = dir.path().join("t.txt");
         std::fs::write(&file, "127.0.0.1:5000\n").unwrap();
         let config = |words: &[&str]| {
-            let (setup, dir) = parse(words).unwrap().setup_below(dir.path()).unwrap();
+            let (setup, dir) = parse(words).unwrap().setup_below(dir.path(), None).unwrap();
             to_config(&setup, dir)
         };
         let config_of = config;
@@ -275,7 +327,7 @@ mod tests {
         let config = |words: &[&str]| {
             let words = [words, &["::1", "0", "10.0.0.1", "7000", "--data-dir", "/x"]].concat();
             parse(&words).map(|arguments| {
-                let (setup, dir) = arguments.setup().unwrap();
+                let (setup, dir) = arguments.setup(None).unwrap();
                 to_config(&setup, dir)
             })
         };
@@ -321,7 +373,8 @@ mod tests {
             &["127.0.0.1", "0", "h"],
             &["127.0.0.1", "z", "h", "1"],
         ] {
-            let error = parse(words).unwrap().setup_below(root.path()).unwrap_err().to_string();
+            let error =
+                parse(words).unwrap().setup_below(root.path(), None).unwrap_err().to_string();
             assert!(!error.contains('\n'), "{error}");
         }
     }
@@ -330,7 +383,7 @@ mod tests {
     fn a_start_goes_on_with_what_the_last_one_was_given() {
         let root = tempfile::tempdir().unwrap();
         let start = |words: &[&str]| {
-            let (setup, dir) = parse(words).unwrap().setup_below(root.path()).unwrap();
+            let (setup, dir) = parse(words).unwrap().setup_below(root.path(), None).unwrap();
             crate::store::DeviceStore::open(&dir).unwrap();
             setup.save(&dir).unwrap();
             (to_config(&setup, dir.clone()), dir)

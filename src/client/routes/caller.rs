@@ -90,8 +90,8 @@ impl Caller for Owner {
 /// command makes for others ends with the caller's rights.
 ///
 /// # Errors
-/// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file system
-/// does not answer, and [`ErrorCode::Crowded`].
+/// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file
+/// system does not answer, and [`ErrorCode::Crowded`].
 ///
 /// # Blocking
 /// On the file system of the command's path, for a moment.

@@ -74,8 +74,8 @@ impl Paths {
         })
     }
 
-    /// Admits a request that reads or writes a file; `is_bounded` tells whether such requests of its
-    /// caller are counted.
+    /// Admits a request that reads or writes a file; `is_bounded` tells whether such requests of
+    /// its caller are counted.
     ///
     /// # Errors
     /// [`ErrorCode::Crowded`].

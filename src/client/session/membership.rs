@@ -87,6 +87,17 @@ impl Session {
                     });
                 }
             }
+            News::MemberJoined { group, label, user, inviter, since } => {
+                if self.known.joins.is_news_of(group, Some(user.user), since) {
+                    self.tell(ClientEvent::MemberJoined {
+                        group: label,
+                        group_id: group,
+                        user: user.label,
+                        user_id: user.user,
+                        inviter,
+                    });
+                }
+            }
             News::JoinRejected { group, label, at } => {
                 if self.known.joins.is_news_of(group, None, at) {
                     self.tell(ClientEvent::JoinRejected { group: label, group_id: group });

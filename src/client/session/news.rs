@@ -43,6 +43,19 @@ pub(crate) enum News {
         /// The time of the request.
         since: Stamp,
     },
+    /// A user has joined by an invitation.
+    MemberJoined {
+        /// The group.
+        group: GroupId,
+        /// Its name.
+        label: Label,
+        /// The user who has joined.
+        user: UserEntry,
+        /// The user who had made the invitation.
+        inviter: Label,
+        /// The time.
+        since: Stamp,
+    },
     /// The user's request to join was rejected.
     JoinRejected {
         /// The group.

@@ -157,6 +157,9 @@ fn to_lines(event: &Event) -> Vec<String> {
             let answer = shell_words::join(["accept_request", group.as_str(), user.as_str()]);
             format!("{user} asks to join {group}: {answer}")
         }
+        Event::MemberJoined { group, user, invited_by, .. } => {
+            format!("{user} joined {group}, invited by {invited_by}")
+        }
         Event::JoinRejected { group, .. } => {
             format!("your request to join {group} was turned down")
         }

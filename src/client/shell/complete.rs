@@ -13,6 +13,7 @@ use rustyline::{Context, Helper};
 use super::bars::PromptBars;
 use super::devices::short_id;
 use super::home::from_home;
+use super::invitations::short_id as short_invite;
 use super::paging::all;
 use super::table::{ArgumentKind, COMMANDS, CommandSpec};
 use super::typed::{Typed, common_prefix};
@@ -105,6 +106,11 @@ impl ShellHelper {
                 let tokens = tokens.and_then(Reply::tokens).unwrap_or_default();
                 tokens.into_iter().map(|token| token.name).collect()
             }
+            ArgumentKind::Invite => {
+                let invites =
+                    all(&*self.api, stop, |listing| Command::Invites { listing }, Reply::invites);
+                invites.unwrap_or_default().iter().map(|one| short_invite(one.invite)).collect()
+            }
             ArgumentKind::Rate => vec!["off".to_owned()],
             ArgumentKind::Command => {
                 COMMANDS.iter().map(|command| command.name.to_owned()).collect()
@@ -112,6 +118,7 @@ impl ShellHelper {
             ArgumentKind::User
             | ArgumentKind::Password
             | ArgumentKind::NewPassword
+            | ArgumentKind::Link
             | ArgumentKind::Path
             | ArgumentKind::Pattern
             | ArgumentKind::NewName

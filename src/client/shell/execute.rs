@@ -17,8 +17,8 @@ use super::topics::{details, overview};
 use super::upload_words::{Word, by_words, path_and_group};
 use super::{render, terminal};
 use crate::client::api::{
-    Account, ApiError, Command, ErrorCode, File, Reply, Tracker, TrackerRole, TrackerState,
-    Trackers,
+    Account, ApiError, Command, ErrorCode, File, LinkText, Reply, Tracker, TrackerRole,
+    TrackerState, Trackers,
 };
 use crate::types::{FileOrder, Password, Pattern, Rate, human_bytes};
 
@@ -62,6 +62,11 @@ impl Shell {
             ("create_user" | "login" | "logout" | "change_password" | "whoami", _) => {
                 self.account(command, &words, flags)
             }
+            ("join", [link]) => self.join(link),
+            ("invite", [group]) => self.invite(group, flags),
+            ("invites", _) => self.invites(),
+            ("revoke_invite", [invite]) => self.revoke_invite(invite),
+            ("group_settings", [group]) => self.group_settings(group, flags),
             ("devices", _) => self.devices(),
             ("forget_device", [device]) => self.forget_device(device),
             ("page", _) => self.page(),
@@ -140,7 +145,7 @@ impl Shell {
     }
 
     /// A person may choose a short password after a warning; a script has to be allowed to.
-    fn check_new_password(&self, secret: &str) -> Result<()> {
+    pub(super) fn check_new_password(&self, secret: &str) -> Result<()> {
         if self.allows_short_passwords || !is_short(secret) {
             return Ok(());
         }
@@ -158,10 +163,11 @@ impl Shell {
     fn account(&mut self, command: &str, words: &[&str], flags: &Flags) -> Result<Answer> {
         let password = |text: &str| Ok::<_, ApiError>(Password::new(text.to_owned())?);
         Ok(match (command, words) {
-            ("create_user", [user, secret]) => {
+            ("create_user", [user, secret, link @ ..]) => {
                 let password = password(secret)?;
                 self.check_new_password(password.expose())?;
-                self.call(Command::CreateUser { user: user.to_string(), password })?;
+                let invitation = link.first().map(|link| LinkText::new(link.to_string()));
+                self.call(Command::CreateUser { user: user.to_string(), password, invitation })?;
                 Answer::line(format!("created user {user}")).with("user", *user)
             }
             ("login", [user, secret]) => {
@@ -517,16 +523,17 @@ impl Shell {
         };
         let is_flag = |word: &&String| spec.flags.iter().any(|flag| flag.name == **word);
         let given = words.iter().skip(1).filter(|word| !is_flag(word)).count();
-        let missing: Vec<_> = spec.arguments.iter().skip(given).collect();
+        let missing: Vec<_> =
+            spec.arguments.iter().skip(given).filter(|argument| !argument.optional).collect();
         if missing.is_empty() || !missing.iter().all(|argument| argument.kind.is_secret()) {
             return Ok(());
         }
         for argument in missing {
             self.interrupts.clear();
-            let what = if argument.name == "password" {
-                "password".to_owned()
-            } else {
-                format!("{} password", argument.name)
+            let what = match argument.name {
+                "password" => "password".to_owned(),
+                "link" => "invitation link (it is not shown)".to_owned(),
+                name => format!("{name} password"),
             };
             let mut word = terminal::ask_password(&what)?;
             let again = match argument.kind {

@@ -1,12 +1,12 @@
 //! What the history keeps of the lines that were typed.
 //!
-//! **Invariant:** no entry holds a password, as far as words can tell: what stands where a command
+//! **Invariant:** no entry holds a password or a link, as far as words can tell: what stands where a command
 //! takes one is left out, also of a mistyped command, and what comes behind a command that asked
 //! for one is kept only if it is a command.
 //!
 //! Pure.
 
-use super::table::{CommandSpec, split};
+use super::table::{CommandSpec, is_link, split};
 
 /// Decides what is kept, line by line.
 #[derive(Debug, Default)]
@@ -43,7 +43,10 @@ impl Keeper {
         let may_hold_secret = |word: &str| find(word).is_some_and(|(spec, _)| spec.takes_secret());
         let (_, is_known) = find(line.split_whitespace().next()?)?;
         let is_kept = is_known || !self.is_behind_secret;
-        (is_kept && !line.split_whitespace().any(may_hold_secret)).then(|| line.to_owned())
+        let holds_link =
+            line.split_whitespace().any(|word| is_link(word.trim_matches(['\'', '"'])));
+        let is_harmless = !holds_link && !line.split_whitespace().any(may_hold_secret);
+        (is_kept && is_harmless).then(|| line.to_owned())
     }
 }
 
@@ -81,6 +84,24 @@ mod tests {
         {
             assert_eq!(kept(&[line], false), [""; 0], "{line}");
         }
+    }
+
+    #[test]
+    fn a_link_is_not_kept() {
+        for (line, want) in [
+            ("posse:join/AQAB", vec!["join"]),
+            ("  posse:join/AQAB  ", vec!["join"]),
+            ("join 'posse:join/AQAB'", vec!["join"]),
+            ("jon posse:join/AQAB", vec!["jon"]),
+            ("list_files posse:join/AQAB", vec!["list_files"]),
+            ("'posse:join/AQAB", vec![]),
+            ("list_files 'posse:join/AQAB", vec![]),
+            ("xposse posse:join/AQAB", vec![]),
+        ] {
+            assert_eq!(kept(&[line], false), want, "{line}");
+        }
+        // The rest of a link that was broken into lines.
+        assert_eq!(kept(&["posse:join/AQAB", "AgMEBQYHCAkK"], true), ["join"]);
     }
 
     #[test]

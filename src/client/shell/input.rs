@@ -48,6 +48,20 @@ impl Lines {
         matches!(self, Self::Coming(lines) if lines.is_empty())
     }
 
+    /// Waits for the next line; `None` at the end.
+    ///
+    /// # Errors
+    /// A line that is none.
+    pub(crate) fn next_line(&mut self) -> Result<Option<Zeroizing<String>>, ApiError> {
+        match self {
+            Self::Ready(lines) => Ok(lines.next()),
+            Self::Coming(lines) => match lines.recv() {
+                Ok(line) => line.map(Some).map_err(ApiError::bad_argument),
+                Err(_) => Ok(None),
+            },
+        }
+    }
+
     /// Tells whether no command is left; takes blank lines and comments. A pipe that stays open for
     /// `timeout` has more to come.
     pub(super) fn are_over(&mut self, timeout: Duration) -> bool {

@@ -25,6 +25,8 @@ mod history;
 mod home;
 mod input;
 mod interrupt;
+mod invitations;
+mod joining;
 mod listing;
 mod notifications;
 mod output;
@@ -56,6 +58,7 @@ pub(crate) use announce::Announcer;
 pub use escape::escape;
 pub(crate) use input::Input;
 pub(crate) use interrupt::{Interrupts, Woken};
+pub(crate) use joining::{Answers, Invitation, ask_link, read_stdin};
 pub(crate) use output::{Format, Output};
 pub(crate) use seconds::parse_seconds;
 pub(crate) use session::{EndClient, OnError, Settings};
@@ -87,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) patience: Duration,
     /// The history file.
     pub(crate) history: PathBuf,
+    /// An invitation to be used first.
+    pub(crate) invitation: Option<Invitation>,
 }
 
 /// Serves the prompt or carries out the script, and ends the client; returns the exit status.
@@ -97,17 +102,28 @@ pub(crate) struct Parts {
 /// # Blocking
 /// Until the user, the end of the input or a signal ends it.
 pub(crate) fn run(parts: Parts, settings: Settings) -> Result<u8, ApiError> {
-    let Parts { api, output, interrupts, input, can_ask, patience, history } = parts;
+    let Parts { api, output, interrupts, mut input, can_ask, patience, history, invitation } =
+        parts;
     let snapshot = api.snapshot()?;
     begin(&snapshot, &output);
     let mut shell = Shell::new(api, output, interrupts, settings, snapshot.last_end)?;
     let is_terminal = matches!(input, Input::Terminal);
-    let patience = if is_terminal { FIRST_TRACKER_TIMEOUT } else { patience };
+    // Whether a person can be asked matters to the joining, which comes before the first line.
+    (shell.is_script, shell.asks_passwords) = (!is_terminal, !is_terminal && can_ask);
+    let is_patient = !is_terminal || invitation.is_some();
+    let patience = if is_patient { patience } else { FIRST_TRACKER_TIMEOUT };
     if let Err(error) = shell.wait_for_tracker(patience) {
         shell.fail(None, &error);
         if !is_terminal {
             shell.end();
             return Ok(EXIT_NO_TRACKER);
+        }
+    } else if let Some(invitation) = invitation {
+        let lines = if let Input::Lines(lines) = &mut input { Some(lines) } else { None };
+        let has_joined = shell.begin_by_joining(&invitation, lines);
+        if !has_joined && !is_terminal {
+            shell.end();
+            return Ok(EXIT_FAILED);
         }
     }
     Ok(match input {

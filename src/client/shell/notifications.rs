@@ -24,6 +24,7 @@ fn text(one: &Notification) -> String {
             let answer = shell_words::join(["accept_request", group, user]);
             format!("{user} asks to join {group}: {answer}")
         }
+        "member_joined" => format!("{user} joined {group} by an invitation"),
         "join_rejected" => format!("your request to join {group} was turned down"),
         "admitted" => format!("you were let into {group}"),
         "removed" => format!("you are no longer a member of {group}"),

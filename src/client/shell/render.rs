@@ -40,11 +40,13 @@ pub(super) const MEMBERS: Look<'static, Member> = Look {
     field: "members",
     none: "no members",
     row: &|m| {
-        vec![
+        let mut row = vec![
             m.user.to_string(),
             part(m.part).to_owned(),
             if m.online { "online" } else { "offline" }.to_owned(),
-        ]
+        ];
+        row.extend(m.invited_by.as_ref().map(|inviter| format!("invited by {inviter}")));
+        row
     },
     value: &to_value,
 };

@@ -16,7 +16,7 @@ use super::input::{Line, Lines};
 use super::interrupt::{Calls, Interrupts};
 use super::output::{Format, Output};
 use super::paging;
-use super::table::{CommandSpec, split};
+use super::table::{Argument, ArgumentKind, CommandSpec, is_link, split};
 use crate::client::api::{Api, ApiError, Command, ErrorCode, Listing, Page, Reply};
 
 /// How long the end of the input is waited for when nothing can be written any more.
@@ -66,7 +66,7 @@ pub(super) struct Shell {
     /// It was said that the client is gone: by the announcer, or as the error of a command.
     loss: Arc<Loss>,
     /// More lines are likely to be there already.
-    is_script: bool,
+    pub(super) is_script: bool,
     /// Passwords that a script leaves out are asked for.
     pub(super) asks_passwords: bool,
     /// Passwords of few characters are taken without a word.
@@ -330,6 +330,7 @@ impl Shell {
     ) -> Result<Answer, ApiError> {
         let (words, flags) = spec.take_flags(words).map_err(ApiError::bad_argument)?;
         check_count(spec, words.len())?;
+        check_link(spec, &words)?;
         self.execute(spec.name, &words, &flags)
     }
 
@@ -402,4 +403,16 @@ fn check_count(spec: &CommandSpec, count: usize) -> Result<(), ApiError> {
     }
     let what = if count < spec.needed() { "words are missing" } else { "there are too many words" };
     Err(ApiError::bad_argument(format!("{what}; usage: {}", spec.usage())))
+}
+
+/// Refuses a password that was typed without quotes: what follows it is no link.
+fn check_link(spec: &CommandSpec, words: &[String]) -> Result<(), ApiError> {
+    let places = spec.arguments.iter().zip(words);
+    let is_odd = |(argument, word): (&Argument, &String)| {
+        argument.optional && argument.kind == ArgumentKind::Link && !is_link(word)
+    };
+    match places.into_iter().any(is_odd) {
+        true => check_count(spec, usize::MAX),
+        false => Ok(()),
+    }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
+use crate::types::invitation_link::SCHEME;
+
 /// What a word of a command is, for completion and for what may be kept in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArgumentKind {
@@ -41,6 +43,10 @@ pub enum ArgumentKind {
     Device,
     /// A token's name or id.
     Token,
+    /// The link of an invitation: asked for without echo when left out at a terminal, never kept.
+    Link,
+    /// The beginning of an invitation's id.
+    Invite,
 }
 
 /// One word of a command.
@@ -146,9 +152,17 @@ const SORT: Flag = flag_with("--sort", "name|size|date");
 const LIMIT: Flag = flag_with("--limit", "N");
 const SHA1: Flag = flag("--sha1");
 
+/// Whom an invitation lets in, and for how long.
+const INVITE: &[Flag] = &[flag_with("--uses", "N"), flag_with("--days", "N")];
+const MEMBERS_INVITE: &[Flag] = &[flag_with("--members-invite", "on|off")];
+
 /// Every command, in the order in which `help` lists them.
 pub const COMMANDS: &[CommandSpec] = &[
-    command("create_user", &[USER, NEW_PASSWORD], "makes an account"),
+    command(
+        "create_user",
+        &[USER, NEW_PASSWORD, may("link", ArgumentKind::Link)],
+        "makes an account; with the link of an invitation, one that is in its group",
+    ),
     CommandSpec {
         flags: STAY,
         ..command(
@@ -160,6 +174,11 @@ pub const COMMANDS: &[CommandSpec] = &[
     command("logout", &[], "stops offering, pauses downloads, ends the session"),
     command("create_group", &[GROUP], "makes a group that you own"),
     command("join_group", &[GROUP], "asks the group's owner to let you in"),
+    command(
+        "join",
+        &[need("link", ArgumentKind::Link)],
+        "lets you into a group by the link of an invitation; a pasted link does the same",
+    ),
     command("leave_group", &[GROUP], "leaves the group; your shares there stop"),
     command("list_requests", &[GROUP], "shows who asks to join, oldest first; owner only"),
     command("accept_request", MEMBER, "lets a user in; owner only"),
@@ -171,6 +190,28 @@ pub const COMMANDS: &[CommandSpec] = &[
         &[GROUP, need("name", ArgumentKind::NewName)],
         "gives the group another name; owner only",
     ),
+    CommandSpec {
+        flags: INVITE,
+        ..command(
+            "invite",
+            &[GROUP],
+            "prints a link that lets one user in within 7 days, or as said; owner, or members if allowed",
+        )
+    },
+    command("invites", &[], "shows the open invitations that you made, and those to your groups"),
+    command(
+        "revoke_invite",
+        &[need("invite", ArgumentKind::Invite)],
+        "ends an invitation; by the beginning of its id, or its link",
+    ),
+    CommandSpec {
+        flags: MEMBERS_INVITE,
+        ..command(
+            "group_settings",
+            &[GROUP],
+            "shows or sets whether members may invite; owner only",
+        )
+    },
     CommandSpec {
         flags: YES,
         ..command("delete_group", &[GROUP], "deletes the group for everybody; owner only")
@@ -317,9 +358,9 @@ pub const COMMANDS: &[CommandSpec] = &[
 ];
 
 impl ArgumentKind {
-    /// Tells whether it is a password.
+    /// Tells whether it is a password or a link.
     pub fn is_secret(self) -> bool {
-        matches!(self, Self::Password | Self::NewPassword)
+        matches!(self, Self::Password | Self::NewPassword | Self::Link)
     }
 }
 
@@ -422,12 +463,12 @@ impl CommandSpec {
         self.arguments.iter().filter(|argument| !argument.optional).count()
     }
 
-    /// Tells whether a password is among its words.
+    /// Tells whether a password or a link is among its words.
     pub fn takes_secret(&self) -> bool {
         self.arguments.iter().any(|argument| argument.kind.is_secret())
     }
 
-    /// The words, without any password, that the history may keep. The first is the command,
+    /// The words, without any password or link, that the history may keep. The first is the command,
     /// perhaps mistyped.
     pub fn without_passwords(&self, words: &[String]) -> Vec<String> {
         // A line that was joined by mistake may hold another command with its password.
@@ -438,7 +479,10 @@ impl CommandSpec {
         let may_be_secret = |place: usize| {
             commands.iter().any(|(at, spec)| place > *at && spec.hides(&words[*at..], place - at))
         };
-        let kept = words.iter().enumerate().filter(|(place, _)| !may_be_secret(*place));
+        let kept = words
+            .iter()
+            .enumerate()
+            .filter(|(place, word)| !may_be_secret(*place) && !is_link(word));
         kept.map(|(_, word)| word.clone()).collect()
     }
 
@@ -463,9 +507,21 @@ pub(super) fn split(line: &str) -> Result<Zeroizing<Vec<String>>, String> {
     if line.trim_start().starts_with('#') {
         return Ok(Zeroizing::default());
     }
-    shell_words::split(line).map(Zeroizing::new).map_err(|_| {
-        "a quote is not closed; close it, or write \\' for the character itself".into()
+    let words = shell_words::split(line).map(Zeroizing::new).map_err(|_| {
+        String::from("a quote is not closed; close it, or write \\' for the character itself")
+    });
+    words.map(|mut words| {
+        // A link that was pasted as it is.
+        if words.first().is_some_and(|word| is_link(word)) {
+            words.insert(0, "join".to_owned());
+        }
+        words
     })
+}
+
+/// Tells whether a word is a link of this program.
+pub(super) fn is_link(word: &str) -> bool {
+    word.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
 }
 
 #[cfg(test)]
@@ -516,9 +572,9 @@ mod tests {
     /// row.
     #[test]
     fn the_table_is_the_one_that_was_promised() {
-        let promised = "create_user <user> <password>/login <user> <password> [--stay]/logout/create_group <group>/join_group <group>/\
+        let promised = "create_user <user> <password> [link]/login <user> <password> [--stay]/logout/create_group <group>/join_group <group>/join <link>/\
             leave_group <group>/list_requests <group>/accept_request <group> <user>/reject_request <group> <user>/\
-            remove_member <group> <user>/transfer_group <group> <user>/rename_group <group> <name>/delete_group <group> [--yes]/\
+            remove_member <group> <user>/transfer_group <group> <user>/rename_group <group> <name>/invite <group> [--uses N] [--days N]/invites/revoke_invite <invite>/group_settings <group> [--members-invite on|off]/delete_group <group> [--yes]/\
             list_groups [pattern]/list_my_groups/list_members <group>/upload_file <path> <group> [--trust-stamp]/\
             list_files <group> [pattern] [--sort name|size|date] [--limit N] [--sha1]/find <pattern> [--limit N] [--sha1]/download_file <group> <file> [destination] [--rename-safe]/show_downloads/\
             pause_download <group> <file>/resume_download <group> <file>/cancel_download <group> <file>/prioritize <group> <file>/limit_download <group> <file> <rate>/\
@@ -581,7 +637,7 @@ mod tests {
         ] {
             assert_eq!(nearest(typed), Some(meant), "{typed}");
         }
-        for typed in ["no_such_command", "x", "", "list", "rm", "group"] {
+        for typed in ["no_such_command", "x", "", "list", "rm", "owner"] {
             assert_eq!(nearest(typed), None, "{typed}");
         }
     }
@@ -599,6 +655,11 @@ mod tests {
         assert_eq!(kept("login login secret"), "login login");
         assert_eq!(kept("list_groups; change_password old new"), "list_groups; change_password");
         assert_eq!(kept("help login"), "help login");
+        for line in ["join posse:join/abc", "posse:join/abc", "POSSE:join/abc def"] {
+            assert_eq!(kept(line), "join");
+        }
+        assert_eq!(kept("revoke_invite posse:join/abc"), "revoke_invite");
+        assert_eq!(kept("create_user nik secret posse:join/abc"), "create_user nik");
         assert_eq!(kept("download_file lab x /tmp extra"), "download_file lab x /tmp extra");
     }
 }

@@ -38,6 +38,19 @@ pub(super) fn ask_password(what: &str) -> Result<Zeroizing<String>, ApiError> {
     })
 }
 
+/// Asks for a word.
+///
+/// # Errors
+/// [`ApiError::interrupted`] if the user gave up, and the terminal's errors.
+pub(super) fn ask(what: &str) -> Result<String, ApiError> {
+    let asked = DefaultEditor::new().and_then(|mut editor| editor.readline(&format!("{what}: ")));
+    match asked {
+        Ok(answer) => Ok(answer.trim().to_owned()),
+        Err(ReadlineError::Interrupted | ReadlineError::Eof) => Err(ApiError::interrupted()),
+        Err(error) => Err(ApiError::bad_argument(format!("cannot read the terminal: {error}"))),
+    }
+}
+
 /// Asks a question that only `y` or `yes` answers with yes.
 ///
 /// # Errors

@@ -186,6 +186,7 @@ fn carries_password(request: &Request) -> bool {
     matches!(
         request,
         Request::CreateUser { .. }
+            | Request::CreateInvitedUser { .. }
             | Request::Login { .. }
             | Request::ChangePassword { .. }
             | Request::StayOnDevice { .. }
@@ -452,7 +453,10 @@ impl<'a> Call<'a> {
         match reply {
             Reply::Refused(Refusal::Busy) => self.busy = true,
             // Another tracker may have a later version, or newer rows.
-            Reply::Refused(refusal @ (Refusal::Unsupported | Refusal::NoSuchDevice)) => {
+            Reply::Refused(
+                refusal
+                @ (Refusal::Unsupported | Refusal::NoSuchDevice | Refusal::NoSuchInvitation),
+            ) => {
                 self.unable = Some(refusal);
             }
             Reply::Refused(Refusal::WrongTime { clock_ms }) => {

@@ -284,6 +284,9 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     Event::JoinRequested { group, label, user, since } => {
                         shared.tell(News::JoinRequested { group, label, user, since });
                     }
+                    Event::MemberJoined { group, label, user, inviter, since } => {
+                        shared.tell(News::MemberJoined { group, label, user, inviter, since });
+                    }
                     Event::JoinRejected { group, label, at } => {
                         shared.tell(News::JoinRejected { group, label, at });
                     }

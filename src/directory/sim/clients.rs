@@ -8,8 +8,9 @@ use super::random::Random;
 use super::world::{Request, World};
 use crate::directory::{Directory, Rows};
 use crate::types::{
-    Change, DeviceId, FileFacts, FileId, GroupId, InfoHash, MembershipState, Order, PasswordHash,
-    RequestId, RequestStamp, Sha1Digest, Stamp, UserId, Version,
+    Change, DeviceId, FileFacts, FileId, GroupId, GroupSettings, InfoHash, InvitationId,
+    MembershipState, Order, PasswordHash, RequestId, RequestStamp, Sha1Digest, Stamp, UserId,
+    Version,
 };
 
 const USERS: [&str; 4] = ["nik", "ann", "bob", "eve"];
@@ -26,6 +27,7 @@ pub(super) struct Clients {
     pub(super) requests: Vec<Request>,
     users: Vec<UserId>,
     groups: Vec<GroupId>,
+    invitations: Vec<(GroupId, InvitationId)>,
     pub(super) reused: BTreeSet<u64>,
     /// How far each client's clock is off.
     pub(super) skews_ms: [i64; CLIENTS],
@@ -41,7 +43,12 @@ impl Clients {
         let change = self.invent(world, node, stamp.id, random);
         let actor = self.choose_actor(world, node, &change, random);
         match &change {
-            Change::CreateUser { name, .. } => self.users.push(UserId::derive(name, stamp.id)),
+            Change::CreateUser { name, .. } | Change::CreateInvitedUser { name, .. } => {
+                self.users.push(UserId::derive(name, stamp.id));
+            }
+            Change::CreateInvitation { group, invitation, .. } => {
+                self.invitations.push((*group, *invitation));
+            }
             Change::CreateGroup { name } => {
                 self.groups.push(GroupId::derive(name, actor, stamp.id));
             }
@@ -94,19 +101,24 @@ impl Clients {
     ) -> UserId {
         let model = Model::of(world.nodes[node].view.values().map(|row| &**row));
         let able: Vec<UserId> = match *change {
-            Change::CreateUser { .. } | Change::Operator(_) => return UserId::NOBODY,
+            Change::CreateUser { .. } | Change::CreateInvitedUser { .. } | Change::Operator(_) => {
+                return UserId::NOBODY;
+            }
             Change::AcceptRequest { group, .. }
             | Change::RejectRequest { group, .. }
             | Change::TransferGroup { group, .. }
             | Change::RenameGroup { group, .. }
             | Change::DeleteGroup { group }
+            | Change::CreateInvitation { group, .. }
+            | Change::RevokeInvitation { group, .. }
+            | Change::SetGroup { group, .. }
             | Change::RemoveMember { group, .. } => model.owner(group).into_iter().collect(),
             Change::LeaveGroup { group }
             | Change::ShareFile { group, .. }
             | Change::ReplaceFile { group, .. }
             | Change::RemoveFile { group, .. }
             | Change::StopShare { group, .. } => model.members(group),
-            Change::JoinGroup { group } => {
+            Change::JoinGroup { group } | Change::UseInvitation { group, .. } => {
                 let is_out = |user: &UserId| model.state(group, *user) == MembershipState::None;
                 model.users().into_iter().filter(is_out).collect()
             }
@@ -157,7 +169,7 @@ impl Clients {
         let listed: Vec<FileId> = listed.iter().map(|entry| entry.facts.id()).collect();
         let any_file = any_file(random);
         let hash = || PasswordHash::from_phc(format!("hash of {id}"));
-        match random.below(44) {
+        match random.below(56) {
             0..2 => create_user(random),
             2..4 => create_group(random),
             4..11 => Change::JoinGroup { group },
@@ -186,10 +198,41 @@ impl Clients {
                 Some(file) => Change::RemoveFile { group, file },
                 None => Change::ShareFile { group, file: any_file },
             },
+            44..56 => self.about_invitations(group, id, random),
             34..37 => stay_on_device(directory, user, random),
             37..39 => Change::ForgetDevice { device: device(random) },
             33 => rare(random, user, group, hash(), random_file(&listed, &any_file)),
             _ => Change::ShareFile { group, file: any_file },
+        }
+    }
+}
+
+impl Clients {
+    /// Makes, revokes and uses invitations, mostly those that were made last.
+    fn about_invitations(&self, group: GroupId, id: RequestId, random: &mut Random) -> Change {
+        let known = self.invitations.len();
+        let recent = known.saturating_sub(3);
+        let index = if random.one_in(4) { 0 } else { recent } + random.below(3);
+        let (of, invitation) = match self.invitations.get(index) {
+            Some(&known) if !random.one_in(4) => known,
+            _ => {
+                let invitation = InvitationId::from_bytes(*id.as_bytes());
+                let uses = 1 + random.below(3) as u32;
+                return Change::CreateInvitation { group, invitation, uses, days: 1 };
+            }
+        };
+        match random.below(12) {
+            0 => Change::RevokeInvitation { group: of, invitation },
+            1 => {
+                let settings = GroupSettings { members_invite: random.one_in(2) };
+                Change::SetGroup { group, settings }
+            }
+            2..4 => {
+                let hash = PasswordHash::from_phc(format!("hash of {id}"));
+                let name = USERS[random.below(USERS.len())].parse().unwrap();
+                Change::CreateInvitedUser { name, hash, group: of, invitation }
+            }
+            _ => Change::UseInvitation { group: of, invitation },
         }
     }
 }

@@ -79,7 +79,7 @@ impl Disk {
         checkpoints.for_each(|&(store, sequence)| self.checkpoints.raise(store, sequence));
     }
 
-    /// Deletes tombstones and requests from before that time; returns them, and what a replica is
+    /// Deletes tombstones, requests and invitations from before that time; returns them, and what a replica is
     /// told with them.
     pub(super) fn sweep(&mut self, before_ms: u64) -> (Vec<Row>, u64) {
         let rows = self.delete_old(before_ms);
@@ -94,7 +94,7 @@ impl Disk {
         let old: Vec<Stored> = self.rows.values().filter(is_old).cloned().collect();
         for stored in &old {
             let key = stored.row.content.key();
-            if !matches!(key, RowKey::Request(_)) {
+            if !stored.row.content.is_expiring() {
                 self.swept = self.swept.max(stored.sequence);
             }
             self.rows.remove(&key);

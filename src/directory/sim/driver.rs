@@ -14,7 +14,7 @@ use super::world::{Acknowledged, Connection, Message, Pipe, World};
 use crate::directory::{Asked, LinkId, Output, Ticket};
 use crate::types::{
     Change, Content, MembershipState, Outcome, Refusal, Row, RowKey, StoreId, SyncMessage,
-    Transaction, Version,
+    Transaction, UserId, Version,
 };
 
 impl World {
@@ -206,7 +206,7 @@ impl World {
         }
     }
 
-    /// Notes who is let in by an owner who was asked to.
+    /// Notes who is let in by an owner who was asked to, or by an invitation that lets them in.
     pub(super) fn note_let_in(&mut self, node: usize, asked: &Asked) {
         if let Change::AcceptRequest { group, user } = asked.change {
             let model = Model::of(self.nodes[node].view.values().map(|row| &**row));
@@ -214,6 +214,20 @@ impl World {
             if model.owner(group) == Some(asked.actor) && has_asked {
                 self.let_in.insert((asked.request.id, RowKey::Membership(group, user)));
             }
+        }
+        let (group, invitation, user, is_new) = match &asked.change {
+            Change::UseInvitation { group, invitation } => {
+                (*group, *invitation, asked.actor, false)
+            }
+            Change::CreateInvitedUser { name, group, invitation, .. } => {
+                (*group, *invitation, UserId::derive(name, asked.request.id), true)
+            }
+            _ => return,
+        };
+        let model = Model::of(self.nodes[node].view.values().map(|row| &**row));
+        let at_ms = asked.request.at.ms();
+        if model.lets_in(group, invitation, (!is_new).then_some(user), at_ms) {
+            self.let_in.insert((asked.request.id, RowKey::Membership(group, user)));
         }
     }
 

@@ -11,9 +11,9 @@ use super::model::Model;
 use crate::directory::{Counts, Directory, Entry, Rows, RowsMut};
 use crate::store::{Entries, RowStore};
 use crate::types::{
-    Content, DeviceId, DeviceRow, FileFacts, FileOrder, FileRow, GroupId, GroupRow, MembershipRow,
-    MembershipState, PasswordHash, Place, Row, SharingRow, Stamp, StoreId, Transaction, UserId,
-    UserRow, Version,
+    Content, DeviceId, DeviceRow, FileFacts, FileOrder, FileRow, GroupId, GroupRow, GroupSettings,
+    InvitationId, InvitationRow, InvitationUseRow, MembershipRow, MembershipState, PasswordHash,
+    Place, Row, SharingRow, Stamp, StoreId, Transaction, UserId, UserRow, Version,
 };
 
 fn user() -> impl Strategy<Value = UserId> {
@@ -22,6 +22,10 @@ fn user() -> impl Strategy<Value = UserId> {
 
 fn group() -> impl Strategy<Value = GroupId> {
     (1u8..3).prop_map(|n| GroupId::from_bytes([n; 16]))
+}
+
+fn invitation() -> impl Strategy<Value = InvitationId> {
+    (1u8..4).prop_map(|n| InvitationId::from_bytes([n; 16]))
 }
 
 fn stamp() -> impl Strategy<Value = Stamp> {
@@ -79,6 +83,18 @@ fn content() -> impl Strategy<Value = Content> {
                 Content::Device(user, device, DeviceRow { on, name, since, password, ended })
             },
         ),
+        2 => (group(), invitation(), user(), stamp(), any::<bool>()).prop_map(
+            |(group, invitation, inviter, created, is_revoked)| {
+                let row = InvitationRow { inviter, created, expires_ms: 7, uses: 2, is_revoked };
+                Content::Invitation(group, invitation, row)
+            },
+        ),
+        2 => (group(), invitation(), user(), user()).prop_map(|(group, invitation, user, inviter)| {
+            Content::InvitationUse(group, invitation, user, InvitationUseRow { inviter })
+        }),
+        1 => (group(), any::<bool>()).prop_map(|(group, members_invite)| {
+            Content::GroupSettings(group, GroupSettings { members_invite })
+        }),
         1 => (0u8..2, "[a-c]").prop_map(|(key, value)| Content::Unknown(99, vec![key], value.into_bytes())),
     ]
 }
@@ -179,6 +195,14 @@ proptest! {
             if !more { break }
         }
         prop_assert_eq!(&groups, &directory.groups(asking, None, None, usize::MAX).0);
+        let mut invitations: Vec<crate::types::InvitationEntry> = Vec::new();
+        loop {
+            let after = invitations.last().map(|entry| (entry.group, entry.invitation));
+            let (page, more) = directory.invitations(asking, after, max);
+            invitations.extend(page);
+            if !more { break }
+        }
+        prop_assert_eq!(invitations, directory.invitations(asking, None, usize::MAX).0);
         for group in groups {
             for order in [FileOrder::Name, FileOrder::Size, FileOrder::Date] {
                 let whole = directory.files(group.group, None, order, None, usize::MAX).0;

@@ -23,7 +23,9 @@
 //! **What must hold** after every step is listed in [`driver`]. After healing: every tracker has
 //! the same rows and the same digest; every acknowledged write is there, or a later one of the same
 //! row; one request has one effect; the directory's answers are those of the naive [`model`]; every
-//! member was let in by the user whom the tracker held for the owner, or made the group; and of two
+//! member was let in by the user whom the tracker held for the owner, or by an invitation that was
+//! open there, or made the group; no invitation was used more often than by as many users as it allows
+//! for each tracker; and of two
 //! changes of one row the one that was asked after the other was acknowledged stands ([`order`]).
 //!
 //! **What is assumed.** An acknowledged write may be lost if every store that held it went back in
@@ -82,7 +84,7 @@ impl Tally {
 }
 
 /// Everything that must have happened in a hundred simulations or more.
-const EXPECTED: [&str; 21] = [
+const EXPECTED: [&str; 22] = [
     "acknowledged",
     "asked again with a later time",
     "carried out twice",
@@ -92,6 +94,7 @@ const EXPECTED: [&str; 21] = [
     "forgiven",
     "freeze",
     "injected",
+    "invited",
     "late copy",
     "line",
     "must resync",
@@ -495,6 +498,7 @@ impl Simulation {
             ("forgiven", world.forgiven.len()),
             ("carried out twice", world.writes.values().filter(|stamps| stamps.len() > 1).count()),
             ("same names", model.same_names()),
+            ("invited", rows.keys().filter(|key| matches!(key, RowKey::InvitationUse(..))).count()),
             ("stored frames", world.frames_stored),
             ("refused for its time", world.replies.iter().filter(is_late).count()),
         ];
@@ -586,8 +590,20 @@ fn check_members(world: &World) {
             );
         }
     }
+    check_uses(world, &model);
     let is_waiting = |row: &Rc<Row>| matches!(&row.content, Content::Membership(_, _, row) if row.state == MembershipState::Requested);
     assert!(rows.values().filter(|row| is_waiting(row)).count() <= world.requests.len());
+}
+
+/// An invitation lets in no more users than it allows for each tracker: that many trackers were
+/// apart at most.
+fn check_uses(world: &World, model: &Model) {
+    for row in world.rows(0).values() {
+        if let Content::Invitation(group, invitation, row) = &row.content {
+            let most = row.uses as usize * world.nodes.len();
+            assert!(model.uses(*group, *invitation) <= most, "{group} {invitation}");
+        }
+    }
 }
 
 fn has_made(world: &World, group: crate::types::GroupId, user: UserId, request: RequestId) -> bool {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{Directory, Rows};
 use crate::types::{
-    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, Label, MembershipRow, MembershipState,
-    Part, Place, Row, RowKey, SharingRow, Stamp, StoreId, UserId, UserRow, Version,
+    Content, FileId, FileOrder, FileRow, GroupId, GroupRow, GroupSettings, InvitationId,
+    InvitationRow, Label, MembershipRow, MembershipState, Part, Place, Row, RowKey, SharingRow,
+    Stamp, StoreId, UserId, UserRow, Version,
 };
 
 /// The rows, each with the write that stands.
@@ -183,11 +184,63 @@ impl Model {
         self.0.keys().filter_map(file).filter_map(entry).collect()
     }
 
+    fn invitation(&self, group: GroupId, invitation: InvitationId) -> Option<InvitationRow> {
+        match self.0.get(&RowKey::Invitation(group, invitation)) {
+            Some((_, Content::Invitation(_, _, row))) => Some(*row),
+            _ => None,
+        }
+    }
+
+    fn settings(&self, group: GroupId) -> GroupSettings {
+        match self.0.get(&RowKey::GroupSettings(group)) {
+            Some((_, Content::GroupSettings(_, settings))) => *settings,
+            _ => GroupSettings::default(),
+        }
+    }
+
+    /// How many users have used an invitation.
+    pub(super) fn uses(&self, group: GroupId, invitation: InvitationId) -> usize {
+        let is_use = |key: &&RowKey| matches!(key, RowKey::InvitationUse(g, i, _) if (*g, *i) == (group, invitation));
+        self.0.keys().filter(is_use).count()
+    }
+
+    /// Tells whether an invitation lets a user in at a time; a new account, if none is named.
+    pub(super) fn lets_in(
+        &self,
+        group: GroupId,
+        invitation: InvitationId,
+        user: Option<UserId>,
+        at_ms: u64,
+    ) -> bool {
+        let Some(row) = self.invitation(group, invitation) else { return false };
+        let inviter = self.standing(group, row.inviter).filter(|(_, standing)| {
+            standing.state == MembershipState::Member
+                && standing.ended.is_none_or(|ended| ended <= row.created)
+        });
+        let may_invite = inviter.is_some()
+            && self.user(row.inviter).is_some_and(|inviter| !inviter.is_disabled)
+            && (self.owner(group) == Some(row.inviter) || self.settings(group).members_invite);
+        let is_stranger = user.is_none_or(|user| {
+            let standing = self.standing(group, user).map(|(_, standing)| standing);
+            let key = RowKey::InvitationUse(group, invitation, user);
+            !self.0.contains_key(&key)
+                && standing.is_none_or(|standing| {
+                    standing.state != MembershipState::Member
+                        && standing.ended.is_none_or(|ended| ended <= row.created)
+                })
+        });
+        let is_open = !row.is_revoked
+            && at_ms <= row.expires_ms
+            && self.uses(group, invitation) < row.uses as usize;
+        is_open && may_invite && is_stranger && self.group(group).is_some()
+    }
+
     /// Compares every answer with the real directory's.
     pub(super) fn check<R: Rows>(&self, directory: &Directory<R>) {
         let users = self.users();
         self.check_users(directory);
         self.check_devices(directory);
+        self.check_invitations(directory);
         let groups = self.live_groups();
         let named = groups.iter().map(|&group| {
             let row = self.group(group).unwrap();
@@ -240,6 +293,51 @@ impl Model {
         assert!(listed.eq(forgotten.into_iter().rev()));
     }
 
+    fn check_invitations<R: Rows>(&self, directory: &Directory<R>) {
+        for (key, (_, content)) in &self.0 {
+            let (RowKey::Invitation(group, id), Content::Invitation(_, _, row)) = (key, content)
+            else {
+                continue;
+            };
+            let uses = self.uses(*group, *id);
+            assert_eq!(directory.invitation_uses(*group, *id) as usize, uses);
+            for at_ms in [row.created.ms(), row.expires_ms + 1] {
+                let is_open = self.lets_in(*group, *id, None, at_ms);
+                assert_eq!(directory.check_invitation(*group, *id, at_ms).is_ok(), is_open);
+            }
+        }
+        for user in self.users() {
+            let is_listed = |group: GroupId, row: &InvitationRow| {
+                let is_live = self.group(group).is_some() && self.owner(group).is_some();
+                let is_own = row.inviter == user || self.owner(group) == Some(user);
+                is_live && is_own && !row.is_revoked
+            };
+            let entry = |(key, (_, content)): (&RowKey, &(Version, Content))| match (key, content) {
+                (RowKey::Invitation(group, id), Content::Invitation(_, _, row)) => {
+                    is_listed(*group, row).then_some((*group, *id))
+                }
+                _ => None,
+            };
+            let expected: BTreeSet<_> = self.0.iter().filter_map(entry).collect();
+            let listed = directory.invitations(user, None, usize::MAX).0;
+            let listed = listed.into_iter().map(|entry| (entry.group, entry.invitation));
+            assert!(listed.eq(expected));
+        }
+    }
+
+    /// Who invited a member, by the row of the use that was the admission.
+    fn invited_by(&self, group: GroupId, user: UserId) -> Option<UserId> {
+        let admission = self.admission(group, user)?;
+        self.0.iter().find_map(|(key, (version, content))| match (key, content) {
+            (RowKey::InvitationUse(g, _, u), Content::InvitationUse(_, _, _, row))
+                if (*g, *u) == (group, user) && version.request == admission.request =>
+            {
+                Some(row.inviter)
+            }
+            _ => None,
+        })
+    }
+
     fn check_users<R: Rows>(&self, directory: &Directory<R>) {
         let named = self.users().into_iter().map(|user| {
             let row = self.user(user).unwrap();
@@ -266,6 +364,10 @@ impl Model {
         let members = self.members(group);
         let (listed, _) = directory.members(group, None, usize::MAX);
         assert_eq!(listed.iter().map(|m| m.user.user).collect::<Vec<_>>(), members);
+        for &member in &members {
+            assert_eq!(directory.invited_by(group, member), self.invited_by(group, member));
+        }
+        assert_eq!(directory.group_settings(group), self.settings(group));
         let owner = self.owner(group);
         assert_eq!(listed.iter().find(|m| m.owner).map(|m| m.user.user), owner);
         for &user in users {

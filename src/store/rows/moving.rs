@@ -8,7 +8,7 @@ use super::memtable::Memtable;
 use super::meta::{self, put_number};
 use super::peers::put_peers;
 use super::record::Progress;
-use super::{CLASS_KEPT, CLASS_REQUEST, CLASS_TOMBSTONE, bound};
+use super::{CLASS_EXPIRING, CLASS_KEPT, CLASS_REQUEST, CLASS_TOMBSTONE, bound};
 use crate::directory::stored_key;
 use crate::types::{Content, Row};
 use crate::wire::Wire;
@@ -80,6 +80,7 @@ fn execute_put_row(
 ) -> rusqlite::Result<()> {
     let class = match &row.content {
         Content::Request(..) => CLASS_REQUEST,
+        content if content.is_expiring() => CLASS_EXPIRING,
         content if content.is_tombstone() => CLASS_TOMBSTONE,
         _ => CLASS_KEPT,
     };

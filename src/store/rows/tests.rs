@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::types::{
-    Content, Effect, GroupId, MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp,
-    UserId, Version, limits,
+    Content, Effect, GroupId, GroupSettings, InvitationId, InvitationRow, InvitationUseRow,
+    MembershipRow, MembershipState, Place, RequestId, RequestRow, Stamp, UserId, Version, limits,
 };
 
 fn store_id(number: u16) -> StoreId {
@@ -420,6 +420,48 @@ fn tombstones_and_requests_are_swept_once_they_are_old() {
     assert_eq!(store.state().swept, 2, "a request is missed by nobody");
     assert!(load(&store, 0).contains(&late), "a row of an unknown kind is kept");
     assert_eq!(sweep(&mut store, u64::MAX, 10).0.len(), 1, "a stamp from the far future");
+}
+
+#[test]
+fn invitations_are_swept_and_missed_by_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir, 1);
+    let (group, invitation) = (GroupId::from_bytes([1; 16]), InvitationId::from_bytes([2; 16]));
+    let user = UserId::from_bytes([3; 16]);
+    let made = InvitationRow {
+        inviter: user,
+        created: Stamp::new(10, 0),
+        expires_ms: 20,
+        uses: 1,
+        is_revoked: false,
+    };
+    let used = InvitationUseRow { inviter: user };
+    let on = GroupSettings { members_invite: true };
+    let rows = vec![
+        row(Content::Invitation(group, invitation, made), 10),
+        row(Content::InvitationUse(group, invitation, user, used), 11),
+        row(Content::GroupSettings(group, on), 10),
+        request(1, 10),
+    ];
+    store.append(&[transaction(1, rows)]).unwrap();
+    // One that was revoked would come back with a tracker that has not heard of that.
+    let revoked = InvitationRow { is_revoked: true, ..made };
+    let other = InvitationId::from_bytes([4; 16]);
+    let (old, swept) = store.old_rows(100, 9).unwrap();
+    let kinds: Vec<u8> = old.iter().map(|row| crate::wire::row::kind(&row.content.key())).collect();
+    assert_eq!((kinds.len(), kinds.contains(&9), kinds.contains(&10), swept), (3, true, true, 0));
+    // They are not among the requests of the audit.
+    let reader = RowStore::reader(dir.path()).unwrap();
+    let mut count = 0;
+    let take = |_: Row| {
+        count += 1;
+        true
+    };
+    reader.requests_between(0, 100, 9, take).unwrap();
+    assert_eq!(count, 1);
+    let rows = vec![row(Content::Invitation(group, other, revoked), 10)];
+    store.append(&[transaction(2, rows)]).unwrap();
+    assert_eq!(store.old_rows(100, 9).unwrap().1, 2);
 }
 
 #[test]

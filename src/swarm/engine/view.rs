@@ -1,8 +1,8 @@
 //! What is shown of a file's links and pieces.
 //!
-//! **Invariant:** looking holds a torrent's lock no longer than a message of a peer does: the map of
-//! the pieces is made a part at a time. Since no lock is held across IO, a disk that hangs delays no
-//! answer.
+//! **Invariant:** looking holds a torrent's lock no longer than taking in a peer's bitfield does:
+//! the map of the pieces is made a part at a time. Since no lock is held across IO, a disk that
+//! hangs delays no answer.
 //!
 //! Called by the client on any thread.
 
@@ -16,7 +16,7 @@ use crate::swarm::api::{LinkPicture, PieceBucket, PieceMap};
 use crate::swarm::link::Link;
 use crate::types::InfoHash;
 
-/// Pieces looked at under one lock: some 50 microseconds.
+/// Pieces looked at under one lock: one in 128 of the most that a file has.
 const PIECES_AT_ONCE: u32 = 16_384;
 
 impl Engine {
@@ -28,8 +28,8 @@ impl Engine {
         state.links.iter().map(|link| picture(&torrent, &state, link, now)).collect()
     }
 
-    /// The pieces of a file in buckets; `None` for a file that the engine does not know. The parts of
-    /// a large map are from one moment after the other.
+    /// The pieces of a file in buckets; `None` for a file that the engine does not know. The parts
+    /// of a large map are from one moment after the other.
     pub fn piece_map(&self, info_hash: InfoHash) -> Option<PieceMap> {
         let torrent = self.torrents.get(info_hash)?;
         let mut map = PieceMap::empty(torrent.geometry.piece_count());

@@ -244,8 +244,8 @@ impl Uploads {
         }
     }
 
-    /// Notes how many bytes went out on a link so far. Call a few times a second for every link that
-    /// has joined.
+    /// Notes how many bytes went out on a link so far. Call a few times a second for every link
+    /// that has joined.
     pub(crate) fn sample(&mut self, now: Duration, link: LinkKey, total: u64) {
         self.rates.sample(now, link, total);
     }

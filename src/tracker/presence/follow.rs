@@ -132,9 +132,19 @@ impl Presence {
                 Content::Device(user, device, value) => {
                     self.device_written(version, (*user, *device), value, directory, now_ms);
                 }
+                Content::InvitationUse(group, _, user, value) => {
+                    // An old one comes with the rows of a tracker that was away.
+                    let is_new = displaced.is_none()
+                        && version.stamp.ms().saturating_add(VOID_KEPT_MS) > now_ms;
+                    if is_new {
+                        self.member_joined((*group, *user), value.inviter, version, directory);
+                    }
+                }
                 Content::Owner(..)
                 | Content::Request(..)
                 | Content::Setting(..)
+                | Content::Invitation(..)
+                | Content::GroupSettings(..)
                 | Content::Unknown(..) => {}
             }
         }
@@ -364,6 +374,30 @@ impl Presence {
             _ => Event::JoinRejected { group, label, at: since },
         };
         self.push(&told, event);
+    }
+
+    /// Tells the owner, and who made the invitation, of a user who has joined by it.
+    fn member_joined(
+        &self,
+        (group, user): (GroupId, UserId),
+        inviter: UserId,
+        write: Version,
+        directory: &Directory<impl Rows>,
+    ) {
+        let owner = directory.group_owner(group).filter(|owner| *owner != inviter);
+        let told: Vec<SessionKey> = [Some(inviter), owner]
+            .into_iter()
+            .flatten()
+            .flat_map(|user| self.sessions_of(user))
+            .collect();
+        if told.is_empty() || !directory.is_member(group, user) {
+            return;
+        }
+        let label = directory.group(group, user).map(|entry| entry.label);
+        let entries = label.zip(directory.user_entry(user)).zip(directory.user_entry(inviter));
+        let Some(((label, user), inviter)) = entries else { return };
+        let (inviter, since) = (inviter.label, write.stamp);
+        self.push(&told, Event::MemberJoined { group, label, user, inviter, since });
     }
 
     fn membership_written(

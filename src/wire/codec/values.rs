@@ -8,11 +8,12 @@ use super::{
 };
 use crate::types::{
     ChainHash, DeviceEntry, DeviceId, DeviceName, DownloadState, Effect, FileEntry, FileFacts,
-    FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, InfoHash, KeyRotation, Label,
-    Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    PublicKey, RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName,
-    Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
+    FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName, GroupSettings, InfoHash,
+    InvitationEntry, InvitationId, InvitationSecret, KeyRotation, Label, Limit, MemberEntry,
+    MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place, PublicKey,
+    RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest,
+    Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry,
+    TrackerState, UserEntry, UserId, UserName, Version, limits,
 };
 
 /// Bytes in a setting's name.
@@ -42,7 +43,7 @@ macro_rules! wire_opaque {
     )*};
 }
 wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest ChainHash InfoHash Signature
-    PublicKey);
+    PublicKey InvitationId InvitationSecret);
 
 /// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
 macro_rules! wire_name {
@@ -113,6 +114,7 @@ list_items!(
     GroupEntry "groups" limits::PAGE_ENTRIES_MAX;
     MemberEntry "members" limits::PAGE_ENTRIES_MAX;
     DeviceEntry "devices" limits::DEVICES_PER_LIST_MAX;
+    InvitationEntry "invitations" limits::PAGE_ENTRIES_MAX;
     RequestEntry "requests" limits::PAGE_ENTRIES_MAX;
     FileEntry "files" limits::PAGE_ENTRIES_MAX;
     PeerEntry "peers" PEERS_PER_FRAME_MAX;
@@ -149,7 +151,8 @@ impl Wire for SocketAddr {
     }
 }
 
-/// The number of requests came within a version: an entry of an earlier program ends before it.
+/// The number of requests came within a version, and then the owner's settings: an entry of an
+/// earlier program ends before them.
 impl Fields for GroupEntry {
     const FIELDS_LEN_MIN: usize =
         GroupId::LEN + Label::LEN_MIN + Part::LEN_MIN + u32::LEN_MIN + Label::LEN_MIN;
@@ -161,6 +164,8 @@ impl Fields for GroupEntry {
         self.member_count.encode(out);
         self.owner.encode(out);
         self.requests.iter().for_each(|requests| requests.encode(out));
+        let settings = self.settings.filter(|_| self.requests.is_some());
+        settings.iter().for_each(|settings| settings.encode(out));
     }
 
     fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError> {
@@ -171,9 +176,13 @@ impl Fields for GroupEntry {
             member_count: Wire::decode(from)?,
             owner: Wire::decode(from)?,
             requests: None,
+            settings: None,
         };
         if from.remaining() > 0 {
             entry.requests = Some(Wire::decode(from)?);
+        }
+        if from.remaining() > 0 {
+            entry.settings = Some(Wire::decode(from)?);
         }
         Ok(entry)
     }
@@ -194,14 +203,60 @@ impl Wire for GroupEntry {
     }
 }
 
+/// Who invited came within a version: an entry of an earlier program ends before it.
+impl Fields for MemberEntry {
+    const FIELDS_LEN_MIN: usize = UserEntry::LEN_MIN + 1 + 1 + Stamp::LEN_MIN;
+
+    fn encode_fields(&self, out: &mut Vec<u8>) {
+        self.user.encode(out);
+        self.owner.encode(out);
+        self.online.encode(out);
+        self.since.encode(out);
+        self.invited_by.encode(out);
+    }
+
+    fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        let mut entry = Self {
+            user: Wire::decode(from)?,
+            owner: Wire::decode(from)?,
+            online: Wire::decode(from)?,
+            since: Wire::decode(from)?,
+            invited_by: None,
+        };
+        if from.remaining() > 0 {
+            entry.invited_by = Wire::decode(from)?;
+        }
+        Ok(entry)
+    }
+}
+
+impl Wire for MemberEntry {
+    const LEN_MIN: usize = 4 + Self::FIELDS_LEN_MIN;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_block(out, |out| {
+            self.encode_fields(out);
+            crate::wire::later::add_field(out);
+        });
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
+        Self::decode_fields(&mut from.block()?)
+    }
+}
+
 wire_struct! {
     FileFacts {
         info_hash: InfoHash, name: FileName, len: u64, piece_len: u32, sha1: Sha1Digest,
         chain: Option<ChainHash>,
     }
     UserEntry { user: UserId, label: Label }
-    MemberEntry { user: UserEntry, owner: bool, online: bool, since: Stamp }
+    GroupSettings { members_invite: bool }
     RequestEntry { user: UserEntry, since: Stamp }
+    InvitationEntry {
+        group: GroupId, label: Label, invitation: InvitationId, inviter: UserEntry, created: Stamp,
+        expires_ms: u64, uses: u32, used: u32,
+    }
     DeviceEntry {
         device: DeviceId, name: Option<DeviceName>, stays_since: Option<Stamp>, online: bool,
         address: Option<SocketAddr>, seen_ms: u64,
@@ -237,5 +292,5 @@ wire_leaf_enum!(TrackerState "tracker state" {
 wire_leaf_enum!(RotationStage "stage" { 0 => Begun, 1 => Ended, 2 => Cancelled });
 wire_leaf_enum!(FileOrder "order" { 0 => Name, 1 => Size, 2 => Date });
 wire_leaf_enum!(Limit "limit" {
-    0 => Groups, 1 => Memberships, 2 => Files, 3 => Members, 4 => Devices,
+    0 => Groups, 1 => Memberships, 2 => Files, 3 => Members, 4 => Devices, 5 => Invitations,
 });

@@ -142,6 +142,20 @@ pub enum Event {
         /// Members came or went, or have another part, or the group has another name.
         members: bool,
     },
+    /// A user has joined a group of the session's user's by an invitation, or by one that the
+    /// session's user made.
+    MemberJoined {
+        /// The group.
+        group: GroupId,
+        /// Its name as shown.
+        label: Label,
+        /// Who has joined.
+        user: UserEntry,
+        /// Who had made the invitation.
+        inviter: Label,
+        /// Since when.
+        since: Stamp,
+    },
     /// An event of a later version, to be ignored.
     Unknown {
         /// Its tag.
@@ -167,5 +181,6 @@ wire_enum!(Event "event" {
     14 => BadDataReported { group, info_hash, members },
     15 => UnreachableReported { address, members },
     16 => GroupChanged { group, files, members },
+    17 => MemberJoined { group, label, user, inviter, since },
     _ => Unknown { tag },
 });

@@ -1,8 +1,8 @@
 //! What a tracker answers, and the codes of refusals.
 
 use crate::types::{
-    DeviceEntry, FileEntry, GroupEntry, MemberEntry, PeerEntry, Refusal, RequestEntry,
-    SessionToken, Success, Ticket, TrackerEntry, UserEntry,
+    DeviceEntry, FileEntry, GroupEntry, InvitationEntry, MemberEntry, PeerEntry, Refusal,
+    RequestEntry, SessionToken, Success, Ticket, TrackerEntry, UserEntry,
 };
 use crate::wire::codec::{wire_enum, wire_struct};
 
@@ -74,6 +74,13 @@ pub enum Reply {
     Renewed(SessionToken),
     /// Devices of the session's user: those that may log in by their key first, then the others.
     Devices(Vec<DeviceEntry>),
+    /// A page of invitations.
+    Invitations {
+        /// By group and id.
+        entries: Vec<InvitationEntry>,
+        /// Whether another page follows.
+        more: bool,
+    },
     /// A reply of a later version.
     Unknown {
         /// Its tag.
@@ -112,6 +119,7 @@ wire_enum!(Reply "reply" {
     13 => Tickets(tickets),
     14 => Renewed(token),
     15 => Devices(entries),
+    16 => Invitations { entries, more },
     _ => Unknown { tag },
 });
 wire_enum!(Refusal "refusal" {
@@ -150,5 +158,13 @@ wire_enum!(Refusal "refusal" {
     32 => Overtaken { above },
     33 => NotStaying,
     34 => NoSuchDevice,
+    35 => NoSuchInvitation,
+    36 => InvitationExpired,
+    37 => InvitationUsedUp,
+    38 => InvitationRevoked,
+    39 => InvitationVoid,
+    40 => InvitationTooOld,
+    41 => MayNotInvite,
+    42 => BadInvitation,
     _ => Other(tag),
 });

@@ -4,7 +4,8 @@
 
 use crate::types::{
     Change, DeviceId, DeviceName, DownloadState, FileFacts, FileId, FileOrder, GroupId, GroupName,
-    InfoHash, Label, Password, Pattern, RequestStamp, SessionToken, UserId, UserName, limits,
+    GroupSettings, InfoHash, InvitationId, InvitationSecret, Label, Password, Pattern,
+    RequestStamp, SessionToken, UserId, UserName, limits,
 };
 use crate::wire::codec::{list_items, wire_enum, wire_struct};
 
@@ -293,6 +294,65 @@ pub enum Request {
         /// The device.
         device: DeviceId,
     },
+    /// See [`Change::CreateInvitation`].
+    CreateInvitation {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The hash of its secret, which the client keeps.
+        invitation: InvitationId,
+        /// How many users it lets in.
+        uses: u32,
+        /// For how many days it may be used.
+        days: u32,
+    },
+    /// See [`Change::RevokeInvitation`].
+    RevokeInvitation {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// Which one.
+        invitation: InvitationId,
+    },
+    /// See [`Change::UseInvitation`].
+    UseInvitation {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// The secret: the tracker keeps its hash alone.
+        secret: InvitationSecret,
+    },
+    /// Makes an account that is a member of a group; see [`Change::CreateInvitedUser`].
+    CreateInvitedUser {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The name.
+        name: UserName,
+        /// The password.
+        password: Password,
+        /// The group.
+        group: GroupId,
+        /// The secret of an invitation to it.
+        secret: InvitationSecret,
+    },
+    /// The invitations that the session's user made, and those to groups that the user owns, in
+    /// pages.
+    ListInvitations {
+        /// Group and id of the last entry of the page before.
+        after: Option<(GroupId, InvitationId)>,
+    },
+    /// See [`Change::SetGroup`].
+    SetGroup {
+        /// Makes retries harmless, and says when the client first asked.
+        request: RequestStamp,
+        /// The group.
+        group: GroupId,
+        /// All settings.
+        settings: GroupSettings,
+    },
     /// A request of a later version; the answer is [`Refusal::Unsupported`](crate::types::Refusal).
     Unknown {
         /// Its tag.
@@ -332,6 +392,11 @@ impl Request {
             | Self::DeleteGroup { request, .. }
             | Self::StayOnDevice { request, .. }
             | Self::ForgetDevice { request, .. }
+            | Self::CreateInvitation { request, .. }
+            | Self::RevokeInvitation { request, .. }
+            | Self::UseInvitation { request, .. }
+            | Self::CreateInvitedUser { request, .. }
+            | Self::SetGroup { request, .. }
             | Self::DeleteAccount { request } => Some(request),
             _ => None,
         }
@@ -374,6 +439,18 @@ impl Request {
             Self::DeleteGroup { request, group } => (request, Change::DeleteGroup { group }),
             Self::DeleteAccount { request } => (request, Change::DeleteAccount),
             Self::ForgetDevice { request, device } => (request, Change::ForgetDevice { device }),
+            Self::CreateInvitation { request, group, invitation, uses, days } => {
+                (request, Change::CreateInvitation { group, invitation, uses, days })
+            }
+            Self::RevokeInvitation { request, group, invitation } => {
+                (request, Change::RevokeInvitation { group, invitation })
+            }
+            Self::UseInvitation { request, group, secret } => {
+                (request, Change::UseInvitation { group, invitation: secret.id(group) })
+            }
+            Self::SetGroup { request, group, settings } => {
+                (request, Change::SetGroup { group, settings })
+            }
             Self::Ping
             | Self::CreateUser { .. }
             | Self::Login { .. }
@@ -398,6 +475,8 @@ impl Request {
             | Self::ListDevices
             | Self::ReportBadData { .. }
             | Self::ReportUnreachable { .. }
+            | Self::CreateInvitedUser { .. }
+            | Self::ListInvitations { .. }
             | Self::Unknown { .. } => return None,
         })
     }
@@ -449,5 +528,11 @@ wire_enum!(Request "request" {
     36 => ListDevices,
     37 => ReportBadData { group, info_hash, device },
     38 => ReportUnreachable { group, info_hash, device },
+    39 => CreateInvitation { request, group, invitation, uses, days },
+    40 => RevokeInvitation { request, group, invitation },
+    41 => UseInvitation { request, group, secret },
+    42 => CreateInvitedUser { request, name, password, group, secret },
+    43 => ListInvitations { after },
+    44 => SetGroup { request, group, settings },
     _ => Unknown { tag },
 });

@@ -22,6 +22,10 @@ const SCREENS = {
     await openGroup(page, "lab", "Members");
     await page.getByRole("table").waitFor();
   },
+  invitations: async (page) => {
+    await openGroup(page, "lab", "Invitations");
+    await button(page, "Invite").waitFor();
+  },
   manage: async (page) => { await openGroup(page, "lab", "Manage"); },
   shares: async (page) => { await go(page, "shares"); await page.getByRole("table").waitFor(); },
   rates: async (page) => { await go(page, "activity"); await page.getByRole("img").waitFor(); },
@@ -43,6 +47,12 @@ const SCREENS = {
     await openGroup(page, "lab");
     await button(page, "Share from disk").click();
     await dialog(page).getByRole("list").waitFor();
+  },
+  dialog_invite: async (page) => {
+    await openGroup(page, "lab", "Invitations");
+    await button(page, "Invite").click();
+    await button(page, "Make the link").click();
+    await dialog(page).getByRole("img").waitFor();
   },
   dialog_delete: async (page) => {
     await openGroup(page, "lab", "Manage");

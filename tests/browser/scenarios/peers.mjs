@@ -26,7 +26,8 @@ async function openPage(stage, client) {
 async function one_member_gives_and_another_takes(stage) {
   const { network } = stage;
   const [giver, taker] = [await network.client("giver"), await network.client("taker")];
-  const account = (name) => [`create_user ${name} 'correct horse'`, `login ${name} 'correct horse'`];
+  const account = (name) => ["create_user", "login"].map((verb) =>
+    `${verb} ${name} 'correct horse'`);
   const path = `${giver.directory("inbox")}/${FILE}`;
   await writeFile(path, Buffer.alloc(LENGTH, (at) => at * 31));
   await run(network, "giver", ...account("giver"), "create_group crew");
@@ -52,6 +53,11 @@ async function showShare(page) {
   await go(page, "shares");
   await buttonOf(page, "Details of", FILE).click();
   await peers(page).scrollIntoViewIfNeeded();
+}
+
+async function showGraph(page) {
+  await go(page, "activity");
+  await page.getByText(/MB in all/).first().waitFor();
 }
 
 async function a_download_shows_its_pieces_and_its_peers({ taker: { page } }) {
@@ -98,7 +104,8 @@ async function the_graph_shows_both_directions({ giver, taker }) {
 
 async function pieces_and_peers_are_accessible_at_every_width({ giver, taker, screenshots }) {
   await assertLooksRight(taker.page, { peers_download: showDownload }, screenshots);
-  await assertLooksRight(giver.page, { peers_share: showShare }, screenshots);
+  const screens = { peers_share: showShare, graph: showGraph };
+  await assertLooksRight(giver.page, screens, screenshots);
   for (const [page, show] of [[taker.page, showDownload], [giver.page, showShare]]) {
     for (const width of [320, 1920]) {
       await page.setViewportSize({ width, height: 800 });
@@ -109,6 +116,12 @@ async function pieces_and_peers_are_accessible_at_every_width({ giver, taker, sc
       await page.keyboard.press("Escape");
       await dialog(page).waitFor({ state: "detached" });
     }
+    await page.setViewportSize({ width: 320, height: 800 });
+    await go(page, "activity");
+    await page.getByText(/in all/).first().waitFor();
+    const over = await page.evaluate(() =>
+      document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.equal(over, 0, "the graph scrolls sideways at 320 px");
     assertQuiet(page);
   }
 }

@@ -274,6 +274,16 @@ impl RawClient {
             Change::DeleteGroup { group } => Request::DeleteGroup { request, group },
             Change::DeleteAccount => Request::DeleteAccount { request },
             Change::ForgetDevice { device } => Request::ForgetDevice { request, device },
+            Change::CreateInvitation { group, invitation, uses, days } => {
+                Request::CreateInvitation { request, group, invitation, uses, days }
+            }
+            Change::RevokeInvitation { group, invitation } => {
+                Request::RevokeInvitation { request, group, invitation }
+            }
+            Change::SetGroup { group, settings } => Request::SetGroup { request, group, settings },
+            Change::UseInvitation { .. } | Change::CreateInvitedUser { .. } => {
+                panic!("it carries a secret")
+            }
             Change::CreateUser { .. }
             | Change::ChangePassword { .. }
             | Change::StayOnDevice { .. } => {

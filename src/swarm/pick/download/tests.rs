@@ -443,3 +443,26 @@ fn a_lone_link_that_trickles_keeps_its_pieces() {
     }
     assert_eq!(scene.download.stats().in_flight, jobs.len() as u32);
 }
+
+#[test]
+fn a_bucket_tells_what_is_here_in_part_and_asked_for() {
+    let options = Options { block_len_max: PIECE / 4, ..Options::default() };
+    let mut scene = Scene::with(&["xxx.", "x..."], options);
+    let (_, spans) = scene.jobs();
+    let bucket = |scene: &Scene, piece: u32| scene.download.bucket(piece..piece + 1);
+    let asked = |piece| spans.iter().filter(move |(_, span)| span.piece.get() == piece);
+    let (begun, waiting) = (spans[0].1.piece.get(), spans.last().unwrap().1.piece.get());
+    assert!(begun != waiting, "{spans:?}");
+    assert_eq!((bucket(&scene, begun).requested, bucket(&scene, begun).partial), (1, 0));
+    let (link, span) = *asked(begun).next().unwrap();
+    assert_eq!(scene.download.block_received(scene.now, link, span), BlockFate::Accepted);
+    assert_eq!((bucket(&scene, begun).requested, bucket(&scene, begun).partial), (0, 1));
+    assert_eq!((bucket(&scene, waiting).requested, bucket(&scene, waiting).partial), (1, 0));
+    let availability: Vec<u32> = (0..4).map(|piece| bucket(&scene, piece).availability).collect();
+    assert_eq!(availability, [2, 1, 1, 0]);
+    assert_eq!(scene.download.bucket(0..4).availability, 0, "of the rarest");
+    let view = scene.download.link_view(link).unwrap();
+    let open = spans.iter().filter(|(of, _)| *of == link).count() as u32 - 1;
+    assert!(view.is_interested && view.is_unchoked);
+    assert_eq!((view.received, view.requests), (u64::from(span.len), open));
+}

@@ -360,7 +360,10 @@ export default {
       `${isPart ? ", the latest ones" : ""}`,
     earlier: "Show earlier ones",
     columns: { date: "Time", actor: "Who", name: "Change", from: "From" },
-    kinds: { group: "Group", user: "User", file: "File", name: "Name" },
+    kinds: {
+      group: "Group", user: "User", file: "File", name: "Name", invitation: "Invitation",
+      invited_by: "Invited by", what: "Details",
+    },
     operator: "operator",
     device: "Device",
     command: "Command",
@@ -371,6 +374,10 @@ export default {
       create_group: "made the group {name}",
       join_group: "asked to join {group}",
       leave_group: "left {group}",
+      join: "joined {group} by an invitation",
+      invite: "invited to {group}",
+      revoke_invite: "revoked an invitation to {group}",
+      group_settings: "changed the settings of {group}",
       accept_request: "let {user} into {group}",
       reject_request: "turned {user} down for {group}",
       remove_member: "removed {user} from {group}",
@@ -427,8 +434,7 @@ export default {
     names: { open: "Open", invite: "By invitation", closed: "Closed" },
     meanings: {
       open: "Anybody who reaches a tracker may make an account.",
-      invite: "Only those who were invited may make an account. There are no invitations yet, so " +
-        "nobody can.",
+      invite: "Only those who have the link of an invitation to a group may make an account.",
       closed: "Nobody may make an account.",
     },
     now: "now",

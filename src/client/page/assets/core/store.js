@@ -30,7 +30,7 @@ export const state = {
   groups: null,
   groupsError: null,
   filesChanged: 0,
-  /** How often the `files` or `members` of a group have changed, by that word and the group's id. */
+  /** How often the `files` or `members` of a group have changed, by that word and its id. */
   changes: new Map(),
 };
 

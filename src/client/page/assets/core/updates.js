@@ -73,9 +73,9 @@ const TOLD = {
   download_complete: "status", download_failed: "alert", download_paused: "alert",
   share_not_offered: "alert", bad_data_reported: "alert", unreachable: "alert",
   staying_ended: "alert", join_requested: "status", join_rejected: "status", admitted: "status",
-  removed: "alert", network_trusted: "alert", network_key: "status", clocks_differ: "alert",
+  member_joined: "status", removed: "alert", network_trusted: "alert", network_key: "status", clocks_differ: "alert",
 };
-const OF_GROUPS = ["join_requested", "join_rejected", "admitted", "removed"];
+const OF_GROUPS = ["join_requested", "join_rejected", "admitted", "removed", "member_joined"];
 
 function apply(update) {
   handlers[update.event]?.(update);

@@ -39,7 +39,8 @@ const column = (at, from, part) => {
 };
 
 export function PiecesMap({ group, file }) {
-  const { value: map, error } = useLoaded(() => ofFile(group, file, "pieces"), [group, file], EVERY);
+  const load = () => ofFile(group, file, "pieces");
+  const { value: map, error } = useLoaded(load, [group, file], EVERY);
   if (error && !map) return html`<p class="quiet">${error}</p>`;
   if (!map || map.pieces === 0) return null;
   const { sums, paths } = draw(map);

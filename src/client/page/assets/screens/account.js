@@ -1,22 +1,26 @@
 // Log-in, sign-up, and the password that must be changed first.
 import { act, useAction } from "../core/actions.js";
 import { command } from "../core/api.js";
+import { readGroups } from "../core/groups.js";
 import { html, useState } from "../core/html.js";
 import { rich } from "../core/names.js";
 import { useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
 import { Button, Check, Field, FormError } from "../parts/controls.js";
+import { InvitationField } from "../parts/invitation.js";
 import { NewPassword, useNewPassword } from "../parts/password.js";
 import { Outside } from "./opening.js";
 
 export function AccountScreen() {
   const account = useStore((state) => state.account);
   const [isNew, setNew] = useState(false);
+  // Stays when the other form is shown.
+  const [link, setLink] = useState(null);
   if (account) return html`<${MustChange} account=${account} />`;
   return isNew
-    ? html`<${SignUp} other=${() => setNew(false)} />`
-    : html`<${LogIn} other=${() => setNew(true)} />`;
+    ? html`<${SignUp} link=${link} setLink=${setLink} other=${() => setNew(false)} />`
+    : html`<${LogIn} link=${link} setLink=${setLink} other=${() => setNew(true)} />`;
 }
 
 /** Logs in. `cannot_stay` is a session all the same. */
@@ -39,14 +43,18 @@ function Lost() {
   return connection === "lost" && html`<p class="notice bad" role="status">${t.lost}</p>`;
 }
 
-function LogIn({ other }) {
+function LogIn({ link, setLink, other }) {
   const [user, setUser] = useState("");
   const [password, setPassword] = useState("");
   const [stay, setStay] = useState(true);
   const { busy, error, run } = useAction();
   const submit = (event) => {
     event.preventDefault();
-    run(() => logIn(user.trim(), password, stay));
+    run(async () => {
+      await logIn(user.trim(), password, stay);
+      // This form is gone by then, and its error with it.
+      if (link?.trim()) await joinAfterwards(link.trim());
+    });
   };
   return html`<${Outside} title=${t.account.logIn}>
     <${Lost} /><${Ended} />
@@ -57,6 +65,7 @@ function LogIn({ other }) {
         onInput=${setPassword} autocomplete="current-password" required />
       <${Check} label=${t.account.stay} hint=${t.account.stayHint} checked=${stay}
         onChange=${setStay} />
+      <${InvitationField} link=${link} onInput=${setLink} hint=${t.invitations.logInHint} />
       <${FormError} error=${error} />
       <${Button} type="submit" kind="primary" changes busy=${busy}
         disabled=${busy || !user.trim() || !password}>${t.account.logIn}<//>
@@ -66,7 +75,15 @@ function LogIn({ other }) {
   <//>`;
 }
 
-function SignUp({ other }) {
+/** Joins by an invitation; tells how it went in a message. */
+async function joinAfterwards(link) {
+  const { value } = await act("join", { link });
+  if (!value) return;
+  toast("status", t.invitations.joined, { group: value.group });
+  readGroups();
+}
+
+function SignUp({ link, setLink, other }) {
   const [user, setUser] = useState("");
   const [stay, setStay] = useState(true);
   const fresh = useNewPassword();
@@ -76,7 +93,8 @@ function SignUp({ other }) {
     if (!fresh.check()) return;
     run(async () => {
       const name = user.trim();
-      await command("create_user", { user: name, password: fresh.password });
+      const invitation = link?.trim() || undefined;
+      await command("create_user", { user: name, password: fresh.password, invitation });
       await logIn(name, fresh.password, stay);
     });
   };
@@ -88,6 +106,7 @@ function SignUp({ other }) {
       <${NewPassword} fresh=${fresh} />
       <${Check} label=${t.account.stay} hint=${t.account.stayHint} checked=${stay}
         onChange=${setStay} />
+      <${InvitationField} link=${link} onInput=${setLink} hint=${t.invitations.signUpHint} />
       <${FormError} error=${error} />
       <${Button} type="submit" kind="primary" changes busy=${busy}
         disabled=${busy || !user.trim() || !fresh.password}>${t.account.signUp}<//>

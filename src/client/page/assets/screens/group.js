@@ -15,6 +15,7 @@ import { Confirm, Dialog } from "../parts/dialog.js";
 import { shareDropped } from "../parts/file_dialogs.js";
 import { Heading } from "../parts/heading.js";
 import { Files } from "./group_files.js";
+import { Invitations, mayInvite } from "./invitations.js";
 import { Members, Requests } from "./members.js";
 
 export function Group({ route }) {
@@ -33,11 +34,13 @@ export function Group({ route }) {
       </div>`;
   }
   const isOwner = group.part === "owner";
-  const tabs = ["files", "members", ...(isOwner ? ["requests"] : []), "manage"].map((name) =>
+  const tabs = ["files", "members", ...(isOwner ? ["requests"] : []),
+    ...(mayInvite(group) ? ["invitations"] : []), "manage"].map((name) =>
     [name, t.group.tabs[name], link("group", id, ...(name === "files" ? [] : [name])),
       name === "requests" ? group.requests : 0]);
   const current = tabs.some(([name]) => name === part) ? part : "files";
-  const screens = { files: Files, members: Members, requests: Requests, manage: Manage };
+  const screens = { files: Files, members: Members, requests: Requests,
+    invitations: Invitations, manage: Manage };
   return html`<${DropTarget} group=${group}>
     <p class="crumbs"><a href=${link("groups")}>${t.groups.title}</a></p>
     <${Heading} title=${html`<${Name} of=${group.group} />`}>

@@ -16,6 +16,7 @@ import { Dialog } from "../parts/dialog.js";
 import { FileList } from "../parts/files.js";
 import { Heading } from "../parts/heading.js";
 import { List, usePages } from "../parts/list.js";
+import { joinByInvitation } from "./invitations.js";
 
 const COLUMNS = ["name", "part", "members", "owner", "actions"];
 const columns = COLUMNS.map((key) => ({ key, text: t.groups.columns[key] }));
@@ -26,6 +27,7 @@ export function Groups({ route }) {
   const tabs = [["mine", t.groups.mine, link("groups")],
     ["all", t.groups.all, link("groups", "all")], ["find", t.groups.find, link("groups", "find")]];
   return html`<${Heading} title=${t.groups.title}>
+      <${Button} changes onClick=${joinByInvitation}>${t.invitations.have}<//>
       <${Button} icon="plus" kind="primary" changes onClick=${createGroup}>${t.groups.create}<//>
     <//>
     <${Tabs} label=${t.groups.title} tabs=${tabs} current=${part} />

@@ -5,7 +5,7 @@ import { show } from "../core/dialogs.js";
 import { count, moment, when } from "../core/format.js";
 import { readGroups } from "../core/groups.js";
 import { html, useCallback, useEffect } from "../core/html.js";
-import { fill, Name } from "../core/names.js";
+import { fill, Name, rich } from "../core/names.js";
 import { Pages } from "../core/pages.js";
 import { useStore } from "../core/store.js";
 import { t } from "../core/texts.js";
@@ -56,7 +56,9 @@ export function Members({ group }) {
       key: member.user_id,
       cells: {
         name: html`<${Name} of=${member.user} cut />
-          ${isMe && html`<span class="quiet">${t.members.you}</span>`}`,
+          ${isMe && html`<span class="quiet">${t.members.you}</span>`}
+          ${member.invited_by && html`<span class="quiet invited">
+            ${rich(t.members.invitedBy, { user: member.invited_by })}</span>`}`,
         part: html`<span class=${`tag ${member.part}`}>${t.groups.parts[member.part]}</span>`,
         online: html`<span class=${member.online ? "is-online" : "is-offline"}>
           ${member.online ? t.members.online : t.members.offline}</span>`,
@@ -79,6 +81,8 @@ function manage(words, member, pages) {
     [t.facts.part, t.groups.parts[member.part]],
     [t.members.columns.online, member.online ? t.members.online : t.members.offline],
     [t.members.columns.since, moment(member.since_ms)],
+    ...(member.invited_by
+      ? [[t.members.inviter, html`<${Name} of=${member.invited_by} />`]] : []),
   ];
   show((close) => html`<${Dialog} title=${html`<${Name} of=${member.user} />`} onClose=${close}>
     <${Facts} facts=${facts} />

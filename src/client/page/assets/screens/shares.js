@@ -42,7 +42,8 @@ export function Shares() {
     ${pages.count > 0 && html`<${List} label=${t.shares.title} className="shares"
       columns=${COLUMNS.map((key) => ({ key, text: t.shares.columns[key] }))}
       count=${pages.count + (pages.isWhole ? 0 : 100)} total=${pages.isWhole ? pages.count : -1}
-      heights=${[60, 84]} onRange=${need} row=${(at) => pages.row(at) && row(pages.row(at), pages)} />`}`;
+      heights=${[60, 84]} onRange=${need}
+      row=${(at) => pages.row(at) && row(pages.row(at), pages)} />`}`;
 }
 
 const key = (share) => `${share.group_id} ${share.info_hash}`;

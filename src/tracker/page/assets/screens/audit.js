@@ -66,11 +66,13 @@ export function Audit({ route }) {
 }
 
 const KINDS = ["group", "user", "file", "name"];
+/** What an entry may tell besides. */
+const FACTS = [...KINDS, "invitation", "invited_by", "what"];
 const valueOf = (entry, kind) => entry[kind] ?? entry[`${kind}_id`] ?? "";
 const who = (entry) => (entry.by_operator ? t.audit.operator : entry.actor ?? entry.actor_id);
 
 const searched = (entry) => [entry.command, who(entry), entry.address, entry.device,
-  ...KINDS.flatMap((kind) => [entry[kind], entry[`${kind}_id`]])].join("\n").toLowerCase();
+  ...FACTS.flatMap((kind) => [entry[kind], entry[`${kind}_id`]])].join("\n").toLowerCase();
 
 /** What was done, in a sentence. A command of a later version is shown as it is. */
 function What({ entry }) {
@@ -103,7 +105,7 @@ function entryRow(entry) {
 
 function Entry({ entry, close }) {
   const idOf = (kind) => entry[`${kind}_id`] && html` <code>${entry[`${kind}_id`]}</code>`;
-  const about = KINDS.filter((kind) => valueOf(entry, kind) !== "").map((kind) => [
+  const about = FACTS.filter((kind) => valueOf(entry, kind) !== "").map((kind) => [
     t.audit.kinds[kind], html`${entry[kind] && html`<${Name} of=${entry[kind]} />`}${idOf(kind)}`,
   ]);
   const facts = [
