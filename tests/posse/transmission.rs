@@ -80,7 +80,7 @@ fn transmission_remote_lists_adds_stops_limits_and_removes_a_download() {
         let said = ask(&words);
         assert!(said.contains(want), "{said}");
     }
-    ask(&["-t", "1", "-ip"]);
+    eventually("a peer is listed", || ask(&["-t", "1", "-ip"]).contains("Posse").then_some(()));
     let info = ask(&["-t", "1", "-i"]);
     assert!(info.contains(&format!("Location: {directory}")), "{info}");
     assert!(info.contains("Download Limit: 500 kB/s"), "{info}");

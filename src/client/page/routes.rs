@@ -36,7 +36,7 @@ impl OverTcp {
         directories: Directories,
     ) -> io::Result<Self> {
         let (routes, links) = (Routes::start(api.clone(), openapi::describe)?, Links::default());
-        let transmission = Rpc::new(api.clone(), routes.paths(), &directories)?;
+        let transmission = Rpc::new(api.clone(), &directories)?;
         Ok(Self { api, routes, access, links, transmission, directories })
     }
 
@@ -107,7 +107,8 @@ impl PageRoutes for OverTcp {
         responder: Responder<'a>,
     ) -> io::Result<Option<Responder<'a>>> {
         if transmission::PATHS.contains(&path) {
-            self.transmission.handle(request, responder, &self.access, &self.directories)?;
+            let (access, directories) = (&self.access, &self.directories);
+            self.transmission.handle(request, responder, &self.routes, access, directories)?;
             return Ok(None);
         }
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
@@ -129,7 +130,6 @@ impl PageRoutes for OverTcp {
     }
 
     fn stop(&self) {
-        self.transmission.stop();
         self.routes.stop();
     }
 }

@@ -95,7 +95,7 @@ impl Caller for Owner {
 ///
 /// # Blocking
 /// On the file system of the command's path, for a moment.
-pub(crate) fn check(
+pub(super) fn check(
     caller: &dyn Caller,
     mut command: Command,
     paths: &Paths,
@@ -146,7 +146,7 @@ pub(super) fn refused(path: &Path) -> ApiError {
 ///
 /// # Blocking
 /// On the path's file system.
-pub(crate) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<PathBuf, ApiError> {
+pub(super) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<PathBuf, ApiError> {
     let refused = || refused(path);
     let wrong = |error: std::io::Error| {
         ApiError::new(ErrorCode::Path, format!("{}: {error}", path.display()))

@@ -1,14 +1,17 @@
 //! `POST command`: carries out one command.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::answer::{answer, fail, refuse_body};
-use super::caller::{Caller, check};
+use super::caller::{Caller, check, resolve};
+use super::paths::Slot;
 use super::{LINES, Routes};
-use crate::client::api::{ApiError, Command, ErrorCode};
-use crate::http::{BodyStream, Request, Responder, StatusCode};
+use crate::client::api::{ApiError, Command, ErrorCode, Reply};
+use crate::http::{BodyStream, Request, Responder, Socket, StatusCode};
 
 impl Routes {
     pub(super) fn command(
@@ -21,12 +24,7 @@ impl Routes {
             Ok(body) => body,
             Err(error) => return refuse_body(responder, error),
         };
-        let admitted = parse(&body).and_then(|mut command| {
-            let is_bounded = command.path_mut().is_some() && caller.directories().is_some();
-            let slot = self.paths.admit(is_bounded)?;
-            Ok((check(caller, command, &self.paths)?, slot))
-        });
-        let (command, _slot) = match admitted {
+        let (command, _slot) = match parse(&body).and_then(|command| self.admit(command, caller)) {
             Ok(admitted) => admitted,
             Err(error) => return fail(responder, &error),
         };
@@ -48,6 +46,55 @@ impl Routes {
                 stream.finish()
             }
         }
+    }
+}
+
+impl Routes {
+    /// Checks that a caller may carry out a command.
+    fn admit(
+        &self,
+        mut command: Command,
+        caller: &dyn Caller,
+    ) -> Result<(Command, Option<Slot>), ApiError> {
+        let is_bounded = command.path_mut().is_some() && caller.directories().is_some();
+        let slot = self.paths.admit(is_bounded)?;
+        Ok((check(caller, command, &self.paths)?, slot))
+    }
+
+    /// Carries out a command for another view of the interface, as [`Routes::handle`] would. It ends
+    /// when the caller disconnects or loses its rights.
+    ///
+    /// # Errors
+    /// The client's, and those of a caller that may not do that.
+    ///
+    /// # Blocking
+    /// As long as the command takes.
+    pub(crate) fn carry_out(
+        &self,
+        command: Command,
+        caller: &dyn Caller,
+        socket: Arc<dyn Socket>,
+    ) -> Result<Reply, ApiError> {
+        let (command, _slot) = self.admit(command, caller)?;
+        let watched = self.watch.caller(socket, caller.validity());
+        self.api.call(command, &watched.stop, &mut |_| true)
+    }
+
+    /// Looks at a path that the caller may use, without links.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`], [`ErrorCode::Crowded`].
+    ///
+    /// # Blocking
+    /// On the path's file system, for a moment.
+    pub(crate) fn look<T: Send + 'static>(
+        &self,
+        path: &Path,
+        caller: &dyn Caller,
+        work: impl FnOnce(&Path) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (wanted, allowed) = (path.to_owned(), caller.directories().cloned());
+        self.paths.look(path, move || resolve(&wanted, allowed.as_ref()).map(|real| work(&real)))?
     }
 }
 

@@ -20,13 +20,13 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 
 use self::answer::refuse;
+use self::paths::Paths;
 use self::watch::Watch;
 use super::api::Api;
 use crate::http::access::Rights;
 use crate::http::{Method, Request, Responder, StatusCode, header};
 
-pub(crate) use caller::{Caller, Directories, Owner, Validity, check, resolve};
-pub(crate) use paths::Paths;
+pub(crate) use caller::{Caller, Directories, Owner, Validity};
 
 /// The prefix of all routes.
 pub(crate) const ROOT: &str = "/api/v1/";
@@ -115,11 +115,6 @@ impl Routes {
     pub(crate) fn start(api: Arc<dyn Api>, describe: fn() -> String) -> io::Result<Self> {
         let document = LazyLock::new(describe);
         Ok(Self { api, watch: Watch::start()?, paths: Paths::default(), document })
-    }
-
-    /// Bounds the looks at paths, also for other routes of the same callers.
-    pub(crate) fn paths(&self) -> Paths {
-        self.paths.clone()
     }
 
     /// Ends the commands of all callers, present and future.

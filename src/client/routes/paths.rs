@@ -22,8 +22,8 @@ const LOOKS_MAX: usize = 32;
 const WORKS_MAX: usize = 16;
 
 /// What is under way.
-#[derive(Clone, Default)]
-pub(crate) struct Paths {
+#[derive(Default)]
+pub(super) struct Paths {
     looks: Arc<AtomicUsize>,
     works: Arc<AtomicUsize>,
 }
@@ -53,7 +53,7 @@ impl Paths {
     ///
     /// # Blocking
     /// For at most [`LOOK_TIMEOUT`]. The work itself may go on; its result is dropped.
-    pub(crate) fn look<T: Send + 'static>(
+    pub(super) fn look<T: Send + 'static>(
         &self,
         path: &Path,
         work: impl FnOnce() -> T + Send + 'static,

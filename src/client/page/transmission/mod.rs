@@ -10,6 +10,7 @@
 
 mod actions;
 mod fields;
+mod parts;
 mod request;
 mod session;
 mod table;
@@ -17,7 +18,6 @@ mod table;
 mod tests;
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use self::fields::Torrent;
+use self::parts::PARTS_MAX;
 pub(super) use self::request::Asked;
 use self::request::{Arguments, GetTorrents};
 use self::session::Settings;
@@ -34,11 +35,12 @@ use self::table::Table;
 use super::bounded::Bounded;
 use crate::client::api::{Api, ApiError, Command, ErrorCode, Listing, Reply};
 use crate::client::routes::answer::{answer, fail, refuse, refuse_body};
-use crate::client::routes::{Caller, Directories, Paths, check, resolve};
+use crate::client::routes::{Caller, Directories, Routes};
 use crate::http::access::{Access, Rights, random_text};
 use crate::http::page::Holder;
-use crate::http::{HeaderName, HeaderValue, Method, Request, Responder, StatusCode, header};
-use crate::net::Stop;
+use crate::http::{
+    HeaderName, HeaderValue, Method, Request, Responder, Socket, StatusCode, header,
+};
 
 /// Where it is served: programs write it either way.
 pub(super) const PATHS: [&str; 2] = ["/transmission/rpc", "/transmission/rpc/"];
@@ -67,15 +69,15 @@ pub(super) struct Rpc {
     session_id: HeaderValue,
     table: Mutex<Table>,
     settings: Mutex<Settings>,
-    paths: Paths,
-    /// Ends commands at the end of the page.
-    stop: Stop,
+    started: Instant,
 }
 
 /// One call, and who makes it.
 struct Call<'a> {
     rpc: &'a Rpc,
+    routes: &'a Routes,
     caller: &'a dyn Caller,
+    socket: Arc<dyn Socket>,
 }
 
 /// Why a method was not carried out.
@@ -110,20 +112,11 @@ pub(super) struct Answer {
 impl Rpc {
     /// # Errors
     /// The system's, if it gives no random numbers.
-    pub(super) fn new(
-        api: Arc<dyn Api>,
-        paths: Paths,
-        directories: &Directories,
-    ) -> io::Result<Self> {
+    pub(super) fn new(api: Arc<dyn Api>, directories: &Directories) -> io::Result<Self> {
         let session_id = HeaderValue::try_from(random_text()?).map_err(io::Error::other)?;
-        let settings = Mutex::new(Settings::new(directories));
-        let (table, stop) = (Mutex::default(), Stop::new());
-        Ok(Self { api, session_id, table, settings, paths, stop })
-    }
-
-    /// Ends the commands of all callers, present and future.
-    pub(super) fn stop(&self) {
-        self.stop.set();
+        let settings = Mutex::new(Settings::new(directories.roots()));
+        let (table, started) = (Mutex::default(), Instant::now());
+        Ok(Self { api, session_id, table, settings, started })
     }
 
     /// Answers a request.
@@ -134,6 +127,7 @@ impl Rpc {
         &self,
         request: &mut Request<'_>,
         responder: Responder<'_>,
+        routes: &Routes,
         access: &Arc<Access>,
         directories: &Directories,
     ) -> io::Result<()> {
@@ -144,6 +138,7 @@ impl Rpc {
             let error = ApiError::new(ErrorCode::NoToken, text);
             return fail(responder, &error);
         };
+        responder.hold_connection();
         if request.method != Method::POST {
             let responder = responder.header(header::ALLOW, HeaderValue::from_static("POST"));
             let text = "this route needs another method";
@@ -162,56 +157,48 @@ impl Rpc {
             return refuse(responder, StatusCode::BAD_REQUEST, "the body has no method");
         };
         let caller = Bounded { holder: &holder, directories };
-        let (result, arguments) = match self.call(&asked, &caller) {
+        let call = Call { rpc: self, routes, caller: &caller, socket: responder.socket() };
+        let (result, arguments) = match call.carry_out(&asked) {
             Ok(arguments) => ("success".to_owned(), arguments),
             Err(Problem::NotAllowed(error)) => return fail(responder, &error),
             Err(Problem::Told(error)) => (error.message, json!({})),
         };
         answer(responder, StatusCode::OK, &Answer { result, arguments, tag: asked.tag })
     }
+}
 
+impl Call<'_> {
     /// Carries a method out.
-    fn call(&self, asked: &Asked, caller: &dyn Caller) -> Result<Value, Problem> {
+    fn carry_out(&self, asked: &Asked) -> Result<Value, Problem> {
         let Some((method, needs)) = METHODS.iter().find(|(name, _)| *name == asked.method) else {
             return Err(ApiError::bad_argument("method name not recognized").into());
         };
-        if *needs > caller.rights() {
+        if *needs > self.caller.rights() {
             let text = "this token may look and change nothing";
             return Err(Problem::NotAllowed(ApiError::new(ErrorCode::NotAllowed, text)));
         }
-        let call = Call { rpc: self, caller };
         let arguments = &asked.arguments;
         let done = match *method {
-            "torrent-get" => call.torrent_get(arguments),
-            "session-get" => call.session_get(arguments),
-            "session-stats" => call.session_stats(),
-            "free-space" => call.free_space(arguments),
-            "torrent-add" => call.torrent_add(arguments),
-            "torrent-start" => call.torrent_start(arguments, false),
-            "torrent-start-now" => call.torrent_start(arguments, true),
-            "torrent-stop" => call.torrent_stop(arguments),
-            "torrent-remove" => call.torrent_remove(arguments),
-            "torrent-set" => call.torrent_set(arguments),
-            "queue-move-top" => call.queue_move_top(arguments),
-            "session-set" => call.session_set(arguments),
+            "torrent-get" => self.torrent_get(arguments),
+            "session-get" => self.session_get(arguments),
+            "session-stats" => self.session_stats(),
+            "free-space" => self.free_space(arguments),
+            "torrent-add" => self.torrent_add(arguments),
+            "torrent-start" => self.torrent_start(arguments, false),
+            "torrent-start-now" => self.torrent_start(arguments, true),
+            "torrent-stop" => self.torrent_stop(arguments),
+            "torrent-remove" => self.torrent_remove(arguments),
+            "torrent-set" => self.torrent_set(arguments),
+            "queue-move-top" => self.queue_move_top(arguments),
+            "session-set" => self.session_set(arguments),
             other => Err(ApiError::bad_argument(format!("{other} is not served"))),
         };
         done.map_err(Problem::Told)
     }
-}
 
-impl Call<'_> {
     /// Has the client carry out a command that the caller may give.
     fn command(&self, command: Command) -> Result<Reply, ApiError> {
-        let command = check(self.caller, command, &self.rpc.paths)?;
-        self.rpc.api.call(command, &self.rpc.stop, &mut |_| true)
-    }
-
-    /// The path without links, if the caller may use it.
-    fn resolve(&self, path: &str) -> Result<PathBuf, ApiError> {
-        let (wanted, allowed) = (PathBuf::from(path), self.caller.directories().cloned());
-        let look = move || resolve(&wanted, allowed.as_ref());
-        self.rpc.paths.look(Path::new(path), look)?
+        self.routes.carry_out(command, self.caller, self.socket.clone())
     }
 
     /// All torrents: unfinished downloads, and shares.
@@ -242,28 +229,34 @@ impl Call<'_> {
             return Err(ApiError::bad_argument("no fields specified"));
         }
         let torrents = self.torrents()?;
-        let chosen = torrents.iter().filter(|torrent| match &ids {
-            None => true,
-            Some(ids) if ids.is_recent() => torrent.is_recent,
-            Some(ids) => ids.name(torrent.id, &torrent.hash),
+        let chosen: Vec<&Torrent> = torrents
+            .iter()
+            .filter(|torrent| match &ids {
+                None => true,
+                Some(ids) if ids.is_recent() => torrent.is_recent,
+                Some(ids) => ids.name(torrent.id, &torrent.hash),
+            })
+            .collect();
+        let has_parts = chosen.len() <= PARTS_MAX;
+        let objects = chosen.into_iter().map(|torrent| {
+            let pairs = fields.iter().filter_map(|name| Some((name.clone(), torrent.field(name)?)));
+            let mut object: Map<String, Value> = pairs.collect();
+            if has_parts {
+                object.extend(self.parts(torrent, fields.iter()));
+            }
+            object
         });
         let shown: Vec<Value> = match format.as_deref() {
             Some("table") => {
                 // The fields that are known, then a row a torrent.
-                let known: Vec<&String> =
-                    fields.iter().filter(|name| fields::is_known(name)).collect();
-                let rows = chosen.map(|torrent| {
-                    known.iter().filter_map(|name| torrent.field(name)).collect::<Value>()
-                });
-                std::iter::once(json!(known)).chain(rows).collect()
+                let is_known = |name: &&String| fields::is_known(name) || parts::is_part(name);
+                let known: Vec<&String> = fields.iter().filter(is_known).collect();
+                let row = |object: Map<String, Value>| {
+                    known.iter().map(|name| object.get(*name).cloned()).collect::<Value>()
+                };
+                std::iter::once(json!(known)).chain(objects.map(row)).collect()
             }
-            _ => chosen
-                .map(|torrent| {
-                    let pairs =
-                        fields.iter().filter_map(|name| Some((name.clone(), torrent.field(name)?)));
-                    Value::Object(pairs.collect::<Map<_, _>>())
-                })
-                .collect(),
+            _ => objects.map(Value::Object).collect(),
         };
         let mut value = json!({ "torrents": shown });
         if ids.is_some_and(|ids| ids.is_recent()) {

@@ -9,7 +9,6 @@ use super::Call;
 use super::actions::rate;
 use super::request::{self, Arguments, AskFreeSpace, GetSession, SetSession};
 use crate::client::api::{ApiError, Command, DownloadState, Limits};
-use crate::client::routes::Directories;
 
 /// The version of the RPC, and the oldest that it goes on to serve.
 const RPC_VERSION: [u32; 2] = [16, 14];
@@ -30,8 +29,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(directories: &Directories) -> Self {
-        let download_dir = directories.roots().first().cloned();
+    pub(super) fn new(directories: &[PathBuf]) -> Self {
+        let download_dir = directories.first().cloned();
         Self { download_dir, starts_added: true, down: SPEED, up: SPEED, queue: QUEUE }
     }
 
@@ -129,8 +128,8 @@ impl Call<'_> {
         // All is checked before anything is changed.
         let new_down = limits_down.then(|| rate(down)).transpose()?;
         let new_up = limits_up.then(|| rate(up)).transpose()?;
-        let directory = asked.download_dir.map(|dir| self.resolve(&dir));
-        let directory = directory.transpose()?;
+        let look = |dir: String| self.routes.look(Path::new(&dir), self.caller, Path::to_owned);
+        let directory = asked.download_dir.map(look).transpose()?;
         if limits_queue && queue == 0 {
             let text =
                 "download-queue-size is at least 1; switch download-queue-enabled off instead";
@@ -156,25 +155,28 @@ impl Call<'_> {
         let torrents = self.torrents()?;
         let is_paused = |state| matches!(state, DownloadState::Paused | DownloadState::Failed);
         let paused = torrents.iter().filter(|torrent| torrent.state.is_some_and(is_paused)).count();
-        let down: u64 = torrents.iter().map(|torrent| torrent.received_per_second).sum();
-        let up: u64 = torrents.iter().map(|torrent| torrent.sent_per_second).sum();
+        let traffic = self.rpc.api.snapshot()?.traffic;
         Ok(json!({
             "activeTorrentCount": torrents.len() - paused,
             "pausedTorrentCount": paused,
             "torrentCount": torrents.len(),
-            "downloadSpeed": down,
-            "uploadSpeed": up,
+            "downloadSpeed": traffic.received_per_second,
+            "uploadSpeed": traffic.sent_per_second,
+            "current-stats": {
+                "downloadedBytes": traffic.bytes_received,
+                "uploadedBytes": traffic.bytes_sent,
+                "filesAdded": torrents.len(),
+                "secondsActive": self.rpc.started.elapsed().as_secs(),
+                "sessionCount": 1,
+            },
         }))
     }
 
     pub(super) fn free_space(&self, arguments: &Arguments) -> Result<Value, ApiError> {
         let AskFreeSpace { path } = request::read(arguments)?;
-        let real = self.resolve(&path)?;
-        let room = {
-            let real = real.clone();
-            self.rpc.paths.look(Path::new(&path), move || rustix::fs::statvfs(&real))?
-        };
-        let room = room.map_err(|error| ApiError::path(&real, error))?;
+        let place = Path::new(&path);
+        let room = self.routes.look(place, self.caller, |real| rustix::fs::statvfs(real))?;
+        let room = room.map_err(|error| ApiError::path(place, error))?;
         Ok(json!({
             "path": path,
             "size-bytes": room.f_bavail.saturating_mul(room.f_frsize),

@@ -7,9 +7,11 @@ use crossbeam_channel::Receiver;
 use super::*;
 use crate::client::api::samples::Scripted;
 use crate::client::api::{
-    Account, Content, Download, DownloadState, OnProgress, Page, Snapshot, Update, Upload,
+    Account, Content, Direction, Download, DownloadState, OnProgress, Page, Peer, Peers, Pieces,
+    Snapshot, Traffic, Update, Upload,
 };
 use crate::client::routes::Validity;
+use crate::net::Stop;
 use crate::types::{GroupId, InfoHash, Rate, UserId};
 
 /// The fields that `transmission-remote -l` asks for.
@@ -60,6 +62,22 @@ impl Api for Fake {
                 self.downloads.lock().push(begun.clone());
                 Ok(Reply::Download(begun))
             }
+            Command::ShowPeers { .. } => Ok(Reply::Peers(Peers {
+                info_hash: InfoHash::from_bytes([1; 20]),
+                pieces: 4,
+                peers: vec![peer()],
+            })),
+            Command::ShowPieces { .. } => Ok(Reply::Pieces(Pieces {
+                info_hash: InfoHash::from_bytes([1; 20]),
+                size: 1_000_000,
+                piece_size: 300_000,
+                pieces: 4,
+                pieces_per_bucket: 1,
+                have: vec![1, 0, 0, 0],
+                partial: vec![0; 4],
+                requested: vec![0; 4],
+                availability: Some(vec![1, 2, 0, 1]),
+            })),
             Command::StopShare { .. } => Err(ApiError::new(ErrorCode::Refused, "no")),
             _ => Ok(Reply::Done),
         }
@@ -76,6 +94,7 @@ impl Api for Fake {
             address: "127.0.0.1:6001".into(),
             account: (!self.is_logged_out).then_some(account),
             downloads: self.downloads.lock().clone(),
+            traffic: Traffic { received_per_second: 50_000, bytes_sent: 7, ..Traffic::default() },
             ..Scripted::default().snapshot()?
         })
     }
@@ -111,6 +130,29 @@ fn download(number: u8, state: DownloadState) -> Download {
     }
 }
 
+fn peer() -> Peer {
+    Peer {
+        user: Some("eve".parse().unwrap()),
+        user_id: UserId::from_bytes([2; 16]),
+        device: crate::types::DeviceId::from_bytes([3; 32]),
+        address: "10.0.0.7:6001".parse().unwrap(),
+        direction: Direction::In,
+        group_id: GroupId::from_bytes([1; 16]),
+        since_ms: 0,
+        pieces: Some(2),
+        received_per_second: 5000,
+        sent_per_second: 0,
+        bytes_received: 1,
+        bytes_sent: 0,
+        interested: true,
+        choked: false,
+        peer_interested: true,
+        peer_choked: true,
+        requests: 1,
+        peer_requests: 0,
+    }
+}
+
 fn upload(number: u8) -> Upload {
     Upload {
         group: "lab".parse().unwrap(),
@@ -129,7 +171,17 @@ fn upload(number: u8) -> Upload {
     }
 }
 
-struct Someone(Rights, Option<Directories>);
+struct Someone(Rights, Directories);
+
+impl Someone {
+    fn new(rights: Rights) -> Self {
+        Self(rights, directories())
+    }
+}
+
+fn directories() -> Directories {
+    Directories::new(vec![std::env::temp_dir().canonicalize().unwrap()], Vec::new())
+}
 
 impl Caller for Someone {
     fn rights(&self) -> Rights {
@@ -145,12 +197,13 @@ impl Caller for Someone {
     }
 
     fn directories(&self) -> Option<&Directories> {
-        self.1.as_ref()
+        Some(&self.1)
     }
 }
 
 struct Stage {
     client: Arc<Fake>,
+    routes: Routes,
     rpc: Rpc,
 }
 
@@ -161,14 +214,21 @@ impl Stage {
             uploads: Mutex::new(uploads.to_vec()),
             ..Fake::default()
         });
-        let directories = Directories::new(vec!["/srv/files".into()], Vec::new());
-        let rpc = Rpc::new(client.clone(), Paths::default(), &directories).unwrap();
-        Self { rpc, client }
+        Self::of(client)
+    }
+
+    fn of(client: Arc<Fake>) -> Self {
+        let routes = Routes::start(client.clone(), String::new).unwrap();
+        let rpc = Rpc::new(client.clone(), &directories()).unwrap();
+        Self { client, routes, rpc }
     }
 
     fn ask_as(&self, rights: Rights, body: &str) -> Result<Value, Problem> {
         let asked: Asked = serde_json::from_str(body).unwrap();
-        self.rpc.call(&asked, &Someone(rights, None))
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (caller, socket) = (Someone::new(rights), Arc::new(ours));
+        let call = Call { rpc: &self.rpc, routes: &self.routes, caller: &caller, socket };
+        call.carry_out(&asked)
     }
 
     #[track_caller]
@@ -218,8 +278,12 @@ fn a_list_has_the_fields_that_are_asked_for() {
     ] {
         assert_eq!(details[field], want, "{field}");
     }
+    assert_eq!(
+        (&details["pieceCount"], &details["desiredAvailable"]),
+        (&json!(4), &json!(400_000))
+    );
     // What is not known is left out, and not made up.
-    assert!(details.get("desiredAvailable").is_none() && details.get("peer-limit").is_none());
+    assert!(details.get("peer-limit").is_none() && details.get("magnetLink").is_none());
     let files = stage.ask(
         r#"{"arguments":{"fields":["files","name","priorities","wanted"],"ids":1},"method":"torrent-get","tag":3}"#,
     );
@@ -227,7 +291,19 @@ fn a_list_has_the_fields_that_are_asked_for() {
     let want = json!({ "files": [file], "name": "file 1", "priorities": [0], "wanted": [true] });
     assert_eq!(files["torrents"], json!([want]));
     let peers = r#"{"arguments":{"fields":["peers"],"ids":1},"method":"torrent-get","tag":5}"#;
-    assert_eq!(stage.ask(peers)["torrents"], json!([{ "peers": [] }]));
+    let peer = stage.ask(peers)["torrents"][0]["peers"][0].clone();
+    for (field, want) in [
+        ("address", json!("10.0.0.7")),
+        ("clientName", json!("Posse, eve")),
+        ("flagStr", json!("DuEI")),
+        ("progress", json!(0.5)),
+        ("rateToClient", json!(5000)),
+        ("rateToPeer", json!(0)),
+    ] {
+        assert_eq!(peer[field], want, "{field}");
+    }
+    let pieces = r#"{"arguments":{"fields":["pieces","pieceCount"],"ids":1},"method":"torrent-get","tag":6}"#;
+    assert_eq!(stage.ask(pieces)["torrents"], json!([{ "pieces": "gA==", "pieceCount": 4 }]));
     stage.refused(r#"{"method":"torrent-get"}"#, "no fields specified");
 }
 
@@ -267,7 +343,7 @@ fn numbers_stay_and_are_not_given_again() {
     assert_eq!(ids(later.clone()), [2, 3]);
     assert_eq!(later.iter().map(|t| t.is_recent).collect::<Vec<_>>(), [false, true]);
     // A content in two groups is one torrent.
-    let more = Upload { sent_per_second: 100_000, ..upload(2) };
+    let more = Upload { bytes_sent: 7_000_000, sent_per_second: 100_000, ..upload(2) };
     let shown = table.number(Vec::new(), vec![more.clone(), more], at(80));
     assert_eq!((shown.len(), shown[0].sent_per_second, shown[0].is_recent), (1, 100_000, true));
 }
@@ -286,16 +362,25 @@ fn a_download_is_added_by_its_group_and_name() {
         panic!("one download was to begin")
     };
     assert_eq!((group.as_str(), file.as_str()), ("lab", "a film.mkv"));
-    assert_eq!(destination.to_str(), Some("/srv/files"));
+    let home = directories().roots()[0].clone();
+    assert_eq!(destination, &home);
     let again = stage.ask(r#"{"arguments":{"filename":"lab/a film.mkv"},"method":"torrent-add"}"#);
     assert_eq!(again["torrent-duplicate"]["id"], 2);
     assert!(stage.asked().is_empty());
-    stage.ask(
-        r#"{"arguments":{"filename":"lab/b","download-dir":"/srv/files/x","paused":true},"method":"torrent-add"}"#,
-    );
+    let elsewhere = tempfile::tempdir_in(&home).unwrap().keep();
+    let arguments = json!({ "filename": "lab/b", "download-dir": elsewhere, "paused": true });
+    let asked = json!({ "method": "torrent-add", "arguments": arguments });
+    stage.refused(&asked.to_string(), "in no directory that the page may use");
+    let elsewhere = {
+        std::fs::remove_dir(elsewhere).unwrap();
+        tempfile::Builder::new().prefix("posse-test-").tempdir_in(&home).unwrap()
+    };
+    let arguments =
+        json!({ "filename": "lab/b", "download-dir": elsewhere.path(), "paused": true });
+    stage.ask(&json!({ "method": "torrent-add", "arguments": arguments }).to_string());
     assert!(matches!(&stage.asked()[..],
         [Command::DownloadFile { destination, .. }, Command::PauseDownload { file, .. }]
-        if destination.to_str() == Some("/srv/files/x") && file == "b"));
+        if destination == elsewhere.path() && file == "b"));
     // As `--start-paused` does.
     stage.ask(r#"{"arguments":{"start-added-torrents":false},"method":"session-set"}"#);
     stage.ask(r#"{"arguments":{"filename":"lab/c"},"method":"torrent-add"}"#);
@@ -381,12 +466,10 @@ fn limits_are_in_kilobytes_and_unknown_settings_are_refused() {
         r#"{"arguments":{"alt-speed-enabled":true},"method":"session-set"}"#,
         "alt-speed-enabled",
     );
-    let asked = r#"{"arguments":{"download-dir":"/etc","speed-limit-up-enabled":true},
-        "method":"session-set"}"#;
-    let asked: Asked = serde_json::from_str(asked).unwrap();
-    let files = Directories::new(vec!["/srv/files".into()], Vec::new());
-    let done = stage.rpc.call(&asked, &Someone(Rights::Manage, Some(files)));
-    assert!(format!("{done:?}").contains("/etc is in no directory"), "{done:?}");
+    stage.refused(
+        r#"{"arguments":{"download-dir":"/etc","speed-limit-up-enabled":true},"method":"session-set"}"#,
+        "/etc is in no directory",
+    );
     assert!(stage.asked().is_empty(), "nothing was changed");
 }
 
@@ -402,11 +485,14 @@ fn a_token_that_may_look_calls_the_methods_that_look() {
     assert!(stage.asked().is_empty());
     let stats = stage.ask(r#"{"method":"session-stats","tag":1}"#);
     assert_eq!((&stats["torrentCount"], &stats["downloadSpeed"]), (&json!(2), &json!(50_000)));
+    assert_eq!(stats["current-stats"]["uploadedBytes"], 7);
     stage.refused(r#"{"method":"blocklist-update"}"#, "method name not recognized");
-    let nobody = Fake { is_logged_out: true, ..Fake::default() };
-    let nowhere = Directories::new(Vec::new(), Vec::new());
-    let rpc = Rpc::new(Arc::new(nobody), Paths::default(), &nowhere).unwrap();
-    let asked: Asked = serde_json::from_str(LIST).unwrap();
-    let done = rpc.call(&asked, &Someone(Rights::Manage, None));
-    assert!(format!("{done:?}").contains("nobody is logged in"));
+    let nobody = Stage::of(Arc::new(Fake { is_logged_out: true, ..Fake::default() }));
+    nobody.refused(LIST, "nobody is logged in");
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.routes.stop();
+    }
 }
