@@ -152,8 +152,10 @@ impl Transfer {
         };
         if let Some(record) = state.transfer.as_mut() {
             record.leave_thread();
-            let (id, verified) = (record.id, record.for_journal());
-            self.torrent.services.notify(Notice::Journal(id, self.info_hash(), verified));
+            if let Some(verified) = record.last_entry() {
+                let (id, info_hash) = (record.id, self.torrent.info_hash);
+                self.torrent.services.notify(Notice::Journal(id, info_hash, verified));
+            }
         }
         self.torrent.stop_fetching(&mut state, phase);
         true

@@ -309,7 +309,8 @@ impl Engine {
             let closed = torrent.state.lock().transfer.as_mut().and_then(|transfer| {
                 let was_open = transfer.part.is_some();
                 transfer.put_away();
-                was_open.then(|| (transfer.id, transfer.for_journal()))
+                let verified = transfer.last_entry().filter(|_| was_open)?;
+                Some((transfer.id, verified))
             });
             if let Some((id, verified)) = closed {
                 services.host.journal(id, torrent.info_hash, &verified);

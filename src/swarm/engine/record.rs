@@ -207,6 +207,11 @@ impl DownloadRecord {
         self.part.as_ref().is_some_and(|own| Arc::ptr_eq(own, part))
     }
 
+    /// Returns the journal's last entry for a `.part` that has been closed, if it lists any piece.
+    pub(super) fn last_entry(&self) -> Option<VerifiedPieces> {
+        (self.durable.ones() > 0).then(|| self.for_journal())
+    }
+
     /// Takes all pieces but these for missing. The `.part` stays open.
     pub(super) fn lose_all_but(&mut self, have: &Bitfield) {
         self.before = self.stats();
