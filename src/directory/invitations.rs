@@ -117,6 +117,14 @@ impl<R: Rows> Directory<R> {
         Some(UserId::from_bytes(inviter.try_into().ok()?))
     }
 
+    /// The invitation by which a member came, if its use is remembered.
+    pub(super) fn came_by(&self, group: GroupId, user: UserId) -> Option<InvitationId> {
+        let admission = self.admission(group, user)?;
+        let prefix = invited_prefix(group, user, admission.request);
+        let (key, _) = Scan::prefix(&self.rows, &prefix).next()?;
+        Some(InvitationId::from_bytes(*key.last_chunk()?))
+    }
+
     /// The invitations of a user that were not revoked.
     pub(super) fn invitations_of(
         &self,

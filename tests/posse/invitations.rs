@@ -365,10 +365,14 @@ fn members_invite_if_the_owner_lets_them() {
     nik.ok("remove_member lab ann", &[]);
     turned_away(&world, &link, "eve", "void");
     // Who was removed does not come back by what was made before.
-    let spare = invite(&mut nik, "lab --uses 9");
+    let [spare, other] = [(); 2].map(|()| invite(&mut nik, "lab --uses 9"));
     ann.ok(&format!("join {spare}"), &[]);
-    nik.ok("remove_member lab ann", &[]);
-    ann.refused(&format!("join {spare}"), "since the invitation was made");
+    // The invitation by which ann had come ends, and the owner is told of the one that is left.
+    let removed = nik.object("remove_member lab ann");
+    assert_eq!(removed["open_invites"], 1, "{removed}");
+    assert_eq!(removed["revoked_invites"].as_array().unwrap().len(), 1, "{removed}");
+    turned_away(&world, &spare, "ann2", "revoked");
+    ann.refused(&format!("join {other}"), "since the invitation was made");
     let audit = admin(&world, &["audit", "--since", "1h"]).join("\n");
     assert!(audit.contains("bob: create_user lab"), "{audit}");
     assert!(audit.contains("invited by ann"), "{audit}");

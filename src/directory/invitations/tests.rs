@@ -290,15 +290,23 @@ fn the_owner_who_hands_the_group_on_invites_no_more() {
 fn a_removal_stands() {
     let mut scene = Scene::new();
     let [ann, bob] = ["ann", "bob"].map(|name| scene.user(name));
-    // Both links are known to ann before the removal; one of them was used.
+    // Both links are known to ann before the removal; one of them was used, and ends with it.
     (1..=2).for_each(|number| _ = scene.invite(scene.nik, number, 9, 7).unwrap());
     scene.join(ann, 1).unwrap();
     scene.remove(ann);
-    for number in [1, 2] {
-        assert_eq!(scene.join(ann, number), Err(Refusal::InvitationTooOld));
-    }
+    assert_eq!(scene.join(ann, 1), Err(Refusal::InvitationRevoked));
+    assert_eq!(scene.join_as("ann2", 1), Err(Refusal::InvitationRevoked));
+    assert_eq!(scene.join(ann, 2), Err(Refusal::InvitationTooOld));
     assert_eq!(scene.directory().invitation_uses(scene.group, id(1)), 1);
-    scene.join(bob, 1).unwrap();
+    assert_eq!(scene.listed(scene.nik), [2]);
+    scene.join(bob, 2).unwrap();
+    // Leaving ends no link of the others, nor does the removal of a member who was accepted.
+    scene.ask(bob, Change::LeaveGroup { group: scene.group }).unwrap();
+    scene.ask(bob, Change::JoinGroup { group: scene.group }).unwrap();
+    let accept = Change::AcceptRequest { group: scene.group, user: bob };
+    scene.ask(scene.nik, accept).unwrap();
+    scene.remove(bob);
+    assert_eq!(scene.listed(scene.nik), [2]);
     // A new one means ann.
     scene.invite(scene.nik, 3, 1, 7).unwrap();
     scene.join(ann, 3).unwrap();

@@ -77,6 +77,16 @@ impl<R: Rows> Directory<R> {
         Ok(vec![Content::Invitation(group, invitation, row)])
     }
 
+    /// The revocation of the invitation that a member came by, if it is known and not revoked: the
+    /// member would come back by it with another account.
+    pub(super) fn revoke_used(&self, by: &Asking, group: GroupId, user: UserId) -> Option<Content> {
+        let invitation = self.came_by(group, user)?;
+        let (version, row) = self.invitation(group, invitation)?;
+        by.saw(version.stamp);
+        let revoked = InvitationRow { is_revoked: true, ..row };
+        (!row.is_revoked).then_some(Content::Invitation(group, invitation, revoked))
+    }
+
     /// A user whose membership has ended since the invitation was made is not let in by it: a
     /// removal stands.
     pub(super) fn use_invitation(
