@@ -297,6 +297,45 @@ fn what_is_no_link_is_said_so() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_leaves_nothing_behind() {
+    let (world, mut nik) = lab(1);
+    let link = invite(&mut nik, "lab --uses 2");
+    let real = InvitationLink::parse(&link).unwrap();
+    // The trackers of this network, and the key of another.
+    let group = (real.group, real.label.clone());
+    let other = KeyPair::generate().unwrap().network().fingerprint();
+    let forged = InvitationLink::new(other, group, real.secret.clone(), &real.trackers).to_text();
+    let home = world.path().join("newcomer");
+    let done = join(&home, &["--wait-trackers", "1"], &[&forged, "ann", "pw-ann"]);
+    assert_eq!(done.status, Some(3), "{done:?}");
+    let start = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        command.current_dir(&home).args(words);
+        set_home(&mut command, &home);
+        Process::spawn("client", &mut command).finish(PATIENCE)
+    };
+    let done = start(&["-c", "trackers"]);
+    assert_eq!(done.status, Some(2), "{done:?}");
+    assert!(done.errors()[0].contains("no client has been set up"), "{done:?}");
+    // A true one is not hindered.
+    let done = join(&home, &[], &[&link, "ann", "pw-ann"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    let done = start(&["-c", "login ann pw-ann", "-c", "list_files lab"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    // Nor does it change whom a device trusts that has met no network.
+    let data = home.join("earlier");
+    let tracker = real.trackers[0].to_string();
+    let (ip, port) = tracker.split_once(':').unwrap();
+    let at = ["--data-dir", data.to_str().unwrap(), "--wait-trackers", "1"];
+    let words = [&at[..], &["127.0.0.1", "0", "127.0.0.1", "1", "-c", "trackers"]].concat();
+    start(&words);
+    let done = join(&home, &at, &[&forged, "bob", "pw-bob"]);
+    assert!([Some(2), Some(3)].contains(&done.status), "{done:?}");
+    let words = [&at[..2], &["127.0.0.1", "0", ip, port, "-c", "login ann pw-ann"]].concat();
+    assert_eq!(start(&words).status, Some(0));
+}
+
+#[test]
 fn a_link_does_not_stay_in_the_process_list() {
     let (world, mut nik) = lab(1);
     let link = invite(&mut nik, "lab --uses 3");
@@ -429,7 +468,9 @@ fn a_scripted_client_joins_by_a_line_that_is_a_link() {
     ann.enter("ann");
     let joined = ann.object(&link);
     assert_eq!((&joined["command"], &joined["group"]), (&"join".into(), &"lab".into()), "{joined}");
-    ann.refused(&link, "already a member");
+    let again = ann.object(&link);
+    assert_eq!((&again["ok"], &again["group"]), (&true.into(), &"lab".into()), "{again}");
+    assert_eq!(nik.object("invites")["invites"][0]["used"], 1, "it counts once");
     ann.ok("list_files lab", &[]);
     let plain = world.plain("bob");
     drop(plain);
