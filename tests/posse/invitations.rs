@@ -511,7 +511,7 @@ fn the_desktop_hands_a_link_over_without_naming_it_to_the_terminal() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/desktop/posse-join");
     let mut command = Command::new("sh");
-    command.arg(script).arg(&link).current_dir(&home);
+    command.arg(&script).arg(&link).current_dir(&home);
     set_home(&mut command, &home);
     command.env("PATH", format!("{}:/usr/bin:/bin", tools.display()));
     command.env("XDG_RUNTIME_DIR", &home);
@@ -522,9 +522,17 @@ fn the_desktop_hands_a_link_over_without_naming_it_to_the_terminal() {
     assert_eq!(done.out.last().map(String::as_str), Some("ann"), "{done:?}");
     let noted = std::fs::read_to_string(noted).unwrap();
     assert!(noted.starts_with("-e\nsh\n") && !noted.contains("posse:join"), "{noted}");
-    let left: Vec<_> = std::fs::read_dir(&home)
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b"posse-link"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    let left = || {
+        let names = std::fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.as_bytes().starts_with(b"posse-link")).collect::<Vec<_>>()
+    };
+    assert!(left().is_empty(), "{:?}", left());
+    // A terminal that does not start leaves no link behind.
+    std::fs::write(&path, "#!/bin/sh\nexit 3\n").unwrap();
+    let mut command = Command::new("sh");
+    command.arg(script).arg(&link).current_dir(&home);
+    command.env("PATH", format!("{}:/usr/bin:/bin", tools.display()));
+    command.env("XDG_RUNTIME_DIR", &home);
+    let done = Process::spawn("posse-join", &mut command).finish(PATIENCE);
+    assert_eq!((done.status, left()), (Some(3), Vec::new()), "{done:?}");
 }
