@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::directory::{Asked, Output, Replica, Ticket};
-use crate::types::limits::{INVITATION_DAYS_MAX, INVITATION_USES_MAX, INVITATIONS_PER_USER_MAX};
+use crate::types::limits::{
+    INVITATION_DAYS_MAX, INVITATION_USES_MAX, INVITATIONS_KEPT_MAX, INVITATIONS_PER_USER_MAX,
+};
 use crate::types::{
     Change, Effect, InvitationSecret, Limit, Order, Outcome, Part, PasswordHash, RequestStamp,
     Stamp, StoreId, StoreState,
@@ -208,6 +210,31 @@ fn bounds_are_kept() {
     scene.now_ms += DAY_MS + 1;
     scene.invite(scene.nik, 252, 1, 1).unwrap();
     assert_eq!(scene.listed(scene.nik).len(), usize::from(most) - 4 + 1);
+}
+
+#[test]
+fn revoked_invitations_are_bounded_until_their_rows_are_deleted() {
+    let mut scene = Scene::new();
+    let wide = |number: usize| {
+        InvitationId::from_bytes(u128::try_from(number + 1000).unwrap().to_be_bytes())
+    };
+    let group = scene.group;
+    let make = |scene: &mut Scene, number| {
+        let invitation = wide(number);
+        scene.ask(scene.nik, Change::CreateInvitation { group, invitation, uses: 1, days: 1 })
+    };
+    for number in 0..INVITATIONS_KEPT_MAX {
+        make(&mut scene, number).unwrap();
+        let revoke = Change::RevokeInvitation { group, invitation: wide(number) };
+        scene.ask(scene.nik, revoke).unwrap();
+    }
+    assert!(scene.listed(scene.nik).is_empty());
+    let full = Err(Refusal::Quota(Limit::Invitations));
+    assert_eq!(make(&mut scene, INVITATIONS_KEPT_MAX), full);
+    let rows: Vec<_> = scene.directory().rows_with(vec![9]).take(1).collect();
+    scene.replica.sweep(&rows, 0, false);
+    make(&mut scene, INVITATIONS_KEPT_MAX).unwrap();
+    assert_eq!(make(&mut scene, INVITATIONS_KEPT_MAX + 1), full);
 }
 
 #[test]
