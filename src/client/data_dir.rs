@@ -144,8 +144,11 @@ pub(crate) fn choose(
     let mut fitting: Vec<&Found> =
         all.iter().filter(|found| found.is_of(trackers, network) == Some(true)).collect();
     if fitting.is_empty() {
-        // Directories that tell no network: of earlier versions that have met no tracker.
-        fitting = all.iter().filter(|f| f.is_of(trackers, network).is_none()).collect();
+        // Directories that tell no network: of earlier versions that have met no tracker. What is
+        // left of a joining that was given up is meant by its name alone.
+        let is_left = |found: &&Found| found.earlier.is_some() || found.setup.is_some();
+        let fits = |found: &&Found| found.is_of(trackers, network).is_none();
+        fitting = all.iter().filter(fits).filter(is_left).collect();
     }
     for narrower in [
         |found: &Found, _: SocketAddr| found.earlier.is_none(),
@@ -186,6 +189,15 @@ pub(crate) fn check_network(
         }
         _ => Ok(()),
     }
+}
+
+/// Tells whether a client with that data directory has met no network so far, or was not set up.
+pub(crate) fn is_first_contact(dir: &Path) -> bool {
+    if !DeviceStore::is_in(dir) {
+        return true;
+    }
+    let found = Found::read(dir.to_owned());
+    found.network.is_none() || found.setup.is_none()
 }
 
 /// Finds the only default data directory below `root` that has been set up, for a start that names

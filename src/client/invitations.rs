@@ -100,7 +100,8 @@ impl Client {
         Ok(entry)
     }
 
-    /// Joins a group by an invitation. Returns the group.
+    /// Joins a group by an invitation; a member stays one, so that it can be repeated. Returns the
+    /// group.
     ///
     /// # Errors
     /// [`ClientError::OtherNetwork`], [`Refusal::LoginFirst`], and why the invitation does not
@@ -111,7 +112,10 @@ impl Client {
         let group = link.group;
         let request = self.inner.trackers.request_stamp();
         let asked = Request::UseInvitation { request, group, secret: link.secret.clone() };
-        self.done(&asked, Need::Session)?;
+        match self.done(&asked, Need::Session) {
+            Ok(()) | Err(ClientError::Refused(Refusal::AlreadyMember)) => {}
+            Err(error) => return Err(error),
+        }
         // An earlier request to the owner is settled.
         self.inner.store.take_asked(user, group)?;
         self.joined(link)

@@ -43,16 +43,21 @@ pub(crate) struct Network {
 #[derive(Debug, Default)]
 struct State {
     expected: Option<Fingerprint>,
+    /// The store knows the expected network.
+    is_stored: bool,
     key: Option<NetworkPublicKey>,
     /// The key that will replace the expected one. Both are valid.
     next: Option<NetworkPublicKey>,
 }
 
 impl State {
-    /// Checks a tracker's key; `None` if no network is known.
+    /// Checks a tracker's key; `None` if no network is known, or the store does not know it yet.
     fn meet(&mut self, key: NetworkPublicKey) -> Option<Result<(), WrongNetwork>> {
         let (expected, found) = (self.expected?, key.fingerprint());
         if expected == found {
+            if !self.is_stored {
+                return None;
+            }
             self.key = Some(key);
         } else if self.next != Some(key) {
             return Some(Err(WrongNetwork { expected, found }));
@@ -63,13 +68,15 @@ impl State {
 
 impl Network {
     /// Expects the network of that fingerprint, or of the key that will replace it; without one,
-    /// the first network met is trusted. `remember` stores changes.
+    /// the first network met is trusted. `remember` stores changes, and a network that is not
+    /// stored yet when its first tracker has proven itself.
     pub(crate) fn new(
         expected: Option<Fingerprint>,
+        is_stored: bool,
         next: Option<NetworkPublicKey>,
         remember: impl Fn(Trust) -> Result<(), StoreError> + Send + Sync + 'static,
     ) -> Self {
-        let state = Mutex::new(State { expected, key: None, next });
+        let state = Mutex::new(State { expected, is_stored, key: None, next });
         Self { state, writer: Mutex::default(), remember: Box::new(remember) }
     }
 
@@ -90,8 +97,8 @@ impl Network {
         state.key.into_iter().chain(state.next).collect()
     }
 
-    /// A tracker has proven that it belongs to the network of this key. Tells whether it is the
-    /// first one ever met.
+    /// A tracker has proven that it belongs to the network of this key. Tells of the network if it
+    /// is the first one ever met and was not named, or cannot be stored.
     ///
     /// # Errors
     /// [`WrongNetwork`] if it is not the known network.
@@ -110,8 +117,11 @@ impl Network {
         if let Some(error) = &unwritten {
             warn!("the network {found} is trusted, but that cannot be stored: {error}");
         }
-        *self.state.lock() = State { expected: Some(found), key: Some(key), next: None };
-        Ok(Some(FirstMet { network: found, unwritten }))
+        let mut state = self.state.lock();
+        let was_named = state.expected.is_some();
+        (state.expected, state.key, state.is_stored) = (Some(found), Some(key), true);
+        let is_news = !was_named || unwritten.is_some();
+        Ok(is_news.then_some(FirstMet { network: found, unwritten }))
     }
 
     /// A tracker of the network reports a key rotation. Returns the change; `None` if the trusted
@@ -139,7 +149,8 @@ impl Network {
             }
             RotationStage::Ended => {
                 (self.remember)(successor(true))?;
-                *self.state.lock() = State { expected: Some(new), key: Some(new_key), next: None };
+                let (expected, key) = (Some(new), Some(new_key));
+                *self.state.lock() = State { expected, is_stored: true, key, next: None };
             }
             RotationStage::Cancelled if next == Some(new_key) => {
                 (self.remember)(Trust::NoSuccessor(old))?;
@@ -181,7 +192,7 @@ mod tests {
         let [one, other] = [(); 2].map(|()| KeyPair::generate().unwrap().network());
         let written = Arc::new(Mutex::new(Vec::new()));
         let to = written.clone();
-        let network = Network::new(None, None, move |trust| {
+        let network = Network::new(None, false, None, move |trust| {
             to.lock().push(trust);
             Ok(())
         });
@@ -200,15 +211,31 @@ mod tests {
     #[test]
     fn what_the_user_said_is_not_written_down_again() {
         let one = KeyPair::generate().unwrap().network();
-        let network = Network::new(Some(one.fingerprint()), None, |_| panic!("it is known"));
+        let network = Network::new(Some(one.fingerprint()), true, None, |_| panic!("it is known"));
         assert_eq!(network.meet(one), Ok(None));
+    }
+
+    #[test]
+    fn a_named_network_is_stored_when_its_first_tracker_has_proven_itself() {
+        let [one, other] = [(); 2].map(|()| KeyPair::generate().unwrap().network());
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let to = written.clone();
+        let network = Network::new(Some(one.fingerprint()), false, None, move |trust| {
+            to.lock().push(trust);
+            Ok(())
+        });
+        assert!(network.meet(other).is_err());
+        assert_eq!(*written.lock(), []);
+        assert_eq!((network.meet(one), network.meet(one)), (Ok(None), Ok(None)));
+        assert_eq!(*written.lock(), [Trust::First(one.fingerprint())]);
+        assert_eq!(network.keys(), [one]);
     }
 
     #[test]
     fn a_first_network_that_cannot_be_written_down_is_said_so() {
         let one = KeyPair::generate().unwrap().network();
         let full = || StoreError::Foreign { path: "/full".into(), kind: "store" };
-        let met = Network::new(None, None, move |_| Err(full())).meet(one).unwrap().unwrap();
+        let met = Network::new(None, false, None, move |_| Err(full())).meet(one).unwrap().unwrap();
         assert_eq!((met.network, met.unwritten), (one.fingerprint(), Some(full().to_string())));
     }
 
@@ -218,7 +245,7 @@ mod tests {
         let [o, n] = [&old, &new].map(|key| key.fingerprint());
         let written = Arc::new(Mutex::new(Vec::new()));
         let to = written.clone();
-        let network = Network::new(Some(o), None, move |trust| {
+        let network = Network::new(Some(o), true, None, move |trust| {
             to.lock().push(trust);
             Ok(())
         });
@@ -271,7 +298,8 @@ mod tests {
     fn one_that_has_missed_an_end_takes_up_the_next_change() {
         let [first, second, third] = [(); 3].map(|()| KeyPair::generate().unwrap());
         let [_, b, c] = [&first, &second, &third].map(|key| key.fingerprint());
-        let network = Network::new(Some(first.fingerprint()), Some(second.network()), |_| Ok(()));
+        let network =
+            Network::new(Some(first.fingerprint()), true, Some(second.network()), |_| Ok(()));
         let next = second.begin_rotation(third.network());
         // The first rotation has not ended, and the new key alone cannot end it: the second one
         // waits until a tracker reports that end.
@@ -287,7 +315,7 @@ mod tests {
         let [old, new] = [(); 2].map(|()| KeyPair::generate().unwrap());
         let (begin, begun) = crossbeam_channel::bounded(1);
         let (go_on, told) = crossbeam_channel::bounded(1);
-        let network = Network::new(None, None, move |trust| {
+        let network = Network::new(None, false, None, move |trust| {
             begin.send(trust).unwrap();
             told.recv().map_err(|_| StoreError::Foreign { path: "/full".into(), kind: "store" })
         });
@@ -319,7 +347,7 @@ mod tests {
     fn what_cannot_be_written_down_does_not_count() {
         let [old, new] = [(); 2].map(|()| KeyPair::generate().unwrap());
         let full = || StoreError::Foreign { path: "/full".into(), kind: "store" };
-        let network = Network::new(Some(old.fingerprint()), None, move |_| Err(full()));
+        let network = Network::new(Some(old.fingerprint()), true, None, move |_| Err(full()));
         assert!(network.told(&old.begin_rotation(new.network())).is_err());
         assert_eq!(network.accepted(), [old.fingerprint()]);
     }

@@ -170,13 +170,14 @@ fn open_network(
         next.filter(|row| row.new.fingerprint() == named).map_or(named, |row| row.old)
     });
     let new = named.filter(|named| remembered != Some(*named));
-    if let Some(new) = new {
+    // A device's first network is stored when a tracker has proven that it belongs to it.
+    if let Some(new) = new.filter(|_| remembered.is_some()) {
         store.set_network(new)?;
     }
     let store = store.clone();
     let expected = named.or(remembered);
     let next = next.filter(|row| Some(row.old) == expected).map(|row| row.new.into());
-    let network = Network::new(expected, next, move |trust| match trust {
+    let network = Network::new(expected, remembered.is_some(), next, move |trust| match trust {
         Trust::First(fingerprint) => store.set_network(fingerprint),
         Trust::Successor(row) => store.set_successor(&row),
         Trust::NoSuccessor(old) => store.remove_successor(old),

@@ -24,6 +24,8 @@
 //! | 23 | user, group, invitation: those of the user that were not revoked | |
 //! | 24 | group, invitation | how often it was used |
 //! | 25 | group, user, request that let the user in, invitation | who had made it |
+//! | 26 | group, invitation: those that were not revoked | |
+//! | 27 | user | how many invitations of the user there are, revoked ones too |
 //!
 //! They follow from the rows: [`VERSION`] says in which way, and a store with entries of another
 //! version makes them anew.
@@ -32,7 +34,7 @@ use super::names::{Id, Names};
 use crate::types::{DeviceId, FileId, GroupId, InfoHash, Stamp, UserId};
 
 /// Version of the entries.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A kind of entry.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,8 @@ pub(super) enum Tag {
     Invitations,
     InvitationUses,
     InvitedBy,
+    OpenInvitations,
+    InvitationsMade,
 }
 
 impl Tag {

@@ -5,22 +5,19 @@
 //! trackers which are apart merge their uses without a counter: such an invitation lets in at most
 //! the number that it allows for each part of the network.
 //!
-//! **Invariant:** the index of a user's invitations holds those that were not revoked; the number
-//! of uses is the number of their rows.
+//! **Invariant:** the indexes of a user's and a group's invitations hold those that were not revoked;
+//! the number of uses, and of the invitations that a user has made, is the number of their rows.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::entries::{Tag, last_id};
-use super::rows::{Rows, RowsMut, Scan, end_of, stored_key};
+use super::rows::{Rows, RowsMut, Scan, end_of};
 use super::state::Directory;
 use crate::types::{
     Content, GroupId, GroupSettings, InvitationEntry, InvitationId, InvitationRow,
     InvitationUseRow, Refusal, RequestId, RowKey, UserId, Version,
 };
-
-/// The lowest id.
-const FIRST: InvitationId = InvitationId::from_bytes([0; InvitationId::LEN]);
 
 impl<R: Rows> Directory<R> {
     /// An invitation's row.
@@ -43,7 +40,16 @@ impl<R: Rows> Directory<R> {
 
     /// How many users have used an invitation.
     pub fn invitation_uses(&self, group: GroupId, invitation: InvitationId) -> u32 {
-        let count = self.rows.entry(&uses_key(group, invitation));
+        self.count_at(&uses_key(group, invitation))
+    }
+
+    /// How many invitations of a user there are, revoked ones too.
+    pub(super) fn invitations_made(&self, user: UserId) -> u32 {
+        self.count_at(&made_key(user))
+    }
+
+    fn count_at(&self, key: &[u8]) -> u32 {
+        let count = self.rows.entry(key);
         count.and_then(|count| count.try_into().ok()).map_or(0, u32::from_be_bytes)
     }
 
@@ -117,6 +123,14 @@ impl<R: Rows> Directory<R> {
         Some(UserId::from_bytes(inviter.try_into().ok()?))
     }
 
+    /// The invitation by which a member came, if its use is remembered.
+    pub(super) fn came_by(&self, group: GroupId, user: UserId) -> Option<InvitationId> {
+        let admission = self.admission(group, user)?;
+        let prefix = invited_prefix(group, user, admission.request);
+        let (key, _) = Scan::prefix(&self.rows, &prefix).next()?;
+        Some(InvitationId::from_bytes(*key.last_chunk()?))
+    }
+
     /// The invitations of a user that were not revoked.
     pub(super) fn invitations_of(
         &self,
@@ -167,29 +181,18 @@ impl<R: Rows> Directory<R> {
         of: Option<UserId>,
         behind: Option<InvitationId>,
     ) -> impl Iterator<Item = (GroupId, InvitationId, InvitationRow)> + '_ {
-        let own = of.into_iter().flat_map(move |user| {
-            let prefix = Tag::Invitations.key(&[user.as_bytes(), group.as_bytes()]);
-            let from = match behind {
-                Some(last) => Bound::Excluded([&prefix[..], last.as_bytes()].concat()),
-                None => Bound::Included(prefix.clone()),
-            };
-            let entries = Scan::range(&self.rows, from, end_of(&prefix));
-            entries.filter_map(move |(key, _)| {
-                let (_, invitation) = place(&key)?;
-                Some((invitation, self.invitation(group, invitation)?.1))
-            })
-        });
-        let all = of.is_none().then(|| {
-            let mut prefix = stored_key(&RowKey::Invitation(group, FIRST));
-            prefix.truncate(prefix.len() - InvitationId::LEN);
-            let after = behind.map(|last| stored_key(&RowKey::Invitation(group, last)));
-            self.rows_behind(prefix, after).filter_map(|row| match row.content {
-                Content::Invitation(_, invitation, value) => Some((invitation, value)),
-                _ => None,
-            })
-        });
-        let found = own.chain(all.into_iter().flatten());
-        found.filter(|(_, row)| !row.is_revoked).map(move |(id, row)| (group, id, row))
+        let prefix = match of {
+            Some(user) => Tag::Invitations.key(&[user.as_bytes(), group.as_bytes()]),
+            None => Tag::OpenInvitations.key(&[group.as_bytes()]),
+        };
+        let from = match behind {
+            Some(last) => Bound::Excluded([&prefix[..], last.as_bytes()].concat()),
+            None => Bound::Included(prefix.clone()),
+        };
+        Scan::range(&self.rows, from, end_of(&prefix)).filter_map(move |(key, _)| {
+            let (_, invitation) = place(&key)?;
+            Some((group, invitation, self.invitation(group, invitation)?.1))
+        })
     }
 }
 
@@ -201,17 +204,27 @@ impl<R: RowsMut> Directory<R> {
         before: Option<&InvitationRow>,
         after: Option<&InvitationRow>,
     ) {
-        let key = |row: &InvitationRow| {
+        let keys = |row: &InvitationRow| {
             let ids: [&[u8]; 3] = [row.inviter.as_bytes(), group.as_bytes(), invitation.as_bytes()];
-            (!row.is_revoked).then(|| Tag::Invitations.key(&ids))
+            let keys = || [Tag::Invitations.key(&ids), Tag::OpenInvitations.key(&ids[1..])];
+            (!row.is_revoked).then(keys)
         };
-        let (before, after) = (before.and_then(key), after.and_then(key));
-        if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
-            self.put(&before, false);
+        let (old, new) = (before.and_then(keys), after.and_then(keys));
+        old.into_iter().flatten().for_each(|key| self.put(&key, false));
+        new.into_iter().flatten().for_each(|key| self.put(&key, true));
+        let [old, new] = [before, after].map(|row| row.map(|row| row.inviter));
+        if old != new {
+            old.iter().for_each(|user| self.count_one(&made_key(*user), false));
+            new.iter().for_each(|user| self.count_one(&made_key(*user), true));
         }
-        if let Some(after) = after {
-            self.put(&after, true);
-        }
+    }
+
+    /// Counts one more, or one less, at an entry.
+    fn count_one(&mut self, key: &[u8], is_more: bool) {
+        let count = self.count_at(key);
+        let count = if is_more { count.saturating_add(1) } else { count.saturating_sub(1) };
+        let bytes = count.to_be_bytes();
+        self.rows.set_entry(key, (count > 0).then_some(&bytes[..]));
     }
 
     /// Brings the entries of a use in line with its row and the request that wrote it.
@@ -229,18 +242,17 @@ impl<R: RowsMut> Directory<R> {
             self.rows.set_entry(&key, Some(row.inviter.as_bytes()));
         }
         if before.is_some() != after.is_some() {
-            let count = self.invitation_uses(group, invitation);
-            let count =
-                if after.is_some() { count.saturating_add(1) } else { count.saturating_sub(1) };
-            let bytes = count.to_be_bytes();
-            let value = (count > 0).then_some(&bytes[..]);
-            self.rows.set_entry(&uses_key(group, invitation), value);
+            self.count_one(&uses_key(group, invitation), after.is_some());
         }
     }
 }
 
 fn uses_key(group: GroupId, invitation: InvitationId) -> Vec<u8> {
     Tag::InvitationUses.key(&[group.as_bytes(), invitation.as_bytes()])
+}
+
+fn made_key(user: UserId) -> Vec<u8> {
+    Tag::InvitationsMade.key(&[user.as_bytes()])
 }
 
 fn invited_prefix(group: GroupId, user: UserId, request: RequestId) -> Vec<u8> {

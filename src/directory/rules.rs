@@ -221,6 +221,7 @@ impl<R: Rows> Directory<R> {
             return Err(Refusal::UserNotMember);
         }
         let mut contents = vec![self.standing_row(by, id, user, MembershipState::None)];
+        contents.extend(self.revoke_used(by, id, user));
         self.settle_owner(&mut contents, id, by.actor);
         Ok(contents)
     }

@@ -482,7 +482,10 @@ impl std::fmt::Display for Limit {
             Self::Files => "you offer as many files as one account may",
             Self::Members => "the group has as many members and requests as it may",
             Self::Devices => "as many of your devices stay logged in as one account may have",
-            Self::Invitations => "as many of your invitations are open as one account may have",
+            Self::Invitations => {
+                "as many of your invitations are open, or were made in the last 90 days, as one \
+                 account may have"
+            }
         })
     }
 }

@@ -10,6 +10,8 @@ pub const DEVICES_PER_USER_MAX: usize = 32;
 pub const DEVICES_PER_LIST_MAX: usize = 64;
 /// Invitations of one account that may be used: more than anybody keeps track of.
 pub const INVITATIONS_PER_USER_MAX: usize = 200;
+/// Invitations of one account that are kept, revoked ones too: 22 a day.
+pub const INVITATIONS_KEPT_MAX: usize = 2_000;
 /// Users whom one invitation lets in.
 pub const INVITATION_USES_MAX: u32 = 1_000;
 /// Days for which an invitation may be used: fewer than rows are kept.

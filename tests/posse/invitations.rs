@@ -297,6 +297,45 @@ fn what_is_no_link_is_said_so() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_leaves_nothing_behind() {
+    let (world, mut nik) = lab(1);
+    let link = invite(&mut nik, "lab --uses 2");
+    let real = InvitationLink::parse(&link).unwrap();
+    // The trackers of this network, and the key of another.
+    let group = (real.group, real.label.clone());
+    let other = KeyPair::generate().unwrap().network().fingerprint();
+    let forged = InvitationLink::new(other, group, real.secret.clone(), &real.trackers).to_text();
+    let home = world.path().join("newcomer");
+    let done = join(&home, &["--wait-trackers", "1"], &[&forged, "ann", "pw-ann"]);
+    assert_eq!(done.status, Some(3), "{done:?}");
+    let start = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        command.current_dir(&home).args(words);
+        set_home(&mut command, &home);
+        Process::spawn("client", &mut command).finish(PATIENCE)
+    };
+    let done = start(&["-c", "trackers"]);
+    assert_eq!(done.status, Some(2), "{done:?}");
+    assert!(done.errors()[0].contains("no client has been set up"), "{done:?}");
+    // A true one is not hindered.
+    let done = join(&home, &[], &[&link, "ann", "pw-ann"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    let done = start(&["-c", "login ann pw-ann", "-c", "list_files lab"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    // Nor does it change whom a device trusts that has met no network.
+    let data = home.join("earlier");
+    let tracker = real.trackers[0].to_string();
+    let (ip, port) = tracker.split_once(':').unwrap();
+    let at = ["--data-dir", data.to_str().unwrap(), "--wait-trackers", "1"];
+    let words = [&at[..], &["127.0.0.1", "0", "127.0.0.1", "1", "-c", "trackers"]].concat();
+    start(&words);
+    let done = join(&home, &at, &[&forged, "bob", "pw-bob"]);
+    assert!([Some(2), Some(3)].contains(&done.status), "{done:?}");
+    let words = [&at[..2], &["127.0.0.1", "0", ip, port, "-c", "login ann pw-ann"]].concat();
+    assert_eq!(start(&words).status, Some(0));
+}
+
+#[test]
 fn a_link_does_not_stay_in_the_process_list() {
     let (world, mut nik) = lab(1);
     let link = invite(&mut nik, "lab --uses 3");
@@ -365,10 +404,14 @@ fn members_invite_if_the_owner_lets_them() {
     nik.ok("remove_member lab ann", &[]);
     turned_away(&world, &link, "eve", "void");
     // Who was removed does not come back by what was made before.
-    let spare = invite(&mut nik, "lab --uses 9");
+    let [spare, other] = [(); 2].map(|()| invite(&mut nik, "lab --uses 9"));
     ann.ok(&format!("join {spare}"), &[]);
-    nik.ok("remove_member lab ann", &[]);
-    ann.refused(&format!("join {spare}"), "since the invitation was made");
+    // The invitation by which ann had come ends, and the owner is told of the one that is left.
+    let removed = nik.object("remove_member lab ann");
+    assert_eq!(removed["open_invites"], 1, "{removed}");
+    assert_eq!(removed["revoked_invites"].as_array().unwrap().len(), 1, "{removed}");
+    turned_away(&world, &spare, "ann2", "revoked");
+    ann.refused(&format!("join {other}"), "since the invitation was made");
     let audit = admin(&world, &["audit", "--since", "1h"]).join("\n");
     assert!(audit.contains("bob: create_user lab"), "{audit}");
     assert!(audit.contains("invited by ann"), "{audit}");
@@ -425,7 +468,9 @@ fn a_scripted_client_joins_by_a_line_that_is_a_link() {
     ann.enter("ann");
     let joined = ann.object(&link);
     assert_eq!((&joined["command"], &joined["group"]), (&"join".into(), &"lab".into()), "{joined}");
-    ann.refused(&link, "already a member");
+    let again = ann.object(&link);
+    assert_eq!((&again["ok"], &again["group"]), (&true.into(), &"lab".into()), "{again}");
+    assert_eq!(nik.object("invites")["invites"][0]["used"], 1, "it counts once");
     ann.ok("list_files lab", &[]);
     let plain = world.plain("bob");
     drop(plain);
@@ -466,7 +511,7 @@ fn the_desktop_hands_a_link_over_without_naming_it_to_the_terminal() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/desktop/posse-join");
     let mut command = Command::new("sh");
-    command.arg(script).arg(&link).current_dir(&home);
+    command.arg(&script).arg(&link).current_dir(&home);
     set_home(&mut command, &home);
     command.env("PATH", format!("{}:/usr/bin:/bin", tools.display()));
     command.env("XDG_RUNTIME_DIR", &home);
@@ -477,9 +522,17 @@ fn the_desktop_hands_a_link_over_without_naming_it_to_the_terminal() {
     assert_eq!(done.out.last().map(String::as_str), Some("ann"), "{done:?}");
     let noted = std::fs::read_to_string(noted).unwrap();
     assert!(noted.starts_with("-e\nsh\n") && !noted.contains("posse:join"), "{noted}");
-    let left: Vec<_> = std::fs::read_dir(&home)
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b"posse-link"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    let left = || {
+        let names = std::fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.as_bytes().starts_with(b"posse-link")).collect::<Vec<_>>()
+    };
+    assert!(left().is_empty(), "{:?}", left());
+    // A terminal that does not start leaves no link behind.
+    std::fs::write(&path, "#!/bin/sh\nexit 3\n").unwrap();
+    let mut command = Command::new("sh");
+    command.arg(script).arg(&link).current_dir(&home);
+    command.env("PATH", format!("{}:/usr/bin:/bin", tools.display()));
+    command.env("XDG_RUNTIME_DIR", &home);
+    let done = Process::spawn("posse-join", &mut command).finish(PATIENCE);
+    assert_eq!((done.status, left()), (Some(3), Vec::new()), "{done:?}");
 }

@@ -349,7 +349,7 @@ fn a_link_that_is_pasted_joins_and_is_not_kept() {
     terminal.press("y\r");
     terminal.wait("password: ");
     terminal.press("correct-horse\r");
-    terminal.wait("already a member");
+    terminal.wait("you are a member of lab");
     assert!(!terminal.screen.lock()[at..].contains(&link[20..]), "it is shown");
     terminal.wait("ann> ");
     terminal.press("exit\r");
@@ -367,6 +367,9 @@ fn client_join_goes_on_at_the_prompt() {
     let client = env!("CARGO_BIN_EXE_client");
     let command = format!("'{client}' join '{link}'");
     let Some(mut terminal) = Terminal::start_shell(&world, "ann", &command) else { return };
+    // The network is named before a password is asked for.
+    terminal.wait("in a network that is new to this device, with tracker 127.0.0.1:");
+    terminal.wait("and key sha256:");
     terminal.wait("have you an account there already?");
     terminal.press("no\r");
     terminal.wait("user name: ");
@@ -393,8 +396,24 @@ fn client_join_goes_on_at_the_prompt() {
     terminal.press("ann\r");
     terminal.wait("password: ");
     terminal.press("correct-horse\r");
-    terminal.wait("already a member");
+    // Joining where one is a member already is no failure.
+    terminal.wait("you are a member of lab");
     terminal.wait("ann> ");
+    // A taken name is no reason to give away the password of another network.
+    let command = format!("'{client}' join --profile third '{link}'");
+    let Some(mut terminal) = Terminal::start_shell(&world, "ann", &command) else { return };
+    terminal.wait("have you an account there already?");
+    terminal.press("no\r");
+    terminal.wait("user name: ");
+    terminal.press("ann\r");
+    for what in ["password: ", "password again: "] {
+        terminal.wait(what);
+        terminal.press("correct-horse\r");
+    }
+    terminal.wait("the name ann is taken in a network that is new to this device, with tracker ");
+    terminal.wait("log in as ann instead?");
+    terminal.press("no\r");
+    terminal.wait("posse> ");
 }
 
 #[test]

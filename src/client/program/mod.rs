@@ -25,8 +25,8 @@ use super::api::{Api, ApiError, ErrorCode};
 use super::service::{Remote, Service, find};
 use super::setup::Setup;
 use super::shell::{
-    self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Invitation, Output, Parts,
-    Settings, escape,
+    self, EXIT_FAILED, EXIT_USAGE, EndClient, Format, Input, Interrupts, Invitation, KeepSetup,
+    Output, Parts, Settings, escape,
 };
 use super::{Backend, Client, ClientConfig, ClientError};
 use crate::http::page::{PageConfig, PageServer};
@@ -85,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
     let interrupts = Interrupts::start(arguments.service)
         .map_err(|e| ClientError::system("cannot take signals", e))?;
     let can_ask = Input::can_ask(arguments.script.as_deref(), &arguments.commands);
-    let invitation = read_invitation(arguments, input.as_mut(), can_ask)?;
+    let mut invitation = read_invitation(arguments, input.as_mut(), can_ask)?;
     let link = match &invitation {
         Some(invitation) => {
             Some(InvitationLink::parse(&invitation.link).map_err(ClientError::from)?)
@@ -93,8 +93,12 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
         None => None,
     };
     let (setup, data_dir) = arguments.setup(link.as_ref())?;
+    let is_first_contact = super::data_dir::is_first_contact(&data_dir);
+    invitation.iter_mut().for_each(|invitation| invitation.is_first_contact = is_first_contact);
+    // A network that is named by a link alone leaves nothing behind before it has proven itself.
+    let is_kept_later = invitation.is_some() && is_first_contact;
     let config = options::to_config(&setup, data_dir.clone());
-    let program = find_or_start(config, &setup, arguments)?;
+    let program = find_or_start(config, &setup, arguments, is_kept_later)?;
     let Some(input) = input else {
         return match &program {
             Program::Own(backend, page) => {
@@ -103,10 +107,15 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
             Program::Attached(_) => Err(is_running(&data_dir).into()),
         };
     };
+    let mut keep_setup: Option<KeepSetup> = None;
     let (api, end_client, is_attached): (Arc<dyn Api>, EndClient, bool) = match program {
         Program::Attached(remote) => (Arc::new(remote), Arc::new(|| {}), true),
         Program::Own(backend, page) => {
             let service = serve(&backend, &data_dir);
+            if is_kept_later {
+                let (backend, data_dir) = (backend.clone(), data_dir.clone());
+                keep_setup = Some(Box::new(move || save(&setup, &data_dir, &backend)));
+            }
             let of_end = backend.clone();
             let end = move || {
                 page.iter().for_each(PageServer::stop);
@@ -131,6 +140,7 @@ fn run(arguments: &Arguments) -> Result<u8, StartError> {
         allows_short_passwords: arguments.allow_short_passwords,
         is_attached,
         end_client,
+        keep_setup,
     };
     Ok(shell::run(parts, settings)?)
 }
@@ -145,7 +155,7 @@ fn read_invitation(
     let is_stdin = arguments.script.is_none() && arguments.commands.is_empty();
     let (link, answers) =
         joining::read_link(arguments.link_file.as_deref(), input, can_ask, is_stdin)?;
-    Ok(Some(Invitation { link, answers }))
+    Ok(Some(Invitation { link, answers, is_first_contact: true }))
 }
 
 /// The client that the program uses.
@@ -161,6 +171,7 @@ fn find_or_start(
     config: ClientConfig,
     setup: &Setup,
     arguments: &Arguments,
+    is_kept_later: bool,
 ) -> Result<Program, StartError> {
     let data_dir = config.data_dir.clone();
     let deadline = Instant::now() + START_TIMEOUT;
@@ -183,7 +194,11 @@ fn find_or_start(
             started => {
                 let client = started.map_err(|error| arguments.explain(error))?;
                 let page = page::to_config(&setup.page, arguments.service);
-                let (backend, page) = serve_client(client, setup, page)?;
+                let (backend, page) = serve_client(client, page)?;
+                // Last, so that a start that fails is not repeated.
+                if !is_kept_later {
+                    save(setup, &data_dir, &backend);
+                }
                 return Ok(Program::Own(backend, page));
             }
         }
@@ -198,11 +213,17 @@ fn is_running(data_dir: &Path) -> ApiError {
     ApiError::new(ErrorCode::Failed, text)
 }
 
-/// Serves a started client and its page, and remembers how it was started: last, so that a start that
-/// fails is not repeated. Its shutdown sends SIGTERM to this process.
+/// Remembers how the program was started.
+fn save(setup: &Setup, data_dir: &Path, backend: &Backend) {
+    if let Err(error) = setup.save(data_dir) {
+        backend
+            .warn(format!("the next start will need the address and the trackers again: {error}"));
+    }
+}
+
+/// Serves a started client and its page. Its shutdown sends SIGTERM to this process.
 fn serve_client(
     client: Client,
-    setup: &Setup,
     page: Option<(PageConfig, Vec<PathBuf>)>,
 ) -> Result<(Arc<Backend>, Option<PageServer>), StartError> {
     let client = Arc::new(client);
@@ -211,10 +232,6 @@ fn serve_client(
         let _ = kill_process(getpid(), Signal::TERM);
     })?);
     let page = page.map(|config| serve_page(&backend, config)).transpose()?;
-    if let Err(error) = setup.save(client.data_dir()) {
-        backend
-            .warn(format!("the next start will need the address and the trackers again: {error}"));
-    }
     Ok((backend, page))
 }
 

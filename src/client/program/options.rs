@@ -162,7 +162,12 @@ impl Arguments {
                 let choose = || data_dir::choose(root, listen, &trackers, network);
                 let dir = named.map_or_else(choose, Ok)?;
                 data_dir::check_network(&dir, &trackers, link.network)?;
-                (Setup::load(&dir)?.unwrap_or_else(|| Setup::new(listen, trackers)), dir)
+                let setup = match Setup::load(&dir)? {
+                    Some(setup) if data_dir::is_first_contact(&dir) => add_link(setup, link),
+                    Some(setup) => setup,
+                    None => Setup::new(listen, trackers),
+                };
+                (setup, dir)
             }
             Given::Some(listen) => {
                 let dir = named.map_or_else(|| data_dir::find_only(root), Ok)?;
@@ -242,6 +247,18 @@ enum Given<'a> {
     Some(Option<&'a str>),
     /// An invitation.
     Invited(&'a InvitationLink),
+}
+
+/// What a device was set up with that has met no network so far, with what a link says of it.
+fn add_link(mut setup: Setup, link: &InvitationLink) -> Setup {
+    setup.network = setup.network.or(setup.trackers.fingerprint()).or(Some(link.network));
+    for address in &link.trackers {
+        // It is there already, or there are as many as there may be.
+        if let Ok(more) = setup.trackers.with_added(address.clone()) {
+            setup.trackers = more;
+        }
+    }
+    setup
 }
 
 fn not_set_up(dir: &Path) -> ClientError {
@@ -414,6 +431,29 @@ mod tests {
         }
         let nine = ["--advertise", "203.0.113.9"].repeat(9);
         assert!(parse(&nine).unwrap().setup_below(root.path(), None).is_err());
+    }
+
+    #[test]
+    fn a_link_tells_a_device_that_has_met_no_network_whom_to_trust() {
+        use crate::types::{GroupId, InvitationSecret};
+        let root = tempfile::tempdir().unwrap();
+        let words = ["127.0.0.1", "6001", "10.0.0.1", "7000"];
+        let (setup, dir) = parse(&words).unwrap().setup_below(root.path(), None).unwrap();
+        let store = crate::store::DeviceStore::open(&dir).unwrap();
+        setup.save(&dir).unwrap();
+        let network = Fingerprint::from_bytes([3; 32]);
+        let trackers = ["10.0.0.1:7000", "10.0.0.2:7000"].map(|text| text.parse().unwrap());
+        let group = (GroupId::from_bytes([1; 16]), "lab".parse().unwrap());
+        let secret = InvitationSecret::from_bytes([2; 16]);
+        let link = InvitationLink::new(network, group, secret, &trackers);
+        let join = || parse(&["join"]).unwrap().setup_below(root.path(), Some(&link)).unwrap();
+        let (joining, same) = join();
+        assert_eq!(same, dir);
+        assert_eq!((joining.listen, joining.network), (setup.listen, Some(network)));
+        assert_eq!(joining.trackers.addresses(), trackers);
+        // A device that knows its network takes no trackers from a link.
+        store.set_network(network).unwrap();
+        assert_eq!(join(), (setup, dir));
     }
 
     #[test]

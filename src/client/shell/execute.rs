@@ -348,10 +348,7 @@ impl Shell {
                 Command::RejectRequest { group: of, user: who },
                 format!("rejected {user} for {group}"),
             ),
-            "remove_member" => (
-                Command::RemoveMember { group: of, user: who },
-                format!("removed {user} from {group}"),
-            ),
+            "remove_member" => return self.remove_member(of, who),
             _ => (
                 Command::TransferGroup { group: of, user: who },
                 format!("{group} now belongs to {user}"),

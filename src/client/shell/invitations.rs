@@ -1,6 +1,7 @@
 //! The commands about invitations.
 
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
@@ -68,6 +69,47 @@ impl Shell {
             .with_all(&invite))
     }
 
+    /// Carries out `remove_member`. Tells which invitation ended with the membership, and how many
+    /// are left by which the user may come back with another account.
+    pub(super) fn remove_member(&self, group: String, user: String) -> Result<Answer> {
+        let before = self.usable_invites(&group);
+        let (of, who) = (group.clone(), user.clone());
+        self.call(Command::RemoveMember { group: of, user: who })?;
+        let mut rows = vec![vec![format!("removed {user} from {group}")]];
+        let answer = |rows| Answer::rows(rows, "").with("group", &*group).with("user", &*user);
+        // An older tracker knows no invitations.
+        let Some((before, after)) = before.zip(self.usable_invites(&group)) else {
+            return Ok(answer(rows));
+        };
+        let revoked: Vec<InvitationId> =
+            before.into_iter().filter(|invite| !after.contains(invite)).collect();
+        for &invite in &revoked {
+            let id = short_id(invite);
+            rows.push(vec![format!("revoked the invitation {id}, by which {user} had come")]);
+        }
+        if let Some(text) = may_come_back(&user, &group, after.len()) {
+            rows.push(vec![text]);
+        }
+        Ok(answer(rows)
+            .with("revoked_invites", to_value(&revoked))
+            .with("open_invites", after.len()))
+    }
+
+    /// The invitations to a group that let users in, as far as this user may see them; `None` if
+    /// the trackers do not tell.
+    fn usable_invites(&self, group: &str) -> Option<Vec<InvitationId>> {
+        let command = Command::GroupSettings { group: group.to_owned(), members_invite: None };
+        let settings = self.call(command).and_then(Reply::group_settings).ok()?;
+        let invites = self.all(|listing| Command::Invites { listing }, Reply::invites).ok()?;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let is_usable = |invite: &&Invite| {
+            invite.group_id == settings.group_id
+                && invite.used < invite.uses
+                && u128::from(invite.expires_ms) >= since_epoch.as_millis()
+        };
+        Some(invites.iter().filter(is_usable).map(|invite| invite.invite).collect())
+    }
+
     /// Carries out `group_settings`.
     pub(super) fn group_settings(&self, group: &str, flags: &Flags) -> Result<Answer> {
         let members_invite = match flags.value("--members-invite") {
@@ -89,6 +131,19 @@ impl Shell {
         };
         Ok(Answer::line(text).with_all(&settings))
     }
+}
+
+/// What is said of invitations that a removal leaves open.
+fn may_come_back(user: &str, group: &str, open: usize) -> Option<String> {
+    let (are, one) = match open {
+        0 => return None,
+        1 => ("1 invitation is".to_owned(), "it"),
+        _ => (format!("{open} invitations are"), "one of them"),
+    };
+    Some(format!(
+        "{are} open to {group}: if {user} has the link of {one}, {user} may come back with another \
+         account; invites lists them, revoke_invite ends one"
+    ))
 }
 
 fn parse_number(name: &str, text: &str) -> Result<u32> {
@@ -169,6 +224,17 @@ mod tests {
             let link = InvitationLink::new(network, group, secret, &trackers);
             assert_eq!(is_for_this_machine(&link.to_text()), is_here, "{trackers:?}");
         }
+    }
+
+    #[test]
+    fn an_owner_is_told_what_a_removal_leaves_open() {
+        assert_eq!(may_come_back("eve", "lab", 0), None);
+        let [one, two] = [1, 2].map(|open| may_come_back("eve", "lab", open).unwrap());
+        assert!(
+            one.starts_with("1 invitation is open to lab: if eve has the link of it, "),
+            "{one}"
+        );
+        assert!(two.starts_with("2 invitations are open to lab: ") && two.contains("one of them"));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Invitation {
     pub(crate) link: Zeroizing<String>,
     /// Where the user's name and password come from.
     pub(crate) answers: Answers,
+    /// The device has met no network so far: it will trust the one that the link names.
+    pub(crate) is_first_contact: bool,
 }
 
 /// Where the answers to questions come from.
@@ -57,8 +59,8 @@ impl Shell {
         if self.is_logged_in() || !self.is_at_prompt() {
             return self.use_link(link).map(|joined| joined_answer(Vec::new(), joined));
         }
-        let newcomer = ask(&parsed)?;
-        self.enter(link, newcomer)
+        let newcomer = ask(&parsed, "")?;
+        self.enter(link, newcomer, "")
     }
 
     /// Joins by the invitation with which the program was started; tells whether it has.
@@ -92,16 +94,19 @@ impl Shell {
                 Err(error) => Err(error),
             };
         }
+        let place = if invitation.is_first_contact { new_network(&parsed) } else { String::new() };
         let newcomer = match (invitation.answers, lines) {
-            (Answers::Terminal, _) => ask(&parsed)?,
+            (Answers::Terminal, _) => ask(&parsed, &place)?,
             (Answers::Script, Some(lines)) => read(|| lines.next_line())?,
             (Answers::Script | Answers::Stdin, _) => read(read_stdin)?,
         };
-        self.enter(link, newcomer)
+        // A tracker has proven itself, and the user goes on.
+        self.keep_setup();
+        self.enter(link, newcomer, &place)
     }
 
-    /// Makes an account or logs in, and joins.
-    fn enter(&mut self, link: &str, newcomer: Newcomer) -> Result<Answer> {
+    /// Makes an account or logs in, and joins. `place` is said of a network that is new here.
+    fn enter(&mut self, link: &str, newcomer: Newcomer, place: &str) -> Result<Answer> {
         let is_taken = |error: &ApiError| error.message == Refusal::NameTaken.to_string();
         let mut said = Vec::new();
         let (user, password, is_member) = match newcomer {
@@ -109,7 +114,8 @@ impl Shell {
             Newcomer::New(user, password) => match self.make(link, &user, &password) {
                 Ok(()) => (user, password, true),
                 Err(error) if is_taken(&error) => {
-                    let question = format!("the name {user} is taken; log in as {user} instead?");
+                    let question =
+                        format!("the name {user} is taken{place}; log in as {user} instead?");
                     if !terminal::confirm(&question)? {
                         return Err(error);
                     }
@@ -171,10 +177,19 @@ fn joined_answer(mut said: Vec<String>, joined: Joined) -> Answer {
     Answer::rows(rows, "").with_all(&joined)
 }
 
-/// Asks a person at the terminal who is to join.
-fn ask(link: &InvitationLink) -> Result<Newcomer> {
-    let question =
-        format!("this invites you to the group {}; have you an account there already?", link.label);
+/// What tells a person that passwords of other networks do not belong here.
+fn new_network(link: &InvitationLink) -> String {
+    let tracker = link.trackers.first().map(ToString::to_string).unwrap_or_default();
+    let network = link.network;
+    format!(" in a network that is new to this device, with tracker {tracker} and key {network}")
+}
+
+/// Asks a person at the terminal who is to join. `place` is said of a network that is new here.
+fn ask(link: &InvitationLink, place: &str) -> Result<Newcomer> {
+    let question = format!(
+        "this invites you to the group {}{place}; have you an account there already?",
+        link.label
+    );
     let is_known = terminal::confirm(&question)?;
     let user = terminal::ask("user name")?;
     let password = ask_secret("password")?;

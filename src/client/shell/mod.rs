@@ -62,7 +62,7 @@ pub(crate) use interrupt::{Interrupts, Woken};
 pub(crate) use joining::{Answers, Invitation, ask_link, read_stdin};
 pub(crate) use output::{Format, Output};
 pub(crate) use seconds::parse_seconds;
-pub(crate) use session::{EndClient, OnError, Settings};
+pub(crate) use session::{EndClient, KeepSetup, OnError, Settings};
 pub use table::{Argument, ArgumentKind, COMMANDS, CommandSpec, Flag};
 
 /// Time that the prompt waits for the first tracker.

@@ -40,6 +40,9 @@ pub(crate) enum OnError {
 /// Stops the program's own client; does nothing when attached.
 pub(crate) type EndClient = Arc<dyn Fn() + Send + Sync>;
 
+/// Remembers how the program was started.
+pub(crate) type KeepSetup = Box<dyn FnOnce()>;
+
 /// The settings of a shell.
 pub(crate) struct Settings {
     /// What happens when a command fails, unless commands are typed.
@@ -50,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) is_attached: bool,
     /// Called at the end.
     pub(crate) end_client: EndClient,
+    /// Remembers how the program was started, if that waits until its network has proven itself.
+    pub(crate) keep_setup: Option<KeepSetup>,
 }
 
 /// The program's state.
@@ -80,6 +85,7 @@ pub(super) struct Shell {
     /// The client belongs to another process and goes on when this one ends.
     pub(super) is_attached: bool,
     pub(super) end_client: EndClient,
+    keep_setup: Option<KeepSetup>,
 }
 
 /// Whether it was said that the client is gone: by the announcer, or as the error of a command.
@@ -150,7 +156,15 @@ impl Shell {
             last_end,
             is_attached: settings.is_attached,
             end_client: settings.end_client,
+            keep_setup: settings.keep_setup,
         })
+    }
+
+    /// Remembers how the program was started, if that has waited so far.
+    pub(super) fn keep_setup(&mut self) {
+        if let Some(keep) = self.keep_setup.take() {
+            keep();
+        }
     }
 
     /// Calls the client. A signal interrupts the call.
@@ -309,6 +323,10 @@ impl Shell {
                     }
                 }
                 self.failed |= failed.is_some();
+                // At the prompt behind a joining that failed.
+                if failed.is_none() && ["login", "join"].contains(&name) {
+                    self.keep_setup();
+                }
                 match failed {
                     Some(error) => how(&error),
                     None if end => Ended::Exit,

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::directory::{Asked, Output, Replica, Ticket};
-use crate::types::limits::{INVITATION_DAYS_MAX, INVITATION_USES_MAX, INVITATIONS_PER_USER_MAX};
+use crate::types::limits::{
+    INVITATION_DAYS_MAX, INVITATION_USES_MAX, INVITATIONS_KEPT_MAX, INVITATIONS_PER_USER_MAX,
+};
 use crate::types::{
     Change, Effect, InvitationSecret, Limit, Order, Outcome, Part, PasswordHash, RequestStamp,
     Stamp, StoreId, StoreState,
@@ -211,6 +213,31 @@ fn bounds_are_kept() {
 }
 
 #[test]
+fn revoked_invitations_are_bounded_until_their_rows_are_deleted() {
+    let mut scene = Scene::new();
+    let wide = |number: usize| {
+        InvitationId::from_bytes(u128::try_from(number + 1000).unwrap().to_be_bytes())
+    };
+    let group = scene.group;
+    let make = |scene: &mut Scene, number| {
+        let invitation = wide(number);
+        scene.ask(scene.nik, Change::CreateInvitation { group, invitation, uses: 1, days: 1 })
+    };
+    for number in 0..INVITATIONS_KEPT_MAX {
+        make(&mut scene, number).unwrap();
+        let revoke = Change::RevokeInvitation { group, invitation: wide(number) };
+        scene.ask(scene.nik, revoke).unwrap();
+    }
+    assert!(scene.listed(scene.nik).is_empty());
+    let full = Err(Refusal::Quota(Limit::Invitations));
+    assert_eq!(make(&mut scene, INVITATIONS_KEPT_MAX), full);
+    let rows: Vec<_> = scene.directory().rows_with(vec![9]).take(1).collect();
+    scene.replica.sweep(&rows, 0, false);
+    make(&mut scene, INVITATIONS_KEPT_MAX).unwrap();
+    assert_eq!(make(&mut scene, INVITATIONS_KEPT_MAX + 1), full);
+}
+
+#[test]
 fn nobody_makes_the_invitation_of_another_anew() {
     let mut scene = Scene::new();
     scene.invite(scene.nik, 1, 1, 7).unwrap();
@@ -290,15 +317,23 @@ fn the_owner_who_hands_the_group_on_invites_no_more() {
 fn a_removal_stands() {
     let mut scene = Scene::new();
     let [ann, bob] = ["ann", "bob"].map(|name| scene.user(name));
-    // Both links are known to ann before the removal; one of them was used.
+    // Both links are known to ann before the removal; one of them was used, and ends with it.
     (1..=2).for_each(|number| _ = scene.invite(scene.nik, number, 9, 7).unwrap());
     scene.join(ann, 1).unwrap();
     scene.remove(ann);
-    for number in [1, 2] {
-        assert_eq!(scene.join(ann, number), Err(Refusal::InvitationTooOld));
-    }
+    assert_eq!(scene.join(ann, 1), Err(Refusal::InvitationRevoked));
+    assert_eq!(scene.join_as("ann2", 1), Err(Refusal::InvitationRevoked));
+    assert_eq!(scene.join(ann, 2), Err(Refusal::InvitationTooOld));
     assert_eq!(scene.directory().invitation_uses(scene.group, id(1)), 1);
-    scene.join(bob, 1).unwrap();
+    assert_eq!(scene.listed(scene.nik), [2]);
+    scene.join(bob, 2).unwrap();
+    // Leaving ends no link of the others, nor does the removal of a member who was accepted.
+    scene.ask(bob, Change::LeaveGroup { group: scene.group }).unwrap();
+    scene.ask(bob, Change::JoinGroup { group: scene.group }).unwrap();
+    let accept = Change::AcceptRequest { group: scene.group, user: bob };
+    scene.ask(scene.nik, accept).unwrap();
+    scene.remove(bob);
+    assert_eq!(scene.listed(scene.nik), [2]);
     // A new one means ann.
     scene.invite(scene.nik, 3, 1, 7).unwrap();
     scene.join(ann, 3).unwrap();

@@ -5,7 +5,9 @@ use crate::directory::entries::user_names;
 use crate::directory::rows::Rows;
 use crate::directory::settings::{Accounts, Quotas};
 use crate::directory::state::Directory;
-use crate::types::limits::{INVITATION_DAYS_MAX, INVITATION_USES_MAX, INVITATIONS_PER_USER_MAX};
+use crate::types::limits::{
+    INVITATION_DAYS_MAX, INVITATION_USES_MAX, INVITATIONS_KEPT_MAX, INVITATIONS_PER_USER_MAX,
+};
 use crate::types::{
     Content, GroupId, GroupSettings, InvitationId, InvitationRow, InvitationUseRow, Limit,
     MembershipRow, MembershipState, PasswordHash, Refusal, UserId, UserName,
@@ -46,6 +48,8 @@ impl<R: Rows> Directory<R> {
         let (open, expired): (Vec<_>, Vec<_>) =
             rows.partition(|(_, _, _, row)| row.expires_ms >= by.at.ms());
         check_quota(open.len() as u64, INVITATIONS_PER_USER_MAX as u64, Limit::Invitations)?;
+        let made = u64::from(self.invitations_made(by.actor));
+        check_quota(made, INVITATIONS_KEPT_MAX as u64, Limit::Invitations)?;
         let mut contents = Vec::new();
         for (group, invitation, version, row) in expired.into_iter().take(EXPIRED_MAX) {
             by.saw(version.stamp);
@@ -75,6 +79,16 @@ impl<R: Rows> Directory<R> {
         }
         let row = InvitationRow { is_revoked: true, ..row };
         Ok(vec![Content::Invitation(group, invitation, row)])
+    }
+
+    /// The revocation of the invitation that a member came by, if it is known and not revoked: the
+    /// member would come back by it with another account.
+    pub(super) fn revoke_used(&self, by: &Asking, group: GroupId, user: UserId) -> Option<Content> {
+        let invitation = self.came_by(group, user)?;
+        let (version, row) = self.invitation(group, invitation)?;
+        by.saw(version.stamp);
+        let revoked = InvitationRow { is_revoked: true, ..row };
+        (!row.is_revoked).then_some(Content::Invitation(group, invitation, revoked))
     }
 
     /// A user whose membership has ended since the invitation was made is not let in by it: a

@@ -385,7 +385,9 @@ impl Presence {
         directory: &Directory<impl Rows>,
     ) {
         let owner = directory.group_owner(group).filter(|owner| *owner != inviter);
-        let told: Vec<SessionKey> = [Some(inviter), owner]
+        // An inviter who has left since learns nothing of the group any more.
+        let invited = Some(inviter).filter(|inviter| directory.is_member(group, *inviter));
+        let told: Vec<SessionKey> = [invited, owner]
             .into_iter()
             .flatten()
             .flat_map(|user| self.sessions_of(user))

@@ -302,6 +302,8 @@ export default {
     removeTitle: "Remove {user} from {group}?",
     removeWhat: "{user} can list and download files of {group} no more.",
     removeShares: "What this member shares in the group is not offered any more.",
+    removeInvites: "An invitation by which {user} came is revoked. With the link of another one "
+      + "that is open {user} can come back under another name: see Invitations.",
     removeKeeps: "Files that were downloaded already stay with that member.",
     removed: "{user} is removed from {group}.",
     transfer: "Make owner",

@@ -337,7 +337,7 @@ pub(in crate::client::trackers) fn options(
         addresses: fakes.iter().map(|fake| fake.address.to_string()).collect(),
         bind_ip: "127.0.0.1".parse().unwrap(),
         security: DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap(),
-        network: Arc::new(Network::new(expected, None, |_| Ok(()))),
+        network: Arc::new(Network::new(expected, true, None, |_| Ok(()))),
         port: 9,
         learned: Vec::new(),
         last_request: Stamp::ZERO,

@@ -100,6 +100,7 @@ function confirmRemove(words, pages) {
   show((close) => html`<${Confirm} title=${fill(t.members.removeTitle, words)} words=${words}
     name="remove_member" verb=${t.members.remove} done=${t.members.removed} onDone=${onDone}
     consequences=${[fill(t.members.removeWhat, words), t.members.removeShares,
+      fill(t.members.removeInvites, words),
       t.members.removeKeeps]} onClose=${close} />`);
 }
 
