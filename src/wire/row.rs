@@ -22,7 +22,7 @@
 //! | 8 | device | user, device | [`DeviceRow`] |
 //! | 9 | invitation | group, invitation | [`InvitationRow`] |
 //! | 10 | use of an invitation | group, invitation, user | [`InvitationUseRow`] |
-//! | 11 | group's settings | group | [`GroupSettings`] |
+//! | 11 | group's settings | group | [`GroupSettings`](crate::types::GroupSettings) |
 //! | 12-255 | of a later version | any | any |
 //!
 //! A later version adds fields at the end of a value, or kinds. Neither is interpreted here, both
