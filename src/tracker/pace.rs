@@ -32,6 +32,14 @@ impl Rate {
         }
     }
 
+    /// `burst` at once, then `count` a minute.
+    pub(crate) const fn per_minute(burst: u32, count: u32) -> Self {
+        Self {
+            burst,
+            interval: Duration::from_secs(60).checked_div(count).expect("a rate is not zero"),
+        }
+    }
+
     /// `count` in an hour, all at once if wanted; `None` for 0.
     pub(crate) fn per_hour(count: u32) -> Option<Self> {
         Some(Self { burst: count, interval: Duration::from_secs(3600).checked_div(count)? })

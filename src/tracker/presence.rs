@@ -38,7 +38,8 @@ use super::outbox::{Frame, Outbox};
 use crate::directory::{Directory, Rows};
 use crate::types::limits::PEERS_PER_ANSWER_MAX;
 use crate::types::{
-    Candidate, DeviceId, DownloadState, GroupId, InfoHash, Refusal, RequestId, UserId, Version,
+    Candidate, DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, Refusal, RequestId, UserId,
+    Version,
 };
 use crate::wire::frame::to_frame;
 use crate::wire::tracker::{AnnounceEntry, Event, FromTracker, Reply};
@@ -62,6 +63,12 @@ const WAITING_MAX: usize = 1 << 20;
 /// Peers in one answer, over all files announced: keeps it at about 256 KiB. Each file has one
 /// named if there is any.
 const PEERS_PER_ANNOUNCE_MAX: usize = 2_560;
+/// Bytes of one answer's candidates: beyond, peers are named without. The rest of the largest answer
+/// takes a frame's half.
+const CANDIDATE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a candidate on the wire, at most: a kind, a length, an IPv6 address and a port, and
+/// lengths of later fields.
+const CANDIDATE_LEN_MAX: usize = 32;
 /// Sessions of one user: more devices than anybody has.
 const SESSIONS_PER_USER_MAX: usize = 16;
 /// Sessions of one device, each of another user: a client has one at a time.
@@ -409,6 +416,7 @@ impl Presence {
             entries.iter().filter(|entry| entry.state == DownloadState::Leeching).count();
         let of_each = (PEERS_PER_ANNOUNCE_MAX / leeching.max(1)).clamp(1, PEERS_PER_ANSWER_MAX);
         let mut members = HashMap::new();
+        let mut room = CANDIDATE_BYTES_MAX;
         for entry in entries {
             if let Err(why) = self.announce_one(key, entry, &mut members, directory) {
                 refusal = refusal.or(Some(why));
@@ -418,6 +426,7 @@ impl Presence {
             if entry.state == DownloadState::Leeching {
                 let named = peers.len();
                 self.name_peers(key, key_of(entry), of_each, &mut peers);
+                leave_out_candidates(&mut peers[named..], &mut room);
                 if peers.len() > named
                     && let Some(user) = self.user_of(key)
                 {
@@ -543,6 +552,18 @@ impl Presence {
             if let Some(online) = self.users.get_mut(&session.visitor.user) {
                 online.entries -= 1;
             }
+        }
+    }
+}
+
+/// Names peers without their candidates once there is no room for more of them. Older trackers told
+/// none either: a client then knows what others told.
+fn leave_out_candidates(peers: &mut [PeerEntry], room: &mut usize) {
+    for peer in peers {
+        let len = peer.candidates.as_ref().map_or(0, |all| all.len() * CANDIDATE_LEN_MAX);
+        match room.checked_sub(len) {
+            Some(left) => *room = left,
+            None => peer.candidates = None,
         }
     }
 }

@@ -318,12 +318,14 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Tells where the device may take links, when the user's turn for that comes.
+    /// Tells where the device may take links. Does not wait for the user's turn, as that would hold
+    /// up the session's other requests: the client tells it again.
     fn set_candidates(&self, user: UserId, candidates: Vec<Candidate>) -> Result<Reply, CoreEnded> {
         let key = self.key;
-        self.in_turn(candidates, move |view, candidates| {
-            view.presence.set_candidates(key, user, candidates, view.replica.directory())
-        })
+        let asked = self.shared.core.ask(move |view| {
+            view.presence.set_candidates(key, user, &candidates, view.replica.directory())
+        });
+        Ok(asked.ok_or(CoreEnded)?.unwrap_or(Reply::Refused(Refusal::Busy)))
     }
 
     /// Has the core take what others are told of, and waits for as long as it says before it is

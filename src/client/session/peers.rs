@@ -56,6 +56,15 @@ const ADDRESSED_MAX: usize = 8_192;
 /// The least id of a group.
 const FIRST_GROUP: GroupId = GroupId::from_bytes([0; GroupId::LEN]);
 
+/// An address that a device told: only what a tracker sees itself is *observed*.
+fn as_told(candidate: &Candidate) -> Candidate {
+    let kind = match candidate.kind {
+        CandidateKind::Observed => CandidateKind::Mapped,
+        kind => kind,
+    };
+    Candidate { kind, ..*candidate }
+}
+
 /// The lists of all trackers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PeerBook {
@@ -123,10 +132,14 @@ impl PeerBook {
     /// and what it said itself. A tracker on this machine names its loopback addresses.
     pub(crate) fn candidates(&self, info_hash: InfoHash, device: DeviceId) -> Vec<Candidate> {
         let known = self.of_device(info_hash, device).next();
-        let observed =
-            known.map(|(_, known)| Candidate::new(known.address, CandidateKind::Observed));
-        let told = self.candidates.get(&device).into_iter().flat_map(|told| told.iter().copied());
-        usable_candidates(observed.into_iter().chain(told), true, CANDIDATES_MAX)
+        let told = self.candidates.get(&device).map_or(&[][..], |told| told);
+        let seen = known.map(|(_, known)| {
+            let seen = Candidate::new(known.address, CandidateKind::Observed);
+            // Trackers name the first of what a device told where they have nothing better.
+            let is_told = |candidate: &&Candidate| candidate.address == seen.address;
+            told.iter().find(is_told).map_or(seen, as_told)
+        });
+        usable_candidates(seen.into_iter().chain(told.iter().map(as_told)), true, CANDIDATES_MAX)
     }
 
     /// A tracker's connection has ended: its entries are from before.
@@ -298,6 +311,16 @@ mod tests {
         let with = |candidates| PeerEntry { candidates, ..entry(5, DownloadState::Seeding) };
         book.apply(0, &with(Some(told("10.0.0.1:9"))));
         assert_eq!(seen(&book), ["127.0.0.1:9", "10.0.0.1:9"]);
+        let kinds = |book: &PeerBook| -> Vec<CandidateKind> {
+            book.candidates(FILE, DEVICE).iter().map(|candidate| candidate.kind).collect()
+        };
+        assert_eq!(kinds(&book), [CandidateKind::Observed, CandidateKind::Interface]);
+        let lie = |address: &str| {
+            Some(vec![Candidate::new(address.parse().unwrap(), CandidateKind::Observed)])
+        };
+        let mut said = book.clone();
+        said.apply(0, &with(lie("127.0.0.1:9")));
+        assert_eq!(kinds(&said), [CandidateKind::Mapped], "no tracker has seen it there");
         // A tracker of before does not tell.
         book.apply(1, &with(None));
         assert_eq!(seen(&book), ["127.0.0.1:9", "10.0.0.1:9"]);

@@ -37,6 +37,7 @@ impl TrackerSet {
         let keys: Vec<(usize, u64)> = {
             let mut state = self.shared.state.lock();
             self.shared.dial_soon(&mut state);
+            state.links.iter_mut().for_each(|link| link.last_observed = None);
             let live = state.links.iter().enumerate();
             live.filter_map(|(index, link)| Some((index, link.live.as_ref()?.key))).collect()
         };
@@ -63,9 +64,14 @@ impl SetState {
         }
     }
 
-    /// This device's own addresses, and where the other trackers see it.
+    /// This device's own addresses, and where the other trackers see it, or saw it before they went:
+    /// that a tracker is down moves no device.
     fn candidates_for(&self, index: usize) -> Vec<Candidate> {
-        let seen = |link: usize| self.links[link].live.as_ref().map(|live| live.observed);
+        let seen = |link: usize| {
+            let link = &self.links[link];
+            let last = link.last_observed.filter(|_| !link.is_removed);
+            link.live.as_ref().map(|live| live.observed).or(last)
+        };
         let others = (0..self.links.len()).filter(|other| *other != index);
         let observed = others
             .filter_map(seen)
@@ -148,6 +154,30 @@ mod tests {
         set.offer(vec![at("10.0.0.2:9")]);
         assert!(matches!(set.call(&change(1), Need::Session), Ok(Reply::Done(_))));
         assert_eq!(fake.count(|request| told(request).is_some()), 1);
+        set.stop(PATIENCE);
+    }
+
+    #[test]
+    fn where_a_tracker_saw_this_device_counts_until_the_networks_change() {
+        let fakes = [Fake::start(usual), Fake::start(usual)];
+        let (set, _news) = set_of(&[&fakes[0], &fakes[1]]);
+        let offered = || set.shared.state.lock().candidates_for(0);
+        let is_up = || set.shared.state.lock().links[1].live.is_some();
+        wait_for("the second is up", is_up);
+        let seen: SocketAddr = "198.51.100.1:9".parse().unwrap();
+        {
+            let mut state = set.shared.state.lock();
+            assert!(state.links[1].last_observed.is_some(), "a loopback address is not told");
+            state.links[1].live.as_mut().unwrap().observed = seen;
+            state.links[1].last_observed = Some(seen);
+        }
+        let [_first, second] = fakes;
+        assert_eq!(offered(), [Candidate::new(seen, CandidateKind::Observed)]);
+        second.kill();
+        wait_for("the second is down", || !is_up());
+        assert_eq!(offered(), [Candidate::new(seen, CandidateKind::Observed)]);
+        set.look_again();
+        assert!(offered().is_empty());
         set.stop(PATIENCE);
     }
 }

@@ -243,6 +243,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
         let link = &mut state.links[index];
         link.live = Some(live);
         link.clock = Some(TrackerClock::told(welcome.clock_ms));
+        link.last_observed = Some(welcome.observed);
         link.attempts += 1;
         // The network may be back, or the machine awake: the others are dialled, too.
         state.dial_soon(|_| true);

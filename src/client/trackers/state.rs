@@ -64,6 +64,8 @@ pub(super) struct LinkState {
     pub(super) distrust: Option<Distrust>,
     /// Its clock, as of its last message.
     pub(super) clock: Option<TrackerClock>,
+    /// Where it saw this device last, as far as this machine's networks are the same still.
+    pub(super) last_observed: Option<SocketAddr>,
 }
 
 /// Why the peer at a tracker's address is not trusted.
@@ -201,6 +203,7 @@ impl LinkState {
             error: None,
             distrust: None,
             clock: None,
+            last_observed: None,
         }
     }
 

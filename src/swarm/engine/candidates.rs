@@ -2,18 +2,20 @@
 //!
 //! **Invariant:** an address behind which another key answered for a device is not dialled for that
 //! device again before a pause has passed that doubles from [`WRONG_KEY_MIN`], for any file: a
-//! member who names a third party's address costs that party a few connections.
+//! member who names a third party's address costs that party a few connections. Addresses that are
+//! a member's word alone are also dialled only so often for each source, over all devices and ports.
 //!
 //! Plain state under a lock of its own, which nothing else is locked within. Bounded by
-//! [`ADDRESSES_MAX`] and [`WINNERS_MAX`].
+//! [`ADDRESSES_MAX`], [`SOURCES_MAX`] and [`WINNERS_MAX`].
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::net::InterfaceAddress;
+use crate::net::{InterfaceAddress, Source};
 use crate::types::{Candidate, CandidateKind, DeviceId, is_private};
 
 /// Addresses of a device dialled in one round.
@@ -27,10 +29,19 @@ const WRONG_KEY_MAX: Duration = Duration::from_secs(600);
 /// finish a handshake: a client that stands still, or a third party's service.
 const UNFINISHED_MIN: Duration = Duration::from_secs(1);
 const UNFINISHED_MAX: Duration = Duration::from_secs(300);
+/// The same at an address where the device has proven its key: it stands still.
+const UNFINISHED_PROVEN_MAX: Duration = Duration::from_secs(60);
 /// How long one is left alone that takes no connection: less than a peer's own pause.
 const UNREACHED_FOR: Duration = Duration::from_millis(300);
-/// Addresses remembered that failed. When there are more, those whose time has passed are
-/// forgotten, or all.
+/// Dials to one source that prove nothing: so many at once, then one in an interval.
+const UNPROVEN_BURST: u32 = 8;
+const UNPROVEN_EVERY: Duration = Duration::from_secs(10);
+/// A failure so long ago does not put an address behind the others.
+const RECENT: Duration = Duration::from_secs(30);
+/// Sources remembered; when there are more, the one that would be free again first is forgotten.
+const SOURCES_MAX: usize = 4_096;
+/// Addresses remembered that failed; when there are more, those are forgotten that would be dialled
+/// again first.
 const ADDRESSES_MAX: usize = 4_096;
 /// Devices whose best address is remembered; when there are more, all are forgotten.
 const WINNERS_MAX: usize = 4_096;
@@ -59,8 +70,18 @@ pub(super) struct DialMemory {
     state: Mutex<MemoryState>,
 }
 
+/// An address to dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) address: SocketAddr,
+    /// It is a member's word alone: no tracker sees the device there.
+    pub(super) is_hearsay: bool,
+}
+
 #[derive(Debug, Default)]
 struct MemoryState {
+    /// Up to when the unproven dials to each source are spoken for (GCRA).
+    spoken_for: HashMap<Source, Duration>,
     failed: HashMap<(DeviceId, SocketAddr), Failed>,
     /// Where each device proved its key last.
     won: HashMap<DeviceId, SocketAddr>,
@@ -74,17 +95,49 @@ impl DialMemory {
         device: DeviceId,
         candidates: &[Candidate],
         own: &[InterfaceAddress],
-    ) -> Vec<SocketAddr> {
+    ) -> Vec<Target> {
         let state = self.state.lock();
-        let failed = |address: &SocketAddr| state.failed.get(&(device, *address));
+        let failed_until = |target: &Target| {
+            state.failed.get(&(device, target.address)).map(|failed| failed.until)
+        };
         let mut order = in_order(candidates, own, state.won.get(&device).copied());
-        order.retain(|address| failed(address).is_none_or(|failed| failed.until <= now));
-        if order.len() > PER_ROUND_MAX {
-            // The others have their turn in the next round.
-            order.sort_by_key(|address| failed(address).map(|failed| failed.until));
-            order.truncate(PER_ROUND_MAX);
-        }
+        order.retain(|target| state.free_at(now, device, target) <= now);
+        // The others have their turn in the next round; so have those for which time ran out.
+        let has_too_many = order.len() > PER_ROUND_MAX;
+        order.sort_by_key(|target| {
+            failed_until(target).filter(|until| has_too_many || *until + RECENT > now)
+        });
+        order.truncate(PER_ROUND_MAX);
         order
+    }
+
+    /// When the first of a device's addresses may be dialled; no later than `now` if one may be.
+    pub(super) fn first_free(
+        &self,
+        now: Duration,
+        device: DeviceId,
+        candidates: &[Candidate],
+    ) -> Duration {
+        let state = self.state.lock();
+        let free_at = |candidate: &Candidate| state.free_at(now, device, &candidate.into());
+        candidates.iter().map(free_at).min().unwrap_or_default()
+    }
+
+    /// Counts a dial that is about to begin. False if its source has had too many that proved
+    /// nothing: it is not to begin.
+    pub(super) fn begin(&self, now: Duration, device: DeviceId, target: &Target) -> bool {
+        let mut state = self.state.lock();
+        if !state.is_counted(device, target) {
+            return true;
+        }
+        let source = Source::of(target.address.ip());
+        if state.source_free_at(source) > now {
+            return false;
+        }
+        make_room(&mut state.spoken_for, SOURCES_MAX, &source, |until| *until);
+        let until = state.spoken_for.entry(source).or_default();
+        *until = (*until).max(now) + UNPROVEN_EVERY;
+        true
     }
 
     pub(super) fn note_failed(
@@ -95,15 +148,13 @@ impl DialMemory {
         failure: Failure,
     ) {
         let mut state = self.state.lock();
-        if state.failed.len() >= ADDRESSES_MAX && !state.failed.contains_key(&(device, address)) {
-            state.failed.retain(|_, failed| failed.until > now);
-            if state.failed.len() >= ADDRESSES_MAX {
-                state.failed.clear();
-            }
-        }
-        let failed = state.failed.entry((device, address)).or_default();
+        let is_proven = state.won.get(&device) == Some(&address);
+        let key = (device, address);
+        make_room(&mut state.failed, ADDRESSES_MAX, &key, |failed| failed.until);
+        let failed = state.failed.entry(key).or_default();
         let (min, max) = match failure {
             Failure::Unreached => (UNREACHED_FOR, UNREACHED_FOR),
+            Failure::Unfinished if is_proven => (UNFINISHED_MIN, UNFINISHED_PROVEN_MAX),
             Failure::Unfinished => (UNFINISHED_MIN, UNFINISHED_MAX),
             Failure::WrongKey => (WRONG_KEY_MIN, WRONG_KEY_MAX),
         };
@@ -112,13 +163,75 @@ impl DialMemory {
         failed.until = failed.until.max(now + wait);
     }
 
-    pub(super) fn note_won(&self, device: DeviceId, address: SocketAddr) {
+    /// Notes that the device proved its key there: that dial does not count.
+    pub(super) fn note_won(&self, device: DeviceId, target: &Target) {
         let mut state = self.state.lock();
-        state.failed.remove(&(device, address));
+        if state.is_counted(device, target)
+            && let Some(until) = state.spoken_for.get_mut(&Source::of(target.address.ip()))
+        {
+            *until = until.saturating_sub(UNPROVEN_EVERY);
+        }
+        state.failed.remove(&(device, target.address));
         if state.won.len() >= WINNERS_MAX && !state.won.contains_key(&device) {
             state.won.clear();
         }
-        state.won.insert(device, address);
+        state.won.insert(device, target.address);
+    }
+
+    /// Tells whether the device proved its key last at one of the addresses.
+    pub(super) fn is_proven(&self, device: DeviceId, candidates: &[Candidate]) -> bool {
+        let won = self.state.lock().won.get(&device).copied();
+        candidates.iter().any(|candidate| Some(candidate.address) == won)
+    }
+
+    /// This machine's networks have changed: what failed may be reached now.
+    pub(super) fn forget_failures(&self) {
+        self.state.lock().failed.clear();
+    }
+}
+
+impl MemoryState {
+    /// Tells whether dials there count against the source: no tracker sees the device there, and it
+    /// has proven nothing there.
+    fn is_counted(&self, device: DeviceId, target: &Target) -> bool {
+        target.is_hearsay && self.won.get(&device) != Some(&target.address)
+    }
+
+    fn free_at(&self, now: Duration, device: DeviceId, target: &Target) -> Duration {
+        let failed = self.failed.get(&(device, target.address)).map_or(now, |failed| failed.until);
+        if self.is_counted(device, target) {
+            failed.max(self.source_free_at(Source::of(target.address.ip())))
+        } else {
+            failed
+        }
+    }
+
+    /// When a source may be dialled in vain once more.
+    fn source_free_at(&self, source: Source) -> Duration {
+        let until = self.spoken_for.get(&source).copied().unwrap_or_default();
+        until.saturating_sub(UNPROVEN_EVERY * (UNPROVEN_BURST - 1))
+    }
+}
+
+impl From<&Candidate> for Target {
+    fn from(candidate: &Candidate) -> Self {
+        let is_hearsay = candidate.kind != CandidateKind::Observed;
+        Self { address: candidate.address, is_hearsay }
+    }
+}
+
+/// Makes room for one more key, if need be by forgetting the one whose time comes first.
+fn make_room<K: Copy + Eq + Hash, V>(
+    map: &mut HashMap<K, V>,
+    max: usize,
+    key: &K,
+    time: impl Fn(&V) -> Duration,
+) {
+    if map.len() >= max
+        && !map.contains_key(key)
+        && let Some(first) = map.iter().min_by_key(|(_, value)| time(value)).map(|(key, _)| *key)
+    {
+        map.remove(&first);
     }
 }
 
@@ -157,17 +270,17 @@ fn in_order(
     candidates: &[Candidate],
     own: &[InterfaceAddress],
     won: Option<SocketAddr>,
-) -> Vec<SocketAddr> {
+) -> Vec<Target> {
     let is_won = |candidate: &&Candidate| Some(candidate.address) == won;
-    let mut order: Vec<SocketAddr> =
-        candidates.iter().find(is_won).map(|candidate| candidate.address).into_iter().collect();
+    let mut order: Vec<Target> =
+        candidates.iter().find(is_won).map(Target::from).into_iter().collect();
     for rank in [Nearness::Here, Nearness::Likely, Nearness::Public, Nearness::Elsewhere] {
         let of_rank = candidates
             .iter()
             .filter(|candidate| !is_won(candidate) && nearness(candidate, own) == rank)
-            .map(|candidate| candidate.address);
+            .map(Target::from);
         let (v6, v4): (Vec<_>, Vec<_>) =
-            of_rank.partition(|address| matches!(address.ip(), IpAddr::V6(_)));
+            of_rank.partition(|target| matches!(target.address.ip(), IpAddr::V6(_)));
         let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
         loop {
             let (six, four) = (v6.next(), v4.next());
@@ -215,7 +328,7 @@ mod tests {
         let own = own(&[("192.168.1.2", 24), ("2001:db8:5::1", 64)]);
         let order = |won: Option<&str>| -> Vec<String> {
             let won = won.map(|won| won.parse().unwrap());
-            in_order(&candidates, &own, won).iter().map(|address| address.to_string()).collect()
+            in_order(&candidates, &own, won).iter().map(|to| to.address.to_string()).collect()
         };
         let want = [
             "192.168.1.7:1",
@@ -243,20 +356,72 @@ mod tests {
             memory.note_failed(at_s(31), DEVICE, address, Failure::WrongKey);
         }
         assert_eq!((round(at_s(630)), round(at_s(631))), (0, 1));
-        memory.note_won(DEVICE, address);
+        memory.note_won(DEVICE, &Target::from(&candidates[0]));
         let other = DeviceId::from_bytes([2; 32]);
         assert_eq!(memory.round(at_s(2), other, &candidates, &[]).len(), 1, "it may be its own");
-        // One that takes connections and says nothing waits longer each time.
+        // One that takes connections and says nothing waits longer each time, the device's own address
+        // for a minute at most.
         let mut now = at_s(700);
-        for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
             memory.note_failed(now, DEVICE, address, Failure::Unfinished);
             assert_eq!((round(now + at_s(wait) - Duration::from_millis(1)), wait > 0), (0, true));
             now += at_s(wait);
             assert_eq!(round(now), 1, "after {wait} s");
         }
-        memory.note_won(DEVICE, address);
+        memory.note_won(DEVICE, &Target::from(&candidates[0]));
         memory.note_failed(now, DEVICE, address, Failure::Unfinished);
         assert_eq!(round(now + at_s(1)), 1, "it counts from the start again");
+    }
+
+    #[test]
+    fn devices_and_ports_without_number_cost_a_third_party_a_few_dials() {
+        let memory = DialMemory::default();
+        let dials = |now: Duration| {
+            let mut dials = 0;
+            for number in 0..50 {
+                let device = DeviceId::from_bytes([number; 32]);
+                let hosts = (1..=16u16).map(|n| {
+                    let port = u16::from(number) * 16 + n + now.as_secs() as u16;
+                    at(&format!("198.51.100.1:{port}"), CandidateKind::Mapped)
+                });
+                let candidates: Vec<Candidate> = hosts.collect();
+                let targets = memory.round(now, device, &candidates, &[]);
+                for target in targets.iter().filter(|to| memory.begin(now, device, to)) {
+                    dials += 1;
+                    memory.note_failed(now, device, target.address, Failure::Unreached);
+                }
+            }
+            dials
+        };
+        let now = Duration::from_secs(1_000);
+        assert_eq!(dials(now), 8);
+        let later: usize = (1..=100).map(|s| dials(now + Duration::from_secs(s))).sum();
+        assert_eq!(later, 10, "one in ten seconds");
+        // What a tracker has seen, and what the device has proven, does not count; a dial that
+        // proves it is given back.
+        let now = now + Duration::from_secs(110);
+        let seen = [at("198.51.100.1:7", CandidateKind::Observed)];
+        let own = [at("198.51.100.1:8", CandidateKind::Interface)];
+        assert_eq!(memory.round(now, DEVICE, &seen, &[]).len(), 1);
+        let target = Target::from(&own[0]);
+        assert!(memory.begin(now, DEVICE, &target) && !memory.begin(now, DEVICE, &target));
+        assert_eq!(memory.first_free(now, DEVICE, &own), now + UNPROVEN_EVERY);
+        memory.note_won(DEVICE, &target);
+        assert_eq!(memory.first_free(now, DEVICE, &own), now);
+        assert!(memory.begin(now, DEVICE, &target) && memory.begin(now, DEVICE, &target));
+        let other = DeviceId::from_bytes([200; 32]);
+        assert!(memory.begin(now, other, &target) && !memory.begin(now, other, &target));
+    }
+
+    #[test]
+    fn other_networks_end_the_wait() {
+        let memory = DialMemory::default();
+        let candidates = [at("198.51.100.1:1", CandidateKind::Observed)];
+        memory.note_failed(Duration::ZERO, DEVICE, candidates[0].address, Failure::WrongKey);
+        assert_eq!(memory.round(Duration::ZERO, DEVICE, &candidates, &[]).len(), 0);
+        assert_eq!(memory.first_free(Duration::ZERO, DEVICE, &candidates), WRONG_KEY_MIN);
+        memory.forget_failures();
+        assert_eq!(memory.round(Duration::ZERO, DEVICE, &candidates, &[]).len(), 1);
     }
 
     #[test]
@@ -266,8 +431,8 @@ mod tests {
             (1..=16).map(|n| at(&format!("198.51.100.{n}:1"), CandidateKind::Interface)).collect();
         let first = memory.round(Duration::ZERO, DEVICE, &candidates, &[]);
         assert_eq!(first.len(), PER_ROUND_MAX);
-        for address in &first {
-            memory.note_failed(Duration::ZERO, DEVICE, *address, Failure::Unreached);
+        for target in &first {
+            memory.note_failed(Duration::ZERO, DEVICE, target.address, Failure::Unreached);
         }
         let second = memory.round(Duration::from_secs(9), DEVICE, &candidates, &[]);
         assert!(second.len() == PER_ROUND_MAX && second.iter().all(|a| !first.contains(a)));
@@ -276,15 +441,18 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let memory = DialMemory::default();
-        for n in 0..3 * ADDRESSES_MAX as u32 {
+        for n in 0..ADDRESSES_MAX as u32 + 300 {
             let address = SocketAddr::new(std::net::Ipv4Addr::from_bits(n).into(), 1);
             memory.note_failed(Duration::ZERO, DEVICE, address, Failure::WrongKey);
             let mut id = [0; 32];
             id[..4].copy_from_slice(&n.to_be_bytes());
-            memory.note_won(DeviceId::from_bytes(id), address);
+            let target = Target { address, is_hearsay: true };
+            assert!(memory.begin(Duration::ZERO, DEVICE, &target));
+            memory.note_won(DeviceId::from_bytes(id), &target);
         }
         let state = memory.state.lock();
         assert!(state.failed.len() <= ADDRESSES_MAX && state.won.len() <= WINNERS_MAX);
+        assert!(state.spoken_for.len() <= SOURCES_MAX);
     }
 
     proptest! {
@@ -312,7 +480,8 @@ mod tests {
                 .collect();
             let own = own(&[("10.3.0.1", 24)]);
             let won = candidates.get(won).map(|candidate| candidate.address);
-            let mut order = in_order(&candidates, &own, won);
+            let order = in_order(&candidates, &own, won);
+            let mut order: Vec<_> = order.iter().map(|target| target.address).collect();
             prop_assert_eq!(order.first().copied().filter(|_| won.is_some()), won);
             let mut all: Vec<_> = candidates.iter().map(|candidate| candidate.address).collect();
             order.sort();

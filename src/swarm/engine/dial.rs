@@ -8,7 +8,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::messages;
 use super::race::{DIALS_MAX, Dialling, Reached, race};
@@ -25,6 +25,10 @@ use crate::wire::peer::{ExtendedHandshake, Handshake, PeerId, PeerMessage};
 
 /// Links of one file beyond which we dial no others; inbound ones may be more.
 const LINKS_MAX: usize = 60;
+/// Time before a device is due again whose addresses were all left alone.
+const LEFT_ALONE_FOR: Duration = Duration::from_secs(1);
+/// A link that has brought something a moment ago works, wherever trackers see its device.
+const SILENT_MIN: Duration = Duration::from_secs(2);
 /// How much longer a ticket has to last to be shown in place of another at once: less is not worth
 /// the check.
 const NEWER_BY_MS: u64 = 1_000;
@@ -39,7 +43,11 @@ pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut TorrentState) {
     let links_max = services.config.links_per_file_max.min(LINKS_MAX);
     let room = links_max.saturating_sub(state.links.len());
     let dials = DIALS_MAX.saturating_sub(services.dials.load(Ordering::Relaxed));
-    for (device, candidates) in state.peers.take_due(torrent.now(), room, dials) {
+    let (now, TorrentState { peers, links, .. }) = (torrent.now(), &mut *state);
+    let first_free =
+        |device, candidates: &[Candidate]| services.dial_memory.first_free(now, device, candidates);
+    let is_silent = |link| links.get(link).is_none_or(|link| link.silence() >= SILENT_MIN);
+    for (device, candidates) in peers.take_due(now, room, dials, first_free, is_silent) {
         let (for_link, dialling) = (torrent.clone(), Dialling::begin(services));
         let spawned = services.of_links.read.begin(move || {
             if let Err(e) = dial(&for_link, device, &candidates, dialling) {
@@ -48,7 +56,7 @@ pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut TorrentState) {
             }
         });
         if let Err(e) = spawned {
-            state.peers.dial_failed(torrent.now(), device, format!("no thread for it: {e}"));
+            peers.dial_failed(torrent.now(), device, format!("no thread for it: {e}"));
         }
     }
 }
@@ -56,6 +64,10 @@ pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut TorrentState) {
 fn dial_failed(torrent: &Torrent, device: DeviceId, error: &LinkError) {
     let (info_hash, now) = (torrent.info_hash, torrent.now());
     let mut state = torrent.state.lock();
+    if matches!(error, LinkError::LeftAlone) {
+        state.peers.put_off(now + LEFT_ALONE_FOR, device);
+        return;
+    }
     state.peers.dial_failed(now, device, error.to_string());
     let is_unreachable = matches!(error, LinkError::Unreachable(_));
     let is_told = state.peers.note_answer(now, device, is_unreachable);
@@ -79,8 +91,10 @@ fn dial(
         .ok_or(LinkError::Refused("no ticket is at hand"))?;
     let own_networks = services.host.interfaces();
     let order = services.dial_memory.round(services.now(), device, candidates, &own_networks);
+    let wanting = torrent.clone();
+    let is_wanted = move || wanting.state.lock().wants_links();
     let Reached { connection, admission: _admission, started, took } =
-        race(services, device, order)?;
+        race(services, device, order, is_wanted)?;
     let proven = Instant::now();
     let mut stream = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;

@@ -182,10 +182,11 @@ impl Engine {
         peers: impl IntoIterator<Item = (DeviceId, A)>,
     ) {
         let Some(torrent) = self.torrents.get(info_hash) else { return };
-        let mut state = torrent.state.lock();
+        let (services, mut state) = (self.services(), torrent.state.lock());
         for (device, addresses) in peers {
-            if device != self.services().device() {
-                state.peers.list(device, addresses.into().0);
+            if device != services.device() {
+                let is_proven = |new: &[_]| services.dial_memory.is_proven(device, new);
+                state.peers.list(device, addresses.into().0, is_proven);
             }
         }
         dial_due(&torrent, &mut state);
@@ -193,6 +194,7 @@ impl Engine {
 
     /// This machine's networks have changed: devices that could not be reached are dialled again.
     pub fn networks_changed(&self) {
+        self.services().dial_memory.forget_failures();
         for torrent in self.torrents.active() {
             let mut state = torrent.state.lock();
             state.peers.retry_now();

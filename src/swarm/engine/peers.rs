@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::swarm::LinkKey;
 use crate::swarm::api::{SeenPeer, UnreachablePeer};
 use crate::swarm::link::Link;
-use crate::types::{Candidate, DeviceId, UserId};
+use crate::types::{Candidate, CandidateKind, DeviceId, UserId};
 
 /// Peers remembered a file: more than will ever be linked.
 const PEERS_MAX: usize = 1000;
@@ -69,17 +69,29 @@ impl Peer {
 }
 
 impl Peers {
-    pub(super) fn list(&mut self, device: DeviceId, candidates: Vec<Candidate>) {
+    /// Lists a device. It is dialled at once if it has come, or has another address that a tracker
+    /// sees or at which it has proven its key; other addresses are its user's word alone, and end no
+    /// pause.
+    pub(super) fn list(
+        &mut self,
+        device: DeviceId,
+        candidates: Vec<Candidate>,
+        is_proven: impl Fn(&[Candidate]) -> bool,
+    ) {
         if !self.has_room_for(device) {
             return;
         }
         let peer = self.known.entry(device).or_default();
         let is_other = |at: SocketAddr| candidates.iter().all(|candidate| candidate.address != at);
         peer.has_moved = peer.link.is_some() && peer.dialled_at.is_some_and(is_other);
+        let mut others = candidates.clone();
+        others.retain(|candidate| !peer.candidates.contains(candidate));
+        let is_seen = |candidate: &Candidate| candidate.kind == CandidateKind::Observed;
+        if !peer.is_listed || others.iter().any(is_seen) || is_proven(&others) {
+            (peer.failures, peer.retry_at) = (0, Duration::ZERO);
+        }
         peer.candidates = candidates.into();
         peer.is_listed = true;
-        peer.failures = 0;
-        peer.retry_at = Duration::ZERO;
     }
 
     /// Ends the pauses before peers are dialled again.
@@ -139,23 +151,40 @@ impl Peers {
             || self.bad.get(&user).is_some_and(|bad| *bad >= BAD_DEVICES_MAX)
     }
 
+    /// Takes peers to dial. `first_free` tells when the first of a device's addresses may be dialled:
+    /// until then the device is not due. Nor is one that seems to have moved while its link brings
+    /// something: a tracker that named the address may have gone instead.
     pub(super) fn take_due(
         &mut self,
         now: Duration,
         room: usize,
         dials: usize,
+        first_free: impl Fn(DeviceId, &[Candidate]) -> Duration,
+        is_silent: impl Fn(LinkKey) -> bool,
     ) -> Vec<(DeviceId, Arc<[Candidate]>)> {
         let due = |peer: &Peer| {
-            let is_wanted = peer.link.is_none() || peer.has_moved;
+            let is_wanted = peer.link.is_none_or(|link| peer.has_moved && is_silent(link));
             is_wanted && !peer.dialling && !peer.banned && peer.retry_at <= now
         };
         let under_way = self.known.values().filter(|peer| peer.dialling).count();
         let listed = self.known.iter_mut().filter(|(_, peer)| peer.can_be_dialled() && due(peer));
         let take = |(device, peer): (&DeviceId, &mut Peer)| {
+            let free_at = first_free(*device, &peer.candidates);
+            if free_at > now {
+                peer.retry_at = free_at;
+                return None;
+            }
             peer.dialling = true;
-            (*device, peer.candidates.clone())
+            Some((*device, peer.candidates.clone()))
         };
-        listed.take(room.saturating_sub(under_way).min(dials)).map(take).collect()
+        let room = room.saturating_sub(under_way).min(dials);
+        listed.filter_map(take).take(room).collect()
+    }
+
+    /// Notes that no address of a device could be dialled: that says nothing about the device.
+    pub(super) fn put_off(&mut self, until: Duration, device: DeviceId) {
+        let Some(peer) = self.known.get_mut(&device) else { return };
+        (peer.dialling, peer.retry_at) = (false, until);
     }
 
     pub(super) fn dial_failed(&mut self, now: Duration, device: DeviceId, error: String) {
@@ -258,23 +287,74 @@ mod tests {
         DeviceId::from_bytes(bytes)
     }
 
+    fn at_once(_: DeviceId, _: &[Candidate]) -> Duration {
+        Duration::ZERO
+    }
+
     #[test]
     fn those_that_left_do_not_stand_in_the_way_of_those_that_came() {
         let mut peers = Peers::default();
         let address = "127.0.0.1:1".parse().unwrap();
         let addresses = || vec![Candidate::new(address, crate::types::CandidateKind::Observed)];
         for number in 0..PEERS_MAX as u32 {
-            peers.list(device(number), addresses());
+            peers.list(device(number), addresses(), |_| false);
             peers.unlist(device(number));
         }
-        peers.list(device(5000), addresses());
-        peers.list(device(5001), addresses());
+        peers.list(device(5000), addresses(), |_| false);
+        peers.list(device(5001), addresses(), |_| false);
         for number in 0..500 {
-            peers.list(device(number), addresses());
+            peers.list(device(number), addresses(), |_| false);
             peers.unlist(device(number));
         }
-        assert_eq!(peers.take_due(Duration::ZERO, 1, 10).len(), 1);
-        assert_eq!(peers.take_due(Duration::ZERO, 1, 10).len(), 0, "one is under way");
-        assert_eq!(peers.take_due(Duration::ZERO, 9, 10).len(), 1);
+        assert_eq!(peers.take_due(Duration::ZERO, 1, 10, at_once, |_| true).len(), 1);
+        assert_eq!(
+            peers.take_due(Duration::ZERO, 1, 10, at_once, |_| true).len(),
+            0,
+            "one is under way"
+        );
+        assert_eq!(peers.take_due(Duration::ZERO, 9, 10, at_once, |_| true).len(), 1);
+    }
+
+    #[test]
+    fn what_a_device_says_of_itself_ends_no_pause() {
+        let (mut peers, now) = (Peers::default(), Duration::from_secs(9));
+        let at = |port: u16, kind| {
+            vec![Candidate::new(SocketAddr::new([198, 51, 100, 1].into(), port), kind)]
+        };
+        let (seen, told) = (CandidateKind::Observed, CandidateKind::Interface);
+        let fail = |peers: &mut Peers| {
+            assert_eq!(peers.take_due(now, 9, 9, at_once, |_| true).len(), 1);
+            peers.dial_failed(now, device(1), "it is silent".into());
+        };
+        peers.list(device(1), at(1, told), |_| false);
+        fail(&mut peers);
+        peers.list(device(1), at(2, told), |_| false);
+        assert!(peers.take_due(now, 9, 9, at_once, |_| true).is_empty());
+        peers.list(device(1), at(3, told), |new| new == at(3, told));
+        fail(&mut peers);
+        peers.list(device(1), at(3, seen), |_| false);
+        fail(&mut peers);
+        peers.list(device(1), at(3, seen), |_| false);
+        assert!(peers.take_due(now, 9, 9, at_once, |_| true).is_empty(), "there is nothing new");
+        peers.unlist(device(1));
+        peers.list(device(1), at(3, seen), |_| false);
+        fail(&mut peers);
+    }
+
+    #[test]
+    fn a_device_whose_addresses_are_all_left_alone_is_not_due_and_keeps_its_reason() {
+        let (mut peers, now) = (Peers::default(), Duration::from_secs(9));
+        let address = "198.51.100.1:1".parse().unwrap();
+        peers.list(device(1), vec![Candidate::new(address, CandidateKind::Observed)], |_| false);
+        peers.take_due(now, 9, 9, at_once, |_| true);
+        peers.dial_failed(now, device(1), "it is silent".into());
+        peers.note_answer(now, device(1), true);
+        let free_at = now + Duration::from_secs(30);
+        assert!(peers.take_due(now + RETRY_MAX / 4, 9, 9, |_, _| free_at, |_| true).is_empty());
+        assert_eq!(peers.take_due(free_at, 9, 9, |_, _| free_at, |_| true).len(), 1);
+        peers.put_off(free_at + RETRY_MIN, device(1));
+        assert!(peers.take_due(free_at, 9, 9, at_once, |_| true).is_empty());
+        assert_eq!(peers.unreachable()[0].error, "it is silent");
+        assert_eq!(peers.known[&device(1)].unanswered.0, 1);
     }
 }

@@ -3,12 +3,13 @@
 //!
 //! **Invariant:** before the device's key is proven, nothing is sent but TLS's first message. One
 //! connection wins; the others are closed. At most [`AT_ONCE_MAX`] attempts are under way for one
-//! device, and all of them count as dials.
+//! device, and all of them count as dials. A race ends by [`ROUND_MAX`].
 //!
 //! Runs on the dial's thread, which makes attempts itself and always gets on by itself; threads of
-//! the links help while there is room. Blocks until one attempt has won or all have failed.
+//! the links help while there is room. Blocks until one attempt has won, all have failed, or the
+//! device is not wanted any more.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::candidates::Failure;
+use super::candidates::{Failure, Target};
 use super::services::Services;
 use crate::net::{Admission, Connection, Incoming};
 use crate::swarm::link::handshake::LinkError;
@@ -31,6 +32,12 @@ pub(super) const AT_ONCE_MAX: usize = 4;
 /// How long an attempt is alone before the next begins (RFC 8305, section 5). One that fails lets
 /// the next begin at once.
 const STAGGER: Duration = Duration::from_millis(250);
+/// How long a race takes at most; addresses whose turn has not come are the first next time.
+const ROUND_MAX: Duration = HANDSHAKE_TIMEOUT;
+/// How long an address may take to take a connection while others wait for their turn.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How often a race looks whether the device is wanted still.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Counts a dial as under way until dropped.
 pub(super) struct Dialling(Arc<Services>);
@@ -43,8 +50,9 @@ impl Dialling {
 
     /// The same for one more address of a device that is being dialled; `None` if there is no room.
     fn begin_helper(services: &Arc<Services>) -> Option<Self> {
-        let has_room = services.dials.load(Ordering::Relaxed) < DIALS_MAX;
-        has_room.then(|| Self::begin(services))
+        let one_more = |dials| (dials < DIALS_MAX).then_some(dials + 1);
+        let added = services.dials.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        added.is_ok().then(|| Self(services.clone()))
     }
 }
 
@@ -67,6 +75,9 @@ pub(super) struct Reached {
 struct Race {
     services: Arc<Services>,
     device: DeviceId,
+    /// Whether a link to the device is of use still. May lock a torrent.
+    is_wanted: Box<dyn Fn() -> bool + Send + Sync>,
+    until: Instant,
     state: Mutex<RaceState>,
     /// Signalled when an attempt has ended.
     changed: Condvar,
@@ -74,13 +85,13 @@ struct Race {
 
 #[derive(Default)]
 struct RaceState {
-    waiting: VecDeque<SocketAddr>,
+    waiting: VecDeque<Target>,
     under_way: usize,
     helpers: usize,
     /// When the next attempt may begin, though others are under way.
     next_at: Option<Instant>,
     /// Connections whose proof is under way.
-    dialled: Vec<Incoming>,
+    dialled: HashMap<SocketAddr, Incoming>,
     winner: Option<Reached>,
     is_over: bool,
     error: Option<LinkError>,
@@ -89,40 +100,50 @@ struct RaceState {
 /// Dials the addresses in that order.
 ///
 /// # Errors
-/// That of the attempt which failed last.
+/// That of the attempt which failed last; [`LinkError::LeftAlone`] if none was made.
 pub(super) fn race(
     services: &Arc<Services>,
     device: DeviceId,
-    addresses: Vec<SocketAddr>,
+    targets: Vec<Target>,
+    is_wanted: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Result<Reached, LinkError> {
-    let state = RaceState { waiting: addresses.into(), ..RaceState::default() };
+    let state = RaceState { waiting: targets.into(), ..RaceState::default() };
     let race = Arc::new(Race {
         services: services.clone(),
         device,
+        is_wanted: Box::new(is_wanted),
+        until: Instant::now() + ROUND_MAX,
         state: Mutex::new(state),
         changed: Condvar::new(),
     });
     race.run(true);
     let mut state = race.state.lock();
-    state.winner.take().ok_or_else(|| {
-        let none = LinkError::Refused("each of its addresses failed a moment ago");
-        state.error.take().unwrap_or(none)
-    })
+    state.winner.take().ok_or_else(|| state.error.take().unwrap_or(LinkError::LeftAlone))
 }
 
 impl Race {
     /// Makes attempts until the race is over. The dial's own thread also waits for the last ones.
     fn run(self: &Arc<Self>, is_own: bool) {
-        while let Some(address) = self.next(is_own) {
-            let outcome = self.attempt(address);
-            self.ended(address, outcome);
+        while let Some((target, is_last)) = self.next(is_own) {
+            let outcome = self.attempt(&target, is_last);
+            self.ended(&target, outcome);
         }
     }
 
-    /// Waits until the next attempt may begin, and takes its address; `None` at the end.
-    fn next(self: &Arc<Self>, is_own: bool) -> Option<SocketAddr> {
+    /// Waits until the next attempt may begin, and takes its address, and whether it is the
+    /// last; `None` at the end.
+    fn next(self: &Arc<Self>, is_own: bool) -> Option<(Target, bool)> {
         let mut state = self.state.lock();
         loop {
+            // A torrent's lock is locked within this one here, and nowhere the other way round.
+            if !state.is_over && !(self.is_wanted)() {
+                state.is_over = true;
+                state.dialled.values().for_each(Incoming::close);
+                self.changed.notify_all();
+            }
+            if Instant::now() >= self.until {
+                state.waiting.clear();
+            }
             let is_done = state.waiting.is_empty() && (!is_own || state.under_way == 0);
             if state.is_over || is_done {
                 return None;
@@ -130,20 +151,21 @@ impl Race {
             let now = Instant::now();
             let next_at = state.next_at.filter(|at| state.under_way > 0 && *at > now);
             if state.waiting.is_empty() || state.under_way >= AT_ONCE_MAX {
-                self.changed.wait(&mut state);
+                self.changed.wait_for(&mut state, LOOK);
             } else if let Some(at) = next_at {
                 self.changed.wait_until(&mut state, at);
             } else {
                 break;
             }
         }
-        let address = state.waiting.pop_front()?;
+        let target = state.waiting.pop_front()?;
+        let is_last = state.waiting.is_empty();
         state.under_way += 1;
         state.next_at = Some(Instant::now() + STAGGER);
         if !state.waiting.is_empty() && state.helpers + 1 < AT_ONCE_MAX {
             self.call_helper(&mut state);
         }
-        Some(address)
+        Some((target, is_last))
     }
 
     /// Has another thread make attempts, too, if there is room for one.
@@ -158,11 +180,21 @@ impl Race {
         state.helpers += usize::from(begun.is_ok());
     }
 
-    fn attempt(&self, address: SocketAddr) -> Result<Reached, (LinkError, Option<Failure>)> {
-        let (services, started) = (&self.services, Instant::now());
-        let is_unwanted = || services.stop.is_set() || self.state.lock().is_over;
+    fn attempt(
+        &self,
+        target: &Target,
+        is_last: bool,
+    ) -> Result<Reached, (LinkError, Option<Failure>)> {
+        let (services, started, address) = (&self.services, Instant::now(), target.address);
+        if !services.dial_memory.begin(services.now(), self.device, target) {
+            return Err((LinkError::LeftAlone, None));
+        }
+        let is_over = || self.state.lock().is_over;
+        let is_unwanted = || services.stop.is_set() || is_over() || !(self.is_wanted)();
         let bind_ip = services.config.bind_ip;
-        let dialled = Incoming::dial_unless(address, bind_ip, HANDSHAKE_TIMEOUT, &is_unwanted)
+        let left = self.until.saturating_duration_since(started).max(LOOK);
+        let connect_max = if is_last { left } else { left.min(CONNECT_MAX) };
+        let dialled = Incoming::dial_unless(address, bind_ip, connect_max, &is_unwanted)
             .map_err(|e| (LinkError::Unreachable(e), Some(Failure::Unreached)))?;
         // Before the handshake, so that the end of the engine ends it. The bounds for each address
         // are there against peers that dial us.
@@ -178,9 +210,9 @@ impl Race {
                 dialled.close();
                 return Err((LinkError::Refused("another address was faster"), None));
             }
-            state.dialled.push(dialled.clone());
+            state.dialled.insert(address, dialled.clone());
         }
-        let left = HANDSHAKE_TIMEOUT.saturating_sub(started.elapsed());
+        let left = self.until.saturating_duration_since(Instant::now()).max(LOOK);
         let proven = services.config.transport.prove(dialled, left, self.device);
         let connection = proven.map_err(|e| {
             let is_other = e.kind() == std::io::ErrorKind::InvalidData;
@@ -190,21 +222,21 @@ impl Race {
         Ok(Reached { connection, admission, started, took: started.elapsed() })
     }
 
-    fn ended(&self, address: SocketAddr, outcome: Result<Reached, (LinkError, Option<Failure>)>) {
-        let mut state = self.state.lock();
+    fn ended(&self, target: &Target, outcome: Result<Reached, (LinkError, Option<Failure>)>) {
+        let (mut state, address) = (self.state.lock(), target.address);
         state.under_way -= 1;
+        state.dialled.remove(&address);
         match outcome {
             Ok(reached) if state.is_over => reached.connection.close(),
             Ok(reached) => {
                 state.is_over = true;
-                let own = (reached.connection.local_addr(), reached.connection.peer_addr());
-                let is_other = |other: &&Incoming| (other.local_addr(), other.peer_addr()) != own;
-                state.dialled.iter().filter(is_other).for_each(Incoming::close);
-                self.services.dial_memory.note_won(self.device, address);
+                state.dialled.values().for_each(Incoming::close);
+                self.services.dial_memory.note_won(self.device, target);
                 state.winner = Some(reached);
             }
             // It was closed for another, or was not tried to the end.
             Err(_) if state.is_over => {}
+            Err((LinkError::LeftAlone, _)) => state.next_at = None,
             Err((error, failure)) => {
                 if let Some(failure) = failure.filter(|_| !self.services.stop.is_set()) {
                     let now = self.services.now();

@@ -41,6 +41,9 @@ pub(crate) enum LinkError {
     Violation(&'static str),
     #[error("{0}")]
     Refused(&'static str),
+    /// No address of it may be dialled now: that says nothing about the device.
+    #[error("each of its addresses failed a moment ago")]
+    LeftAlone,
     /// Nothing that is that device answers there.
     #[error("{0}")]
     Unreachable(io::Error),

@@ -73,6 +73,8 @@ pub(crate) struct Link {
     pub(crate) flowed: AtomicU64,
     /// When it was made.
     pub(crate) since: Instant,
+    /// When it last brought something, in milliseconds since it was made.
+    heard_ms: AtomicU64,
     /// Whether it has brought a block that was wanted.
     pub(crate) has_brought: AtomicBool,
     /// The extension ids under which the peer takes messages about the info dictionary and the
@@ -140,6 +142,7 @@ impl Link {
             sent: AtomicU64::new(0),
             flowed: AtomicU64::new(0),
             since: Instant::now(),
+            heard_ms: AtomicU64::new(0),
             has_brought: AtomicBool::new(false),
             metadata_id: Mutex::default(),
             chain_id: Mutex::default(),
@@ -148,6 +151,18 @@ impl Link {
             wake: Condvar::new(),
             wanted: Mutex::default(),
         }
+    }
+
+    /// Notes that the peer has sent something.
+    pub(crate) fn note_heard(&self, now: Instant) {
+        let since_made = now.saturating_duration_since(self.since);
+        self.heard_ms.store(since_made.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// For how long the peer has sent nothing.
+    pub(crate) fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        self.since.elapsed().saturating_sub(heard)
     }
 
     pub(crate) fn send(&self, message: &PeerMessage) {

@@ -44,7 +44,9 @@ impl LinkReader {
         if self.link.is_closed() {
             return Ok(None);
         }
-        self.stream.get_mut().set_deadline(Some(Instant::now() + self.message_timeout));
+        let now = Instant::now();
+        self.link.note_heard(now);
+        self.stream.get_mut().set_deadline(Some(now + self.message_timeout));
         match read_header(&mut self.stream) {
             Ok(header) => Ok(Some(header)),
             Err(PeerError::Closed) => Ok(None),
@@ -71,6 +73,7 @@ impl LinkReader {
                 Err(e) => return Err(e.into()),
             }
             let now = Instant::now();
+            self.link.note_heard(now);
             if now.duration_since(*reported.get_or_insert(now)) > ARRIVING_INTERVAL {
                 reported = Some(now);
                 arriving((len - rest.len()) as u32);

@@ -29,7 +29,8 @@ impl Presence {
     /// ones; those that nobody could dial are left out. Tells the swarms that the device is in.
     ///
     /// # Errors
-    /// How long this has to wait, if the user's part has changed too often: nothing was taken.
+    /// How long this has to wait, if the session has told others or the user's part has changed too
+    /// often: nothing was taken.
     pub(crate) fn set_candidates(
         &mut self,
         key: SessionKey,
@@ -48,7 +49,13 @@ impl Presence {
         if *session.candidates == *kept {
             return Ok(Reply::Pong);
         }
-        let active = session.entries.iter().filter(|(_, entry)| entry.active);
+        let wait = self.changes.take_addresses(key, user);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        let has_others = |swarm: &SwarmKey| self.has_others(key, *swarm);
+        let active =
+            session.entries.iter().filter(|(swarm, entry)| entry.active && has_others(swarm));
         let swarms: Vec<(SwarmKey, DownloadState)> =
             active.map(|(swarm, entry)| (*swarm, entry.state)).collect();
         let wait = self.changes.wait(user, swarms.iter().map(|(swarm, _)| *swarm));
@@ -76,8 +83,8 @@ impl Presence {
         let (near, far): (Vec<_>, Vec<_>) =
             listeners.into_iter().partition(|listener| self.is_local(*listener));
         for (listeners, is_local) in [(near, true), (far, false)] {
-            if let Some(peer) = self.peer_entry(key, swarm, state, is_local)
-                && !listeners.is_empty()
+            if !listeners.is_empty()
+                && let Some(peer) = self.peer_entry(key, swarm, state, is_local)
             {
                 self.push(&listeners, Event::Peer(peer));
             }

@@ -4,14 +4,16 @@
 //! at most 64 times at once and 4 times a second, on all their devices together, and all their
 //! parts 262,144 times at once and 1,024 times a second, those of one announce aside. Being told
 //! again who is there counts as a change. So does a file that the directory does not allow: it
-//! costs a look at the disk. Logging out never waits, and counts.
+//! costs a look at the disk. Logging out never waits, and counts. A session tells other addresses 4
+//! times at once and 30 times a minute, the sessions of one user 64 and 120: each costs a look at
+//! every file of the device, whether others hear of it or not.
 //!
 //! Kept by user and not by session, so that neither another connection nor another login is a way
 //! around it. Memory is bounded: see [`Paces`] for what is forgotten first.
 
 use std::time::{Duration, Instant};
 
-use super::SwarmKey;
+use super::{SessionKey, SwarmKey};
 use crate::tracker::pace::{Paces, Rate};
 use crate::types::UserId;
 
@@ -23,9 +25,16 @@ const SWARM_RATE: Rate = Rate::per_second(64, 4);
 /// minutes.
 const USER_RATE: Rate = Rate::per_second(262_144, 1_024);
 
+/// Addresses that one session tells: a machine that moves has a few in a row.
+const ADDRESSES_RATE: Rate = Rate::per_minute(4, 30);
+/// The same of all sessions of a user.
+const USER_ADDRESSES_RATE: Rate = Rate::per_minute(64, 120);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Key {
     User(UserId),
+    Addresses(SessionKey),
+    UserAddresses(UserId),
     Swarm(UserId, SwarmKey),
 }
 
@@ -58,6 +67,23 @@ impl Changes {
         let now = self.started.elapsed();
         self.paces.take(now, Key::Swarm(user, swarm), SWARM_RATE);
         self.paces.take(now, Key::User(user), USER_RATE);
+    }
+
+    /// How long a session has to wait before it may tell other addresses; counts it if it need not.
+    pub(super) fn take_addresses(&mut self, key: SessionKey, user: UserId) -> Duration {
+        let now = self.started.elapsed();
+        let keys = [
+            (Key::Addresses(key), ADDRESSES_RATE),
+            (Key::UserAddresses(user), USER_ADDRESSES_RATE),
+        ];
+        let waits = keys.map(|(key, rate)| self.paces.wait(now, key, rate));
+        let wait = waits[0].max(waits[1]);
+        if wait.is_zero() {
+            for (key, rate) in keys {
+                self.paces.take(now, key, rate);
+            }
+        }
+        wait
     }
 
     /// Notes that the directory was asked about a file in vain.

@@ -105,13 +105,17 @@ impl Presence {
         }
     }
 
+    /// Tells whether a swarm has another session than that one.
+    pub(super) fn has_others(&self, key: SessionKey, swarm_key: SwarmKey) -> bool {
+        let swarm = self.swarms.get(&swarm_key);
+        swarm.is_some_and(|swarm| swarm.len() > usize::from(swarm.contains_key(&key)))
+    }
+
     /// Counts a change against the user's pace, if there is anybody who may be told.
     pub(super) fn note_change(&mut self, key: SessionKey, swarm_key: SwarmKey) {
-        let others = self
-            .swarms
-            .get(&swarm_key)
-            .is_some_and(|swarm| swarm.len() > usize::from(swarm.contains_key(&key)));
-        if others && let Some(user) = self.user_of(key) {
+        if self.has_others(key, swarm_key)
+            && let Some(user) = self.user_of(key)
+        {
             self.changes.note(user, swarm_key);
         }
     }

@@ -455,8 +455,28 @@ fn a_change_of_addresses_is_told_to_the_swarm_and_only_so_often() {
 }
 
 #[test]
+fn addresses_that_nobody_else_hears_of_are_taken_only_so_often_too() {
+    let mut scene = Scene::new(1);
+    scene.log_in(1, NIK, START_MS);
+    let entry = AnnounceEntry { group: GROUP, info_hash: hash(0), state: DownloadState::Seeding };
+    scene.presence.announce(1, NIK, &[entry], scene.replica.directory()).unwrap();
+    scene.presence.leaving.borrow_mut().clear();
+    let set = |scene: &mut Scene, number: u16| {
+        let all = [candidate(&format!("10.0.0.5:{number}"))];
+        scene.presence.set_candidates(1, NIK, &all, scene.replica.directory())
+    };
+    let taken = (1..50).filter(|number| set(&mut scene, *number).is_ok()).count();
+    assert!((4..8).contains(&taken), "{taken}");
+    assert!(scene.presence.leaving.borrow().is_empty());
+    // Nor is another session a way around it.
+    let (mut changes, now) = (Changes::default(), std::time::Instant::now());
+    let taken = (0..500).filter(|key| changes.take_addresses(*key, NIK).is_zero()).count();
+    assert!(taken <= 65 + 2 * now.elapsed().as_secs() as usize, "{taken}");
+}
+
+#[test]
 fn the_longest_answer_about_peers_fits_a_frame() {
-    use crate::types::limits::CANDIDATES_MAX;
+    use crate::types::limits::{ANNOUNCE_ENTRIES_MAX, CANDIDATES_MAX};
     use crate::types::{CandidateKind, PeerEntry};
     use crate::wire::Wire as _;
     let address = "[2001:db8::9]:6881".parse().unwrap();
@@ -470,5 +490,13 @@ fn the_longest_answer_about_peers_fits_a_frame() {
         state: DownloadState::Seeding,
         candidates: Some(vec![Candidate { address, kind }; CANDIDATES_MAX]),
     };
-    assert!(PEERS_PER_ANNOUNCE_MAX * entry.to_bytes().len() + 64 <= TRACKER_FRAME_LEN_MAX);
+    let one = entry.candidates.as_ref().unwrap();
+    let bare = PeerEntry { candidates: None, ..entry.clone() };
+    assert!(entry.to_bytes().len() - bare.to_bytes().len() <= one.len() * CANDIDATE_LEN_MAX);
+    // One of each file, of as many as an announce may name.
+    let (mut peers, mut room) = (vec![entry; ANNOUNCE_ENTRIES_MAX], CANDIDATE_BYTES_MAX);
+    leave_out_candidates(&mut peers, &mut room);
+    let with = peers.iter().filter(|peer| peer.candidates.is_some()).count();
+    assert_eq!(with, CANDIDATE_BYTES_MAX / (CANDIDATES_MAX * CANDIDATE_LEN_MAX));
+    assert!(Reply::Peers(peers).to_bytes().len() + 64 <= TRACKER_FRAME_LEN_MAX);
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::super::candidates::Target;
 use super::super::race::{AT_ONCE_MAX, DIALS_MAX, race};
 use super::harness::{Station, eventually, noise};
 use crate::types::{Candidate, CandidateKind};
@@ -163,8 +164,8 @@ fn of_many_addresses_four_are_dialled_at_a_time() {
     let (leecher, device) = (Station::start(1), super::harness::device().device());
     let bystanders: Vec<_> = (0..6).map(|_| Bystander::start(Manner::Silent)).collect();
     let services = leecher.engine.torrents.services.clone();
-    let addresses = bystanders.iter().map(|one| one.address).collect();
-    let dialling = std::thread::spawn(move || race(&services, device, addresses).is_err());
+    let targets = bystanders.iter().map(|one| Target::from(&at(one.address))).collect();
+    let dialling = std::thread::spawn(move || race(&services, device, targets, || true).is_err());
     let count = || bystanders.iter().map(Bystander::count).sum::<usize>();
     eventually("four are dialled", || count() == AT_ONCE_MAX);
     // The next would have begun long ago.
@@ -180,9 +181,39 @@ fn without_room_for_other_dials_the_addresses_are_tried_one_after_the_other() {
     let (seeder, other, leecher) = (Station::start(1), Station::start(2), Station::start(3));
     let services = &leecher.engine.torrents.services;
     services.dials.fetch_add(DIALS_MAX, Ordering::SeqCst);
-    let addresses = vec![closed_port(), other.address, seeder.address];
-    let reached = race(services, seeder.device, addresses).unwrap();
+    let addresses = [closed_port(), other.address, seeder.address];
+    let targets = addresses.iter().map(|address| Target::from(&at(*address))).collect();
+    let reached = race(services, seeder.device, targets, || true).unwrap();
     assert_eq!(reached.connection.peer_addr(), seeder.address);
     assert_eq!(services.dials.load(Ordering::SeqCst), DIALS_MAX, "no other thread helped");
-    assert!(race(services, seeder.device, Vec::new()).is_err());
+    assert!(race(services, seeder.device, Vec::new(), || true).is_err());
+}
+
+#[test]
+fn a_race_dials_no_further_when_nobody_wants_its_device_any_more() {
+    let (leecher, device) = (Station::start(1), super::harness::device().device());
+    let services = leecher.engine.torrents.services.clone();
+    services.dials.fetch_add(DIALS_MAX, Ordering::SeqCst);
+    let bystanders: Vec<_> = (0..6).map(|_| Bystander::start(Manner::Closes)).collect();
+    let targets = bystanders.iter().map(|one| Target::from(&at(one.address))).collect();
+    let counts: Vec<_> = bystanders.iter().map(|one| one.connections.clone()).collect();
+    let count = move || counts.iter().map(|one| one.load(Ordering::SeqCst)).sum::<usize>();
+    let is_wanted = {
+        let count = count.clone();
+        move || count() < 2
+    };
+    assert!(race(&services, device, targets, is_wanted).is_err());
+    assert_eq!(count(), 2);
+}
+
+#[test]
+fn a_race_without_helpers_ends_in_the_time_of_one_handshake() {
+    let (leecher, device) = (Station::start(1), super::harness::device().device());
+    let services = leecher.engine.torrents.services.clone();
+    services.dials.fetch_add(DIALS_MAX, Ordering::SeqCst);
+    let bystanders: Vec<_> = (0..3).map(|_| Bystander::start(Manner::Silent)).collect();
+    let targets = bystanders.iter().map(|one| Target::from(&at(one.address))).collect();
+    let began = Instant::now();
+    assert!(race(&services, device, targets, || true).is_err());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
