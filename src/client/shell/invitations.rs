@@ -72,13 +72,13 @@ impl Shell {
     /// Carries out `remove_member`. Tells which invitation ended with the membership, and how many
     /// are left by which the user may come back with another account.
     pub(super) fn remove_member(&self, group: String, user: String) -> Result<Answer> {
-        let before = self.usable_invites(&group);
+        let before = self.usable_invites(&group, &user);
         let (of, who) = (group.clone(), user.clone());
         self.call(Command::RemoveMember { group: of, user: who })?;
         let mut rows = vec![vec![format!("removed {user} from {group}")]];
         let answer = |rows| Answer::rows(rows, "").with("group", &*group).with("user", &*user);
         // An older tracker knows no invitations.
-        let Some((before, after)) = before.zip(self.usable_invites(&group)) else {
+        let Some((before, after)) = before.zip(self.usable_invites(&group, &user)) else {
             return Ok(answer(rows));
         };
         let revoked: Vec<InvitationId> =
@@ -95,15 +95,16 @@ impl Shell {
             .with("open_invites", after.len()))
     }
 
-    /// The invitations to a group that let users in, as far as this user may see them; `None` if
-    /// the trackers do not tell.
-    fn usable_invites(&self, group: &str) -> Option<Vec<InvitationId>> {
+    /// The invitations to a group that are open, as far as this user may see them, but for those of
+    /// a member who is removed: these are void then. `None` if the trackers do not tell.
+    fn usable_invites(&self, group: &str, removed: &str) -> Option<Vec<InvitationId>> {
         let command = Command::GroupSettings { group: group.to_owned(), members_invite: None };
         let settings = self.call(command).and_then(Reply::group_settings).ok()?;
         let invites = self.all(|listing| Command::Invites { listing }, Reply::invites).ok()?;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let is_usable = |invite: &&Invite| {
             invite.group_id == settings.group_id
+                && invite.inviter.as_str() != removed
                 && invite.used < invite.uses
                 && u128::from(invite.expires_ms) >= since_epoch.as_millis()
         };

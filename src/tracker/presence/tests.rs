@@ -8,9 +8,9 @@ use crate::net::{Connection, Incoming};
 use crate::tracker::outbox::Notifier;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
-    Content, Effect, FileFacts, FileRow, GroupRow, MembershipRow, MembershipState, PasswordHash,
-    Place, RequestRow, Row, Sha1Digest, SharingRow, Stamp, StoreId, StoreState, Transaction,
-    UserName, UserRow,
+    Content, Effect, FileFacts, FileRow, GroupRow, InvitationId, InvitationUseRow, MembershipRow,
+    MembershipState, PasswordHash, Place, RequestRow, Row, Sha1Digest, SharingRow, Stamp, StoreId,
+    StoreState, Transaction, UserName, UserRow,
 };
 use crate::wire::frame::read_message;
 
@@ -203,6 +203,34 @@ fn what_may_not_be_is_kept_within_bounds() {
     assert_eq!(scene.presence.sizes(), (WAITING_PER_SESSION_MAX, WAITING_PER_SESSION_MAX));
     scene.presence.leave(1, START_MS);
     assert_eq!(scene.presence.sizes(), (0, 0));
+}
+
+#[test]
+fn an_inviter_who_has_left_hears_of_no_new_members() {
+    let mut scene = Scene::new(0);
+    scene.log_in(1, BOB, START_MS);
+    scene.log_in(2, NIK, START_MS);
+    // The uses come from a tracker that has not heard of bob's end.
+    let join = |scene: &mut Scene, byte: u8| {
+        let (user, at) = (UserId::from_bytes([byte; 16]), Stamp::new(START_MS, 2));
+        scene.apply(
+            START_MS,
+            NIK,
+            vec![password_of(user, "first", None), member(user, MembershipState::Member, at, None)],
+        );
+        let used = InvitationUseRow { inviter: BOB };
+        let invitation = InvitationId::from_bytes([byte; 16]);
+        scene.hear(START_MS, START_MS, Content::InvitationUse(GROUP, invitation, user, used));
+        [1, 2].map(|key| {
+            let told = scene.told(key);
+            told.iter().filter(|event| matches!(event, Event::MemberJoined { .. })).count()
+        })
+    };
+    assert_eq!(join(&mut scene, 3), [1, 1]);
+    let ended = Some(Stamp::new(START_MS + 1, 0));
+    let standing = member(BOB, MembershipState::None, Stamp::new(START_MS + 1, 0), ended);
+    scene.hear(START_MS + 1, START_MS + 1, standing);
+    assert_eq!(join(&mut scene, 4), [0, 1]);
 }
 
 #[test]
