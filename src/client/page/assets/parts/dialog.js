@@ -1,7 +1,9 @@
 // Modal dialogs. The browser keeps the focus inside and gives it back.
 import { command } from "../core/api.js";
 import { useAction } from "../core/actions.js";
+import { focusOpener } from "../core/dialogs.js";
 import { html, useEffect, useId, useRef, useState } from "../core/html.js";
+import { state } from "../core/store.js";
 import { t } from "../core/texts.js";
 import { toast } from "../core/toasts.js";
 import { Button, Check, FormError } from "./controls.js";
@@ -12,12 +14,12 @@ export function Dialog({ title, onClose, onSubmit, actions, wide = false, childr
   const id = useId();
   useEffect(() => {
     const element = dialog.current;
-    const before = document.activeElement;
+    const opener = state.dialog?.opener;
     element.showModal();
     element.querySelector("[data-first]")?.focus();
     return () => {
       element.close();
-      if (before?.isConnected) before.focus({ preventScroll: true });
+      if (opener) focusOpener(opener);
     };
   }, []);
   const submit = (event) => {
