@@ -21,6 +21,8 @@ export function useRoute() {
   useEffect(() => {
     const onChange = () => setRoute(read());
     addEventListener("hashchange", onChange);
+    // It may have changed between the first drawing and now.
+    if (read().join("/") !== route.join("/")) onChange();
     return () => removeEventListener("hashchange", onChange);
   }, []);
   return route;
