@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write as _};
 
+use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
@@ -31,7 +32,7 @@ impl Assets {
     pub fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         let asset = |(path, bytes): (String, Vec<u8>)| {
             let digest = Sha256::digest(&bytes);
-            let etag = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+            let etag = HEXLOWER.encode(&digest[..12]);
             let gzip = compress(&bytes).filter(|gzip| gzip.len() < bytes.len());
             (path.clone(), Asset { media_type: media_type(&path), bytes, gzip, etag })
         };

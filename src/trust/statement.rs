@@ -123,6 +123,8 @@ fn message(kind: &[u8], claims: &impl Wire) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
+
     use super::*;
     use crate::types::limits::{TICKET_LIFETIME, TOKEN_LIFETIME};
     use crate::types::{DeviceId, GroupId, RequestId, Stamp, UserId, Version};
@@ -137,10 +139,6 @@ mod tests {
         rows[0].trim_end_matches("` |").to_owned()
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     /// The vectors were computed by another program, from the document alone.
     #[test]
     fn statements_are_signed_as_documented() {
@@ -150,7 +148,7 @@ mod tests {
         ]
         .concat();
         let key = KeyPair::from_pkcs8(&pkcs8).unwrap();
-        assert_eq!(hex(&key.public()), documented("public key"));
+        assert_eq!(HEXLOWER.encode(&key.public()), documented("public key"));
         assert_eq!(
             key.device().to_string(),
             documented("fingerprint of the network, or id of the device, with that key")
@@ -164,8 +162,8 @@ mod tests {
         let issued_ms = 1_700_000_100_000;
         let expires_ms = issued_ms + TOKEN_LIFETIME.as_millis() as u64;
         let token = key.sign_token(TokenClaims { user, device, password, issued_ms, expires_ms });
-        assert_eq!(hex(&token.claims.to_bytes()), documented("token claims"));
-        assert_eq!(hex(token.signature.as_bytes()), documented("token signature"));
+        assert_eq!(HEXLOWER.encode(&token.claims.to_bytes()), documented("token claims"));
+        assert_eq!(HEXLOWER.encode(token.signature.as_bytes()), documented("token signature"));
         assert_eq!(
             token.to_bytes(),
             [token.claims.to_bytes(), token.signature.to_bytes()].concat()
@@ -178,8 +176,8 @@ mod tests {
             issued_ms,
             expires_ms,
         });
-        assert_eq!(hex(&ticket.claims.to_bytes()), documented("ticket claims"));
-        assert_eq!(hex(ticket.signature.as_bytes()), documented("ticket signature"));
+        assert_eq!(HEXLOWER.encode(&ticket.claims.to_bytes()), documented("ticket claims"));
+        assert_eq!(HEXLOWER.encode(ticket.signature.as_bytes()), documented("ticket signature"));
         for text in [TOKEN, TICKET, SUCCESSION] {
             let text = std::str::from_utf8(text).unwrap().strip_suffix('\0').unwrap();
             assert!(

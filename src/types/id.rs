@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256};
 
 use super::{GroupName, UserName};
@@ -41,7 +42,7 @@ macro_rules! opaque_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                fmt::Display::fmt(&data_encoding::HEXLOWER.encode_display(&self.0), f)
             }
         }
 
@@ -131,14 +132,11 @@ fn derive(kind: &[u8], name: &str, creator: UserId, request: RequestId) -> [u8; 
 /// Reads exactly `N` bytes of hexadecimal.
 pub(crate) fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], ParseIdError> {
     let fail = ParseIdError { want: N * 2 };
-    if text.len() != N * 2 || !text.is_ascii() {
+    let mut bytes = [0; N];
+    if text.len() != N * 2 {
         return Err(fail);
     }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |c: u8| (c as char).to_digit(16).ok_or_else(|| fail.clone());
-        *byte = (digit(pair[0])? * 16 + digit(pair[1])?) as u8;
-    }
+    HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes).map_err(|_| fail)?;
     Ok(bytes)
 }
 

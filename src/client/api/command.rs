@@ -452,6 +452,7 @@ mod path {
     use std::os::unix::ffi::OsStrExt as _;
     use std::path::{Path, PathBuf};
 
+    use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
     use schemars::JsonSchema;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -473,10 +474,7 @@ mod path {
     pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
         let text = match path.to_str() {
             Some(text) => Text::Plain(text.to_owned()),
-            None => {
-                let digits = |byte: &u8| format!("{byte:02x}");
-                Text::Bytes { hex: path.as_os_str().as_bytes().iter().map(digits).collect() }
-            }
+            None => Text::Bytes { hex: HEXLOWER.encode(path.as_os_str().as_bytes()) },
         };
         text.serialize(serializer)
     }
@@ -487,12 +485,9 @@ mod path {
         match Text::deserialize(deserializer)? {
             Text::Plain(text) => Ok(text.into()),
             Text::Bytes { hex } => {
-                let byte = |at: usize| {
-                    let digits = hex.get(at..at + 2)?;
-                    u8::from_str_radix(digits, 16).ok()
-                };
-                let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
-                let bytes = bytes.ok_or_else(|| D::Error::custom("a path is no hexadecimal"))?;
+                let bytes = HEXLOWER_PERMISSIVE
+                    .decode(hex.as_bytes())
+                    .map_err(|_| D::Error::custom("a path is no hexadecimal"))?;
                 Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
             }
         }

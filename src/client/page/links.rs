@@ -7,6 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -67,15 +68,14 @@ impl Links {
             links.swap_remove(oldest);
         }
         links.push(Link { id, path: path.to_owned(), token_id: token_id.to_owned(), used: now });
-        Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(HEXLOWER.encode(&id))
     }
 
     /// The path and the token of a link.
     pub(super) fn open(&self, text: &str, now: Instant) -> Option<(String, String)> {
-        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
-        let id: Vec<u8> = (0..16).map(byte).collect::<Option<_>>()?;
+        let id = HEXLOWER.decode(text.as_bytes()).ok()?;
         let mut links = self.0.lock();
-        let link = links.iter_mut().find(|link| link.id[..] == id && text.len() == 32)?;
+        let link = links.iter_mut().find(|link| link.id[..] == id)?;
         if now.duration_since(link.used) >= LIFETIME {
             return None;
         }

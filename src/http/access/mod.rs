@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use schemars::JsonSchema;
@@ -118,7 +119,7 @@ fn hash(secret: &str) -> SecretHash {
 fn secret<const N: usize>() -> io::Result<String> {
     let mut bytes = [0; N];
     SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
-    Ok(hex(&bytes))
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 /// A random text that nobody guesses.
@@ -127,10 +128,6 @@ fn secret<const N: usize>() -> io::Result<String> {
 /// The system's, if it gives no random numbers.
 pub fn random_text() -> io::Result<String> {
     secret::<24>()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Milliseconds since 1970.

@@ -10,11 +10,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Rights, SecretHash, hash, hex, now_ms, secret};
+use super::{Rights, SecretHash, hash, now_ms, secret};
 
 /// Name of the file in the data directory.
 const FILE: &str = "tokens.json";
@@ -327,11 +328,7 @@ fn read(path: &Path) -> io::Result<Vec<(SecretHash, TokenEntry)>> {
     let contents: Contents = serde_json::from_value(value)
         .map_err(|error| invalid(format!("the file is damaged: {error}")))?;
     let token = |kept: Kept| {
-        let byte = |at: usize| {
-            let digits = kept.hash.get(2 * at..2 * at + 2)?;
-            u8::from_str_radix(digits, 16).ok()
-        };
-        let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
+        let bytes = HEXLOWER_PERMISSIVE.decode(kept.hash.as_bytes()).ok();
         let hash = bytes.and_then(|bytes| bytes.try_into().ok());
         hash.map(|hash| (hash, kept.entry)).ok_or_else(|| invalid("the file is damaged"))
     };
@@ -339,8 +336,10 @@ fn read(path: &Path) -> io::Result<Vec<(SecretHash, TokenEntry)>> {
 }
 
 fn write(path: &Path, kept: &[(SecretHash, TokenEntry)]) -> io::Result<()> {
-    let token =
-        |(hash, entry): &(SecretHash, TokenEntry)| Kept { hash: hex(hash), entry: entry.clone() };
+    let token = |(hash, entry): &(SecretHash, TokenEntry)| Kept {
+        hash: HEXLOWER.encode(hash),
+        entry: entry.clone(),
+    };
     let contents = Contents { version: VERSION, tokens: kept.iter().map(token).collect() };
     let new = path.with_extension("json.new");
     let mut options = fs::OpenOptions::new();
