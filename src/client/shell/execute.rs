@@ -6,14 +6,14 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 use super::answer::Answer;
+use super::help::help;
 use super::home::from_home;
 use super::listing::Look;
 use super::output::Format;
 use super::progress::HashBar;
 use super::render::FileColumns;
 use super::session::{Shell, unknown};
-use super::table::{ArgumentKind, COMMANDS, CommandSpec, Flags};
-use super::topics::{details, overview};
+use super::table::Flags;
 use super::upload_words::{Word, by_words, path_and_group};
 use super::{render, terminal};
 use crate::client::api::{
@@ -26,8 +26,6 @@ type Result<T> = std::result::Result<T, ApiError>;
 
 /// The most downloads that can be asked to run at a time: each has a thread.
 const DOWNLOADS_MAX: usize = 1000;
-/// Characters of a password below which its user is warned.
-const PASSWORD_CHARS_MIN: usize = 8;
 
 /// Time for a file system to tell what is at a path.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(300);
@@ -42,11 +40,6 @@ fn is_file(path: &Path) -> bool {
     // Not joined: a file system that hangs must not hold up the prompt.
     let started = std::thread::Builder::new().name("look".into()).spawn(look);
     started.is_ok() && looked.recv_timeout(LOOK_TIMEOUT).unwrap_or(true)
-}
-
-/// Tells whether a password is soon guessed for its length alone.
-fn is_short(password: &str) -> bool {
-    password.chars().count() < PASSWORD_CHARS_MIN
 }
 
 impl Shell {
@@ -143,22 +136,6 @@ impl Shell {
             ("shutdown", _) => self.shutdown(),
             _ => Err(unknown(command)),
         }
-    }
-
-    /// A person may choose a short password after a warning; a script has to be allowed to.
-    pub(super) fn check_new_password(&self, secret: &str) -> Result<()> {
-        if self.allows_short_passwords || !is_short(secret) {
-            return Ok(());
-        }
-        if self.is_at_prompt() || self.asks_passwords {
-            return terminal::warn(&format!(
-                "a password of fewer than {PASSWORD_CHARS_MIN} characters is soon guessed"
-            ));
-        }
-        Err(ApiError::bad_argument(format!(
-            "the new password has fewer than {PASSWORD_CHARS_MIN} characters; choose a longer one, or \
-             start with --allow-short-passwords"
-        )))
     }
 
     fn account(&mut self, command: &str, words: &[&str], flags: &Flags) -> Result<Answer> {
@@ -512,46 +489,6 @@ impl Shell {
         self.call(Command::Shutdown)?;
         Ok(Answer { end: true, ..Answer::line("the client ends") })
     }
-
-    /// Adds passwords that were left out at a terminal; new ones are asked for twice, as nobody
-    /// sees what is typed.
-    pub(super) fn ask_passwords(&mut self, words: &mut Vec<String>) -> Result<()> {
-        let Some(spec) = words.first().and_then(|name| CommandSpec::find(name)) else {
-            return Ok(());
-        };
-        let is_flag = |word: &&String| spec.flags.iter().any(|flag| flag.name == **word);
-        let given = words.iter().skip(1).filter(|word| !is_flag(word)).count();
-        let missing: Vec<_> =
-            spec.arguments.iter().skip(given).filter(|argument| !argument.optional).collect();
-        if missing.is_empty() || !missing.iter().all(|argument| argument.kind.is_secret()) {
-            return Ok(());
-        }
-        for argument in missing {
-            self.interrupts.clear();
-            let what = match argument.name {
-                "password" => "password".to_owned(),
-                "link" => "invitation link (it is not shown)".to_owned(),
-                name => format!("{name} password"),
-            };
-            let mut word = terminal::ask_password(&what)?;
-            let again = match argument.kind {
-                ArgumentKind::NewPassword => {
-                    Some(terminal::ask_password(&format!("{what} again"))?)
-                }
-                _ => None,
-            };
-            if self.interrupts.is_interrupted() {
-                return Err(ApiError::interrupted());
-            }
-            if again.is_some_and(|again| again != word) {
-                return Err(ApiError::bad_argument(
-                    "the two passwords differ; nothing was changed, try again",
-                ));
-            }
-            words.push(std::mem::take(&mut *word));
-        }
-        Ok(())
-    }
 }
 
 /// What a script is told of trackers that are not as they should be. One that this client has not
@@ -604,28 +541,6 @@ pub(super) fn parse_count(text: &str) -> Result<usize> {
     }
 }
 
-fn help(command: Option<&str>, format: Format) -> Result<Answer> {
-    let shown: Vec<&CommandSpec> = match command {
-        None => COMMANDS.iter().collect(),
-        Some(name) => {
-            vec![CommandSpec::find(name).ok_or_else(|| unknown(name))?]
-        }
-    };
-    let rows = match (format, command) {
-        (Format::Table, None) => overview(),
-        (Format::Table, Some(_)) => shown.iter().flat_map(|spec| details(spec)).collect(),
-        _ => shown.iter().map(|spec| vec![spec.usage(), spec.summary.to_owned()]).collect(),
-    };
-    let value = |spec: &&CommandSpec| {
-        serde_json::json!({
-            "command": spec.name, "usage": spec.usage(), "summary": spec.summary,
-            "topic": spec.topic(),
-        })
-    };
-    Ok(Answer::rows(rows, "no commands")
-        .with("commands", shown.iter().map(value).collect::<Vec<_>>()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -669,35 +584,6 @@ mod tests {
         );
         for bad in ["-1", "x", "", "1.5", "1001", "many"] {
             assert!(parse_count(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn passwords_are_measured_in_characters() {
-        assert!(is_short("x") && is_short("seven77") && is_short("äöüäöü"));
-        assert!(!is_short("eight888") && !is_short("äöüäöüäö") && !is_short("correct horse"));
-    }
-
-    #[test]
-    fn help_knows_every_command() {
-        for format in [Format::Plain, Format::Table] {
-            assert!(help(Some("login"), format).unwrap().rows[0][0].starts_with("login <user> "));
-            assert!(help(Some("x"), format).is_err());
-        }
-        assert_eq!(help(None, Format::Plain).unwrap().rows.len(), COMMANDS.len());
-    }
-
-    #[test]
-    fn help_at_a_terminal_fits_a_small_screen() {
-        let rows = help(None, Format::Table).unwrap().rows;
-        // A line for what was typed, and one for the next prompt.
-        assert!(rows.len() <= 22, "{}", rows.len());
-        let lines: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
-        assert!(lines.iter().all(|line| line.len() < 80), "{lines:#?}");
-        let (_, names) = lines.split_last().unwrap();
-        let words: Vec<&str> = names.iter().flat_map(|line| line.split_whitespace()).collect();
-        for spec in COMMANDS {
-            assert_eq!(words.iter().filter(|word| **word == spec.name).count(), 1, "{}", spec.name);
         }
     }
 }

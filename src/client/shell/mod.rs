@@ -22,6 +22,7 @@ mod execute;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod held;
+mod help;
 mod history;
 mod home;
 mod input;
@@ -33,6 +34,7 @@ mod notifications;
 mod output;
 mod pager;
 mod paging;
+mod passwords;
 mod peers;
 mod progress;
 mod render;

@@ -1,0 +1,57 @@
+//! The addresses of this device.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::transfers::Unreachable;
+use crate::types::{DeviceId, Label};
+
+/// The addresses of this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Addresses {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What it tells trackers, the best first.
+    pub offered: Vec<OfferedAddress>,
+    /// Where each connected tracker sees it.
+    pub observed: Vec<ObservedAddress>,
+    /// Links that others have dialled and that are up.
+    pub reached: Vec<ReachedAddress>,
+    /// Members could not connect to it lately.
+    #[serde(default)]
+    pub unreachable: Option<Unreachable>,
+}
+
+/// An address that this device tells trackers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OfferedAddress {
+    /// The address.
+    pub address: SocketAddr,
+    /// How the device came by it: `interface`, `mapped` or `advertised`; later versions add kinds.
+    pub kind: String,
+}
+
+/// Where a tracker sees this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedAddress {
+    /// The tracker's address.
+    pub tracker: String,
+    /// This device's, with the port on which it listens.
+    pub address: SocketAddr,
+}
+
+/// A link that another device has dialled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReachedAddress {
+    /// The other device.
+    pub device: DeviceId,
+    /// Its user, if the name is known.
+    #[serde(default)]
+    pub user: Option<Label>,
+    /// The address of this device that it dialled.
+    pub at: SocketAddr,
+    /// The address from which it did.
+    pub from: SocketAddr,
+}
