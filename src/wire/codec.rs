@@ -302,6 +302,14 @@ pub(crate) trait Fields: Sized {
     fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError>;
 }
 
+/// Decodes a field that came within a version: its default where an earlier program ends before it.
+///
+/// # Errors
+/// As [`Wire::decode`].
+pub fn decode_later<T: Wire + Default>(from: &mut Decoder<'_>) -> Result<T, WireError> {
+    if from.remaining() == 0 { Ok(T::default()) } else { T::decode(from) }
+}
+
 /// Appends a block whose content `write` appends.
 ///
 /// # Panics

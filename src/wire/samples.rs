@@ -381,33 +381,6 @@ impl Sample for GroupEntry {
     }
 }
 
-/// As programs of today send it.
-impl Sample for PeerEntry {
-    fn example() -> Self {
-        Self {
-            info_hash: Sample::example(),
-            group: Sample::example(),
-            device: Sample::example(),
-            user: Sample::example(),
-            address: Sample::example(),
-            state: Sample::example(),
-            candidates: Some(Sample::example()),
-        }
-    }
-
-    fn sample(tape: &mut Tape<'_>) -> Self {
-        Self {
-            info_hash: Sample::sample(tape),
-            group: Sample::sample(tape),
-            device: Sample::sample(tape),
-            user: Sample::sample(tape),
-            address: Sample::sample(tape),
-            state: Sample::sample(tape),
-            candidates: Some(Sample::sample(tape)),
-        }
-    }
-}
-
 impl Sample for CandidateKind {
     fn example() -> Self {
         Self::Interface
@@ -445,6 +418,7 @@ sample_structs! {
     RequestEntry { user, since }
     DeviceEntry { device, name, stays_since, online, address, seen_ms }
     FileEntry { group, label, facts, sharers, sharer_count, online, at }
+    PeerEntry { info_hash, group, device, user, address, state, candidates }
     Candidate { address, kind }
     TrackerEntry { number, address, state, lag }
     UserRow { name, hash, created, replaced, must_change, is_disabled }

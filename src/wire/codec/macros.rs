@@ -11,18 +11,26 @@ macro_rules! list_items {
 }
 pub(crate) use list_items;
 
-/// Implements [`Fields`](super::Fields) for a struct: its fields in the order given.
+/// Implements [`Fields`](super::Fields) for a struct: its fields in the order given. Those behind a
+/// semicolon came within a version: programs of before end in front of them, and then they have their
+/// defaults.
 macro_rules! wire_fields {
-    ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
+    ($($type:ident {
+        $($field:ident : $field_type:ty),* $(,)? $(; $($later:ident : $later_type:ty),* $(,)?)?
+    })*) => {$(
         impl $crate::wire::codec::Fields for $type {
             const FIELDS_LEN_MIN: usize = 0 $(+ <$field_type as $crate::wire::Wire>::LEN_MIN)*;
 
             fn encode_fields(&self, out: &mut Vec<u8>) {
                 $($crate::wire::Wire::encode(&self.$field, out);)*
+                $($($crate::wire::Wire::encode(&self.$later, out);)*)?
             }
 
             fn decode_fields(from: &mut $crate::wire::Decoder<'_>) -> Result<Self, $crate::wire::WireError> {
-                Ok(Self { $($field: <$field_type as $crate::wire::Wire>::decode(from)?),* })
+                Ok(Self {
+                    $($field: <$field_type as $crate::wire::Wire>::decode(from)?,)*
+                    $($($later: $crate::wire::codec::decode_later::<$later_type>(from)?,)*)?
+                })
             }
         }
     )*};
@@ -32,8 +40,12 @@ pub(crate) use wire_fields;
 /// Implements [`Wire`](super::Wire) for a struct: a block with its fields in the order given.
 /// Fields that a later version has added behind them are skipped.
 macro_rules! wire_struct {
-    ($($type:ident { $($field:ident : $field_type:ty),* $(,)? })*) => {$(
-        $crate::wire::codec::wire_fields! { $type { $($field : $field_type),* } }
+    ($($type:ident {
+        $($field:ident : $field_type:ty),* $(,)? $(; $($later:ident : $later_type:ty),* $(,)?)?
+    })*) => {$(
+        $crate::wire::codec::wire_fields! {
+            $type { $($field : $field_type),* $(; $($later : $later_type),*)? }
+        }
 
         impl $crate::wire::Wire for $type {
             const LEN_MIN: usize = 4 + <Self as $crate::wire::codec::Fields>::FIELDS_LEN_MIN;

@@ -204,99 +204,6 @@ impl Wire for GroupEntry {
     }
 }
 
-/// Who invited came within a version: an entry of an earlier program ends before it.
-impl Fields for MemberEntry {
-    const FIELDS_LEN_MIN: usize = UserEntry::LEN_MIN + 1 + 1 + Stamp::LEN_MIN;
-
-    fn encode_fields(&self, out: &mut Vec<u8>) {
-        self.user.encode(out);
-        self.owner.encode(out);
-        self.online.encode(out);
-        self.since.encode(out);
-        self.invited_by.encode(out);
-    }
-
-    fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        let mut entry = Self {
-            user: Wire::decode(from)?,
-            owner: Wire::decode(from)?,
-            online: Wire::decode(from)?,
-            since: Wire::decode(from)?,
-            invited_by: None,
-        };
-        if from.remaining() > 0 {
-            entry.invited_by = Wire::decode(from)?;
-        }
-        Ok(entry)
-    }
-}
-
-impl Wire for MemberEntry {
-    const LEN_MIN: usize = 4 + Self::FIELDS_LEN_MIN;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        encode_block(out, |out| {
-            self.encode_fields(out);
-            crate::wire::later::add_field(out);
-        });
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        Self::decode_fields(&mut from.block()?)
-    }
-}
-
-/// The addresses came within a version: an entry of an earlier program ends before them.
-impl Fields for PeerEntry {
-    const FIELDS_LEN_MIN: usize = InfoHash::LEN
-        + GroupId::LEN
-        + DeviceId::LEN
-        + UserId::LEN
-        + SocketAddr::LEN_MIN
-        + DownloadState::LEN_MIN;
-
-    fn encode_fields(&self, out: &mut Vec<u8>) {
-        self.info_hash.encode(out);
-        self.group.encode(out);
-        self.device.encode(out);
-        self.user.encode(out);
-        self.address.encode(out);
-        self.state.encode(out);
-        self.candidates.iter().for_each(|candidates| candidates.encode(out));
-    }
-
-    fn decode_fields(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        let mut entry = Self {
-            info_hash: Wire::decode(from)?,
-            group: Wire::decode(from)?,
-            device: Wire::decode(from)?,
-            user: Wire::decode(from)?,
-            address: Wire::decode(from)?,
-            state: Wire::decode(from)?,
-            candidates: None,
-        };
-        if from.remaining() > 0 {
-            entry.candidates = Some(Wire::decode(from)?);
-        }
-        Ok(entry)
-    }
-}
-
-impl Wire for PeerEntry {
-    const LEN_MIN: usize = 4 + Self::FIELDS_LEN_MIN;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        encode_block(out, |out| {
-            self.encode_fields(out);
-            crate::wire::later::add_field(out);
-        });
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, WireError> {
-        Self::decode_fields(&mut from.block()?)
-    }
-}
-
 /// One byte. Later versions add kinds, so any byte is one.
 impl Wire for CandidateKind {
     const LEN_MIN: usize = 1;
@@ -328,6 +235,15 @@ wire_struct! {
         chain: Option<ChainHash>,
     }
     UserEntry { user: UserId, label: Label }
+    MemberEntry {
+        user: UserEntry, owner: bool, online: bool, since: Stamp;
+        invited_by: Option<Label>,
+    }
+    PeerEntry {
+        info_hash: InfoHash, group: GroupId, device: DeviceId, user: UserId, address: SocketAddr,
+        state: DownloadState;
+        candidates: Option<Vec<Candidate>>,
+    }
     GroupSettings { members_invite: bool }
     RequestEntry { user: UserEntry, since: Stamp }
     InvitationEntry {
