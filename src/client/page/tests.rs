@@ -379,6 +379,9 @@ fn keys_and_what_is_hidden_are_out_of_reach() {
         ("f", hidden.join("authorized_keys"), 403),
         (".bashrc", home.clone(), 403),
         ("a/b", home.clone(), 400),
+        // Outside, a directory that exists is not told from one that does not.
+        ("a/b", "/etc".into(), 403),
+        ("a/b", "/no such directory".into(), 403),
         ("f", home.clone(), 200),
         (".bashrc", home.join("bashrc"), 200),
     ] {

@@ -108,27 +108,34 @@ pub(super) fn check(
         *until = Some(until.map_or(end, |until| until.min(end)));
     }
     let Some(allowed) = caller.directories() else { return Ok(command) };
-    if let Command::DownloadFile { file, destination, .. } = &command {
-        let to = destination.clone();
-        if paths.look(destination, move || to.is_dir())? {
-            // Its name there is what the group calls it.
-            let name = file.parse::<FileName>().map_err(|error| {
-                let text = format!("{error}; name a file, not a directory, to save it as");
-                ApiError::bad_argument(text)
-            })?;
-            if is_hidden(name.as_str().as_ref()) {
-                return Err(refused(&destination.join(name.as_str())));
-            }
-        }
-    }
+    let file = match &command {
+        Command::DownloadFile { file, .. } => Some(file.clone()),
+        _ => None,
+    };
     if let Some(path) = command.path_mut() {
         let (wanted, allowed) = (path.clone(), allowed.clone());
-        *path = paths.look(path, move || resolve(&wanted, Some(&allowed)))??;
+        let look = move || {
+            let real = resolve(&wanted, Some(&allowed))?;
+            match file.filter(|_| real.is_dir()) {
+                Some(file) => named_in(&real, &file, &allowed).map(|()| real),
+                None => Ok(real),
+            }
+        };
+        *path = paths.look(path, look)??;
     }
     if let Command::UploadFile { is_resolved, .. } = &mut command {
         *is_resolved = true;
     }
     Ok(command)
+}
+
+/// Checks the name that a file gets in a directory: there it is what the group calls the file.
+fn named_in(directory: &Path, file: &str, allowed: &Directories) -> Result<(), ApiError> {
+    let name = file.parse::<FileName>().map_err(|error| {
+        ApiError::bad_argument(format!("{error}; name a file, not a directory, to save it as"))
+    })?;
+    let path = directory.join(name.as_str());
+    if allowed.permit(&path) { Ok(()) } else { Err(refused(&path)) }
 }
 
 pub(super) fn refused(path: &Path) -> ApiError {
