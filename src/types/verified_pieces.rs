@@ -44,17 +44,16 @@ pub struct PartStamp {
 }
 
 impl PartStamp {
-    /// Takes the time from what the system says about the file.
-    pub fn new(facts: &Metadata, is_final: bool) -> Self {
+    /// Returns the time from what the system says about a file.
+    pub fn changed_ns(facts: &Metadata) -> i64 {
         let nanoseconds = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
-        let changed_ns = nanoseconds(facts.mtime(), facts.mtime_nsec())
-            .max(nanoseconds(facts.ctime(), facts.ctime_nsec()));
-        Self { changed_ns, is_final }
+        nanoseconds(facts.mtime(), facts.mtime_nsec())
+            .max(nanoseconds(facts.ctime(), facts.ctime_nsec()))
     }
 
-    /// Tells whether a file that looks like this `now` may be as the download left it.
-    pub fn fits(&self, now: &Self) -> bool {
-        let later_ns = now.changed_ns.saturating_sub(self.changed_ns);
+    /// Tells whether a file that was changed last at that time may be as the download left it.
+    pub fn fits(&self, changed_ns: i64) -> bool {
+        let later_ns = changed_ns.saturating_sub(self.changed_ns);
         let later_max_ns = if self.is_final { 0 } else { KILLED_AFTER_NS };
         (-POWER_CUT_NS..=later_max_ns).contains(&later_ns)
     }
@@ -70,10 +69,10 @@ mod tests {
         let path = directory.path().join("part");
         std::fs::write(&path, "0123").unwrap();
         let facts = std::fs::metadata(&path).unwrap();
-        let now = PartStamp::new(&facts, true);
+        let now_ns = PartStamp::changed_ns(&facts);
         let before = |seconds: i64, is_final| {
-            let changed_ns = now.changed_ns - seconds * 1_000_000_000;
-            PartStamp { changed_ns, is_final }.fits(&now)
+            let changed_ns = now_ns - seconds * 1_000_000_000;
+            PartStamp { changed_ns, is_final }.fits(now_ns)
         };
         assert!(before(0, true) && before(0, false));
         assert!(!before(1, true) && before(10, false) && !before(11, false));
@@ -86,15 +85,16 @@ mod tests {
         let path = directory.path().join("part");
         std::fs::write(&path, "0123").unwrap();
         let facts = std::fs::metadata(&path).unwrap();
-        let (stamp, modified) = (PartStamp::new(&facts, true), facts.modified().unwrap());
+        let (changed_ns, modified) = (PartStamp::changed_ns(&facts), facts.modified().unwrap());
+        let stamp = PartStamp { changed_ns, is_final: true };
         let file = std::fs::File::options().write(true).open(&path).unwrap();
-        let look = || PartStamp::new(&std::fs::metadata(&path).unwrap(), true);
+        let look = || PartStamp::changed_ns(&std::fs::metadata(&path).unwrap());
         // The clock of a file system may tick some milliseconds apart.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        while stamp.fits(&look()) && std::time::Instant::now() < deadline {
+        while stamp.fits(look()) && std::time::Instant::now() < deadline {
             std::fs::write(&path, "4567").unwrap();
             file.set_modified(modified).unwrap();
         }
-        assert!(!stamp.fits(&look()));
+        assert!(!stamp.fits(look()));
     }
 }

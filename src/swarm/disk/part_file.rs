@@ -99,8 +99,8 @@ pub(crate) struct PartFile {
     is_new: bool,
     /// It is the file that was known, not only one of that name and length.
     is_certain: bool,
-    /// When it had last been changed as it was opened.
-    opened: PartStamp,
+    /// When it had been changed last before it was opened ([`PartStamp::changed_ns`]).
+    changed_ns: i64,
     /// The directory of both names.
     directory: OwnedFd,
     part: PathBuf,
@@ -150,7 +150,7 @@ impl PartFile {
             // Where a file's number does not last, its name and length have to do.
             let is_ours = is_certain || facts.len() == len && numbers_anew(parent(target));
             match is_new || ours && is_ours {
-                true => Ok((id, is_new, is_certain, PartStamp::new(&facts, true))),
+                true => Ok((id, is_new, is_certain, PartStamp::changed_ns(&facts))),
                 false => Err(StorageError::Foreign(part.clone())),
             }
         };
@@ -161,7 +161,7 @@ impl PartFile {
         {
             return Err(StorageError::Locked(part));
         }
-        let (id, is_new, is_certain, opened) = look()?;
+        let (id, is_new, is_certain, changed_ns) = look()?;
         let (syncing, lost) = (Mutex::new(()), AtomicBool::new(false));
         let watch = Watch::new(&file);
         Ok(Self {
@@ -169,7 +169,7 @@ impl PartFile {
             id,
             is_new,
             is_certain,
-            opened,
+            changed_ns,
             directory,
             part,
             target: target.to_owned(),
@@ -200,7 +200,7 @@ impl PartFile {
     /// Tells whether it is the file that was known, and was as the download had left it when it was
     /// opened: else its pieces are to be hashed.
     pub(crate) fn is_as_left(&self, left: Option<PartStamp>) -> bool {
-        self.is_certain && left.is_some_and(|left| left.fits(&self.opened))
+        self.is_certain && left.is_some_and(|left| left.fits(self.changed_ns))
     }
 
     /// Returns when we last changed it; `None` if another process may have changed it since, or the

@@ -37,10 +37,14 @@ struct State {
     is_written: bool,
 }
 
-/// What a write changes: length, time of the last write, time of the last change of status; and
-/// the later of the two for the journal.
+/// What a write changes: length, time of the last write, time of the last change of status.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Look(u64, [i64; 4], PartStamp);
+struct Look {
+    len: u64,
+    times: [i64; 4],
+    /// The later of the two times, for the journal.
+    changed_ns: i64,
+}
 
 impl Watch {
     pub(super) fn new(file: &File) -> Self {
@@ -91,8 +95,8 @@ impl Watch {
     /// or the file system does not say. It is final only if no change is under way.
     pub(super) fn stamp(&self, is_final: bool) -> Option<PartStamp> {
         let state = self.state.lock();
-        let Look(.., last) = state.last.filter(|_| !state.is_touched)?;
-        Some(PartStamp { is_final: is_final && !state.is_changing, ..last })
+        let Look { changed_ns, .. } = state.last.filter(|_| !state.is_touched)?;
+        Some(PartStamp { changed_ns, is_final: is_final && !state.is_changing })
     }
 
     fn take_reports(&self) {
@@ -116,7 +120,7 @@ impl State {
 fn look_at(file: &File) -> Option<Look> {
     let facts = file.metadata().ok()?;
     let times = [facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec()];
-    Some(Look(facts.len(), times, PartStamp::new(&facts, true)))
+    Some(Look { len: facts.len(), times, changed_ns: PartStamp::changed_ns(&facts) })
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -318,5 +318,9 @@ pub(super) fn noise(len: usize, seed: u64) -> Vec<u8> {
 /// The journal of a `.part` that the download left as it is now.
 pub(super) fn left(part: &std::path::Path, pieces: Bitfield) -> VerifiedPieces {
     let facts = std::fs::metadata(part).ok();
-    VerifiedPieces { pieces, part: facts.map(|facts| PartStamp::new(&facts, true)) }
+    VerifiedPieces {
+        pieces,
+        part: facts
+            .map(|facts| PartStamp { changed_ns: PartStamp::changed_ns(&facts), is_final: true }),
+    }
 }
