@@ -37,7 +37,8 @@ pub(crate) fn run(network: &Network, options: &Options) -> Result<()> {
     let (without, with) = compare(network, options, Use::Events)?;
     let lost = with.time.as_secs_f64() / without.time.as_secs_f64() - 1.0;
     println!(
-        "{PAGES} pages that read events cost {:.1} % of the time (bar: {:.0} %), and {:.2} s of CPU beside {:.2} s",
+        "{PAGES} pages that read events cost {:.1} % of the time (bar: {:.0} %), and {:.2} s of \
+         CPU beside {:.2} s",
         lost * 100.0,
         BAR_EVENTS * 100.0,
         with.cpu.as_secs_f64(),
@@ -51,7 +52,8 @@ pub(crate) fn run_stream(network: &Network, options: &Options) -> Result<()> {
     let (without, with) = compare(network, options, Use::Content)?;
     let ratio = without.time.as_secs_f64() / with.time.as_secs_f64();
     println!(
-        "read through the page while it comes: {ratio:.2} of a download that is not read (bar: {BAR_STREAM:.2}); {:.2} s of CPU beside {:.2} s",
+        "read through the page while it comes: {ratio:.2} of a download that is not read (bar: \
+         {BAR_STREAM:.2}); {:.2} s of CPU beside {:.2} s",
         with.cpu.as_secs_f64(),
         without.cpu.as_secs_f64()
     );

@@ -50,7 +50,7 @@ pub(crate) fn run(network: &Network, options: &Options) -> Result<()> {
         vec![word("upload_file"), source.join(name).to_string_lossy().into_owned(), word(GROUP)]
     };
     typed(&mut owner, &names.iter().map(share).collect::<Vec<_>>())?;
-    // Nobody offers them any more, so they stay unfinished.
+    // Without a seeder the downloads stay unfinished.
     owner.kill()?;
     let target = reader.path_of("").to_string_lossy().into_owned();
     let fetch =

@@ -63,7 +63,7 @@ impl Source {
                 }
             }
         };
-        if let Err(error) = torrent.services.threads.spawn("posse-copy", work) {
+        if let Err(error) = torrent.services.threads.spawn("posse-source", work) {
             log::warn!("no thread reads {}: {error}", copy.path.display());
             return Opened::Other;
         }
