@@ -144,8 +144,8 @@ pub(crate) fn choose(
     let mut fitting: Vec<&Found> =
         all.iter().filter(|found| found.is_of(trackers, network) == Some(true)).collect();
     if fitting.is_empty() {
-        // Directories that tell no network: of earlier versions that have met no tracker. What is
-        // left of a joining that was given up is meant by its name alone.
+        // Directories that tell no network: of earlier versions that have met no tracker. A
+        // directory left by an aborted `client join` is used only if the user names it.
         let is_left = |found: &&Found| found.earlier.is_some() || found.setup.is_some();
         let fits = |found: &&Found| found.is_of(trackers, network).is_none();
         fitting = all.iter().filter(fits).filter(is_left).collect();

@@ -68,8 +68,8 @@ impl State {
 
 impl Network {
     /// Expects the network of that fingerprint, or of the key that will replace it; without one,
-    /// the first network met is trusted. `remember` stores changes, and a network that is not
-    /// stored yet when its first tracker has proven itself.
+    /// the first network met is trusted. `remember` stores changes. It stores a new network as soon
+    /// as one of its trackers has proven its key.
     pub(crate) fn new(
         expected: Option<Fingerprint>,
         is_stored: bool,

@@ -92,7 +92,7 @@ impl<R: Rows> Directory<R> {
             return Err(Refusal::InvitationExpired);
         }
         let is_disabled = || self.user_row(row.inviter).is_none_or(|inviter| inviter.is_disabled);
-        // Who was removed and let in again makes a new one.
+        // A maker who left and came back has to make a new invitation.
         let has_left = || {
             let ended = self.standing(group, row.inviter).and_then(|(_, standing)| standing.ended);
             ended.is_some_and(|ended| ended > row.created)

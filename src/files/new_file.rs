@@ -31,11 +31,11 @@ impl NewFile {
     pub(crate) fn create(directory: &Path, len: Option<u64>) -> io::Result<Self> {
         let room = rustix::fs::statvfs(directory)?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);
-        // One that reports no size at all does not know its room.
+        // A file system that reports no blocks does not know its free space.
         if len.is_some_and(|len| len > free) && room.f_blocks > 0 {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        // One that may be written to and not read is as good, where the system has O_PATH.
+        // O_PATH also opens a directory that may be written to but not read.
         #[cfg(target_os = "linux")]
         let how = OFlags::PATH;
         #[cfg(not(target_os = "linux"))]
@@ -70,7 +70,7 @@ impl NewFile {
             }
             None => link(&self.file, &self.directory, name)?,
         }
-        // Whether the name survives a crash now is the file system's word.
+        // Best effort: without this a crash may lose the name.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let again = rustix::fs::openat(&self.directory, ".", flags, Mode::empty());
         let _ = again.and_then(rustix::fs::fsync);
@@ -90,7 +90,7 @@ impl Drop for NewFile {
 /// A file without a name; `None` where there is no such thing.
 #[cfg(target_os = "linux")]
 fn nameless(directory: &OwnedFd) -> Option<File> {
-    // It gets its name by way of there.
+    // `link` gives the name through `/proc`.
     if !Path::new("/proc/self/fd").is_dir() {
         return None;
     }

@@ -24,7 +24,7 @@ pub struct Responder<'a> {
     pub(super) socket: &'a Arc<dyn Socket>,
     /// Set when the server stops.
     pub(super) stop: &'a Stop,
-    /// Has the connection give way to no other until it waits for the next request.
+    /// Keeps the connection from being closed for a new one until it waits for its next request.
     pub(super) hold: &'a dyn Fn(),
     /// Whether the connection is reused.
     pub(super) keeps_alive: &'a mut bool,
@@ -52,8 +52,8 @@ impl<'a> Responder<'a> {
         self.socket.clone()
     }
 
-    /// Says that the caller has shown a right: until the end of the response the connection gives
-    /// way to no other.
+    /// Marks the request as authorized: the connection is not closed for a new one before the
+    /// response ends.
     pub fn hold_connection(&self) {
         (self.hold)();
     }

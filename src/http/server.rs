@@ -1,8 +1,8 @@
 //! Accepts connections and serves each on a thread of its own.
 //!
-//! **Invariant:** the server serves at most [`CONNECTIONS_MAX`] connections. A further one takes the
-//! place of the one that has gone longest without a request of somebody who has shown a right; if
-//! all serve such requests, it gets status 503. A panic in a handler ends its connection only.
+//! **Invariant:** the server serves at most [`CONNECTIONS_MAX`] connections. When all are in use, a
+//! new connection closes the one whose last authorized request is longest ago. If all are serving
+//! authorized requests, the new one gets status 503. A panic in a handler ends its connection only.
 //! [`Server::stop`] answers requests under way within its time-out and joins all threads.
 
 use std::collections::HashMap;

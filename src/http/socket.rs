@@ -92,8 +92,7 @@ fn timed_out(error: io::Error) -> io::Error {
     }
 }
 
-/// A look at the input alone would not do: what the other end sent before it closed is in front of
-/// the end.
+/// Peeking at the input is not enough: data sent before the close hides the end of the stream.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_gone(stream: &impl AsFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

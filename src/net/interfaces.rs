@@ -8,8 +8,8 @@
 use std::io;
 use std::net::IpAddr;
 
-/// Names of interfaces behind which there are containers and virtual machines of this machine.
-/// Every machine gives them the same addresses, which mean something else, or nothing, to others.
+/// Name prefixes of virtual interfaces for containers and virtual machines. Their addresses are the
+/// same on every machine, so other devices cannot use them.
 const INNER: [&str; 11] =
     ["docker", "podman", "br-", "veth", "virbr", "vnet", "lxc", "lxd", "cni", "cali", "flannel"];
 /// The most addresses looked at: bounds the work on a machine with very many.

@@ -63,8 +63,8 @@ const WAITING_MAX: usize = 1 << 20;
 /// Peers in one answer, over all files announced: keeps it at about 256 KiB. Each file has one
 /// named if there is any.
 const PEERS_PER_ANNOUNCE_MAX: usize = 2_560;
-/// Bytes of one answer's candidates: beyond, peers are named without. The rest of the largest answer
-/// takes a frame's half.
+/// Maximum bytes of candidates in one answer; later peers are sent without candidates. The rest of
+/// the largest answer fills half a frame.
 const CANDIDATE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a candidate on the wire, at most: a kind, a length, an IPv6 address and a port, and
 /// lengths of later fields.

@@ -46,8 +46,8 @@ pub struct Peer {
     pub group_id: GroupId,
     /// When the link was made, by this device's clock.
     pub since_ms: u64,
-    /// Pieces that the other device has, as far as is known: a device that downloads tells one that
-    /// has the whole file only what it had at the beginning, so what was sent since is added.
+    /// Known pieces of the other device. A downloader reports its pieces to a seeder once, at the
+    /// start, so the pieces sent since are added.
     pub pieces: Option<u32>,
     /// Bytes per second received lately; 0 if nothing came for 2 seconds.
     pub received_per_second: u64,

@@ -1,7 +1,7 @@
 //! The page: the client's interface in a browser, over TCP.
 //!
-//! **Invariant:** who holds a token reads and writes in the directories alone that the user allows,
-//! and neither in what is hidden there nor in a client's data directory.
+//! **Invariant:** the holder of a token can read and write only in the directories that the user
+//! allows, except hidden files and a client's data directory.
 //!
 //! Threads: those of [`crate::http`], and "control watch" of the routes.
 
@@ -52,7 +52,7 @@ pub(crate) fn start(
         path.canonicalize().map_err(|source| PageError::Directory { path: path.clone(), source })
     };
     let roots = directories.iter().map(directory).collect::<Result<_, _>>()?;
-    // One that does not exist yet has no links.
+    // A directory that does not exist cannot contain symbolic links.
     let real = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
     let data_dir = access.data_dir().to_owned();
     let private = private.iter().chain([&data_dir]).map(real).collect();

@@ -86,8 +86,8 @@ impl Caller for Owner {
     }
 }
 
-/// Checks that the caller may carry out a command, and names its paths without links. What the
-/// command makes for others ends with the caller's rights.
+/// Checks that the caller may carry out a command, and resolves links in its paths. A token or link
+/// that the command makes expires no later than the caller's token.
 ///
 /// # Errors
 /// [`ErrorCode::NotAllowed`], [`ErrorCode::Path`] for a path that does not exist or whose file
@@ -163,7 +163,7 @@ pub(super) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<Path
         let text = format!("{} is no absolute path", path.display());
         return Err(ApiError::new(ErrorCode::Path, text));
     }
-    // It leads outside and back, which would tell what is there.
+    // `..` could lead out and back in, and so show which directories exist.
     if allowed.is_some() && path.components().any(|part| part == Component::ParentDir) {
         return Err(refused());
     }
@@ -184,7 +184,7 @@ pub(super) fn resolve(path: &Path, allowed: Option<&Directories>) -> Result<Path
     match real {
         Ok(real) if permit(&real) => Ok(real),
         Ok(_) => Err(refused()),
-        // What lies outside is not told apart: it depends on what there is of the path.
+        // Outside the roots all errors look the same. The nearest existing parent decides.
         Err(error) => {
             let there = path.ancestors().skip(1).find_map(|dir| dir.canonicalize().ok());
             Err(if there.is_some_and(|dir| permit(&dir)) { wrong(error) } else { refused() })

@@ -1,4 +1,4 @@
-//! Bounds what a file system that hangs can hold of the page's connections.
+//! Limits how many of the page's connections a hanging file system can block.
 //!
 //! **Invariant:** a path is looked at on a thread of its own, and its caller waits for
 //! [`LOOK_TIMEOUT`] at most. There are at most [`LOOKS_MAX`] such threads, and for callers over the

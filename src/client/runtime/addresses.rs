@@ -3,8 +3,8 @@
 //! **Invariant:** what is offered follows from where the client listens, the interfaces' addresses,
 //! the routers' mappings and what the user named; the trackers hear of every change.
 //!
-//! The thread "addresses" looks every [`LOOK_EVERY`] and waits for nothing but that. A machine that
-//! was asleep is noticed by the clock that counts then.
+//! The thread "addresses" wakes every [`LOOK_EVERY`]. It notices that the machine slept because
+//! `uptime` counts during sleep.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::types::{Candidate, CandidateKind, usable_candidates};
 
 /// How often the interfaces are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A pause that took so much longer than asked for was a sleep of the machine.
+/// If a pause takes this much longer than asked for, the machine was asleep.
 const ASLEEP_MIN: Duration = Duration::from_secs(5);
 /// Addresses that routers forward: one or two of each family.
 const MAPPED_MAX: usize = 4;

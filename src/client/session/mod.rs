@@ -69,8 +69,8 @@ pub(crate) struct View {
     pub(crate) book: PeerBook,
     pub(crate) withdrawn: Withdrawn,
     pub(crate) reports: Reports,
-    /// Groups that the user was removed from, as long as the library does not show it: while the
-    /// store writes an earlier turn.
+    /// Groups from which the user was removed but which the library still lists, because the store
+    /// is writing an earlier turn.
     pub(crate) revoked: BTreeSet<GroupId>,
 }
 

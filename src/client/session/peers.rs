@@ -135,7 +135,8 @@ impl PeerBook {
         let told = self.candidates.get(&device).map_or(&[][..], |told| told);
         let seen = known.map(|(_, known)| {
             let seen = Candidate::new(known.address, CandidateKind::Observed);
-            // Trackers name the first of what a device told where they have nothing better.
+            // If a tracker has no usable address, it puts the device's first candidate into
+            // `address`.
             let is_told = |candidate: &&Candidate| candidate.address == seen.address;
             told.iter().find(is_told).map_or(seen, as_told)
         });

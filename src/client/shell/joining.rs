@@ -165,7 +165,7 @@ fn parse(link: &str) -> Result<InvitationLink> {
     InvitationLink::parse(link).map_err(|error| ApiError::bad_argument(error.to_string()))
 }
 
-/// The group of a new account: no other user may have renamed it since, but for a moment.
+/// The group of a new account, by its name when the link was made.
 fn joined_by(link: &InvitationLink) -> Joined {
     Joined { group: link.label.clone(), group_id: link.group }
 }

@@ -22,7 +22,7 @@ use crate::client::api::{Api, ApiError, Command, ErrorCode, Listing, Page, Reply
 /// How long the end of the input is waited for when nothing can be written any more.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Time within which a command fails and the announcer notices that the client is gone.
+/// Window in which a failing command and the announcer may report the same loss.
 const LOSS_TOLD: Duration = Duration::from_secs(5);
 
 /// How often a wait for the first tracker looks for signals.
@@ -68,7 +68,7 @@ pub(super) struct Shell {
     /// A command or a download failed.
     failed: bool,
     pub(super) announcer: Announcer,
-    /// It was said that the client is gone: by the announcer, or as the error of a command.
+    /// Whether the loss of the client has been reported.
     loss: Arc<Loss>,
     /// More lines are likely to be there already.
     pub(super) is_script: bool,
@@ -88,7 +88,7 @@ pub(super) struct Shell {
     keep_setup: Option<KeepSetup>,
 }
 
-/// Whether it was said that the client is gone: by the announcer, or as the error of a command.
+/// Whether the loss of the client has been reported, by the announcer or as the error of a command.
 #[derive(Default)]
 struct Loss(Mutex<Option<Instant>>);
 

@@ -64,8 +64,8 @@ impl SetState {
         }
     }
 
-    /// This device's own addresses, and where the other trackers see it, or saw it before they went:
-    /// that a tracker is down moves no device.
+    /// This device's own addresses, and those at which the other trackers see it or last saw it. A
+    /// tracker that goes down changes no address.
     fn candidates_for(&self, index: usize) -> Vec<Candidate> {
         let seen = |link: usize| {
             let link = &self.links[link];

@@ -64,7 +64,8 @@ pub(super) struct LinkState {
     pub(super) distrust: Option<Distrust>,
     /// Its clock, as of its last message.
     pub(super) clock: Option<TrackerClock>,
-    /// Where it saw this device last, as far as this machine's networks are the same still.
+    /// The address at which it last saw this device; `None` once this machine's networks have
+    /// changed.
     pub(super) last_observed: Option<SocketAddr>,
 }
 

@@ -64,8 +64,8 @@ impl<R: Rows> Directory<R> {
         Ok(contents)
     }
 
-    /// What was revoked is revoked again, as transferring does: it is later than what this tracker
-    /// has not heard of.
+    /// Revokes again what was revoked already: the new write is later than writes that this tracker
+    /// has not received.
     pub(super) fn revoke_invitation(
         &self,
         by: &Asking,
@@ -81,8 +81,8 @@ impl<R: Rows> Directory<R> {
         Ok(vec![Content::Invitation(group, invitation, row)])
     }
 
-    /// The revocation of the invitation that a member came by, if it is known and not revoked: the
-    /// member would come back by it with another account.
+    /// Revokes the invitation by which a member joined, if it is known and open. The user could
+    /// join by it again with another account.
     pub(super) fn revoke_used(&self, by: &Asking, group: GroupId, user: UserId) -> Option<Content> {
         let invitation = self.came_by(group, user)?;
         let (version, row) = self.invitation(group, invitation)?;

@@ -1,7 +1,7 @@
 //! Describes an HTTP API as an OpenAPI 3.1 document.
 //!
 //! **Invariant:** the schemas of bodies come from the types that the program reads and writes, so
-//! they cannot differ from it. Whoever describes a route names its statuses.
+//! they cannot differ from it. The code that describes a route lists its statuses.
 //!
 //! A program makes a [`Description`], adds an [`Operation`] for each of its routes, and serves the
 //! finished document.
@@ -111,8 +111,8 @@ impl Description {
         value
     }
 
-    /// The names of types that are read in one form and written in another, which a document can
-    /// tell only one of.
+    /// Types whose schema for reading differs from the one for writing. A document can hold only
+    /// one of them.
     #[cfg(test)]
     pub(crate) fn different(&mut self) -> Vec<String> {
         let read = self.requests.take_definitions(true);

@@ -1,8 +1,8 @@
 //! A page over TCP: its files, and an API for those who hold a token.
 //!
-//! **Invariant:** without a token nothing is served but the page's own files, and whether the program
-//! runs and is ready. The address of a request is checked before anything else. Elsewhere than on
-//! loopback the page is served over TLS alone.
+//! **Invariant:** without a token only the page's own files, `/healthz` and `/readyz` are served.
+//! The address of a request is checked before anything else. Elsewhere than on loopback the page is
+//! served over TLS alone.
 //!
 //! The client and the tracker each have a page; [`PageRoutes`] is what differs.
 

@@ -85,8 +85,8 @@ impl PageServer {
     }
 }
 
-/// Leaves the usual port to the program that has taken it. Open tabs take that program for the page
-/// and send it their tokens, so these end.
+/// Gives up the usual port, which another program has taken. Open tabs may send that program their
+/// tokens, so the pages' tokens are revoked.
 ///
 /// # Errors
 /// The system's, if the tokens cannot be written.

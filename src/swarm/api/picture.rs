@@ -20,8 +20,8 @@ pub struct LinkPicture {
     pub is_dialled: bool,
     /// How long ago it was registered.
     pub age: Duration,
-    /// Pieces that the peer has, as far as is known: a leecher tells a seeder only what it has at
-    /// the beginning, so what was sent since is added. `None` if it has not told.
+    /// Known pieces of the peer. A leecher reports its pieces to a seeder once, at the start, so
+    /// the pieces sent since are added. `None` if it has reported none.
     pub pieces: Option<u32>,
     /// Bytes per second received lately; 0 if nothing came for 2 s.
     pub received_per_second: u64,

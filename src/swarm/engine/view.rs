@@ -52,7 +52,7 @@ fn picture(torrent: &Torrent, state: &TorrentState, link: &Link, now: Duration) 
     let (count, sent) = (torrent.geometry.piece_count(), link.sent.load(Ordering::Relaxed));
     let pieces = match link.has_all() {
         true => Some(count),
-        // A leecher tells a seeder only what it has at the beginning.
+        // A leecher reports its pieces to a seeder once, at the start.
         false => from.map(|view| view.pieces).or_else(|| {
             let given = sent / u64::from(torrent.geometry.piece_len());
             to.pieces.map(|told| told.saturating_add(given.min(count.into()) as u32).min(count))

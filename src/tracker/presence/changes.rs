@@ -4,9 +4,9 @@
 //! at most 64 times at once and 4 times a second, on all their devices together, and all their
 //! parts 262,144 times at once and 1,024 times a second, those of one announce aside. Being told
 //! again who is there counts as a change. So does a file that the directory does not allow: it
-//! costs a look at the disk. Logging out never waits, and counts. A session tells other addresses 4
-//! times at once and 30 times a minute, the sessions of one user 64 and 120: each costs a look at
-//! every file of the device, whether others hear of it or not.
+//! costs a look at the disk. Logging out never waits, and counts. A session may change its
+//! addresses 4 times at once, then 30 times a minute; all sessions of a user 64 times, then 120.
+//! Each change makes the tracker look at every file of the device.
 //!
 //! Kept by user and not by session, so that neither another connection nor another login is a way
 //! around it. Memory is bounded: see [`Paces`] for what is forgotten first.

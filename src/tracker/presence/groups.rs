@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a session hears of a group at most once in a call of [`Presence::tell_changes`],
 //! which the core makes once a second: a million changes cost what one costs. At most
-//! [`GROUPS_MAX`] groups are noted between two calls; of further ones nobody hears.
+//! [`GROUPS_MAX`] groups are noted between two calls; changes of further groups are not told.
 
 use std::collections::HashMap;
 

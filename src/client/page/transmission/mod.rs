@@ -1,12 +1,12 @@
 //! Transmission's RPC, in its classic dialect (rpc-version 16): programs that steer Transmission
 //! list, add, stop and limit downloads of this client.
 //!
-//! **Invariant:** it is a view of [`Api`] like the others: it decides nothing, and a caller does what
-//! the token allows. A file that is complete or shared is never deleted.
+//! **Invariant:** this is a view of [`Api`] like the others. It decides nothing, and a caller can
+//! do no more than the token allows. A file that is complete or shared is never deleted.
 //!
-//! A request needs a token, as bearer or as the password of HTTP's basic authentication, and then the
-//! id of this run in `X-Transmission-Session-Id`, which the first response tells: a site that a
-//! browser visits cannot send it. docs/TRANSMISSION.md lists methods and fields.
+//! A request needs a token, as bearer or as the password of HTTP's basic authentication. It also
+//! needs the id of this run in `X-Transmission-Session-Id`, which the first response tells. A site
+//! that a browser visits cannot send that header. docs/TRANSMISSION.md lists methods and fields.
 
 mod actions;
 mod fields;
@@ -203,7 +203,8 @@ impl Call<'_> {
 
     /// All torrents: unfinished downloads, and shares.
     fn torrents(&self) -> Result<Vec<Torrent>, ApiError> {
-        // Before the look: of two looks the later one is numbered later. None of it asks a tracker.
+        // Locked before the snapshot is taken, so that newer snapshots are numbered after older
+        // ones. Nothing here waits for a tracker.
         let mut table = self.rpc.table.lock();
         let snapshot = self.rpc.api.snapshot()?;
         if snapshot.account.is_none() {

@@ -1,8 +1,8 @@
 //! The numbers of torrents, and which have changed lately.
 //!
-//! **Invariant:** a content keeps its number as long as it is there, also if it is away for a moment,
-//! as a download is that becomes a share. No number is given twice. The table holds what is there, and
-//! what has gone within [`RECENT`].
+//! **Invariant:** a torrent keeps its number while it exists, also in the gap when a finished
+//! download becomes a share. Numbers are not reused. The table holds the present torrents, and
+//! those that have gone within [`RECENT`].
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
