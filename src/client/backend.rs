@@ -205,7 +205,7 @@ impl Backend {
                 if soon {
                     Reply::Download(self.keep_begun(begun))
                 } else {
-                    Reply::Download(convert::download(&begun.wait()?.status()))
+                    Reply::Download(convert::download(begun.wait()?.status()))
                 }
             }
             Command::Sync { downloads } => {
@@ -219,7 +219,7 @@ impl Backend {
                     }
                     false => client.show_downloads()?,
                 };
-                let downloads = downloads.iter().map(convert::download);
+                let downloads = downloads.into_iter().map(convert::download);
                 Reply::Downloads(listings::part(downloads.collect(), &listing)?)
             }
             Command::ShowEnds { after } => Reply::Ends(self.ends(after)),
@@ -314,7 +314,7 @@ impl Backend {
         };
         // Their callers never came back.
         surplus.into_iter().for_each(|(_, begun)| _ = begun.wait());
-        convert::download(&status)
+        convert::download(status)
     }
 
     fn wait_begun(&self, id: InfoHash) -> Begun {
@@ -327,7 +327,7 @@ impl Backend {
         let begun = kept.ok_or_else(ended).and_then(Beginning::wait);
         match begun {
             Ok(handle) => {
-                let download = Some(convert::download(&handle.status()));
+                let download = Some(convert::download(handle.status()));
                 Begun { info_hash: id, download, error: None }
             }
             Err(error) => {
@@ -342,9 +342,9 @@ impl Backend {
         let is_stuck = |status: &&DownloadStatus| {
             status.ended.is_some() && matches!(status.phase, DownloadPhase::Paused(Some(_)))
         };
-        let stuck = noted.iter().find(is_stuck).map(convert::download);
-        let mut ended: Vec<&DownloadStatus> = noted
-            .iter()
+        let stuck = noted.iter().find(is_stuck).cloned().map(convert::download);
+        let mut ended: Vec<DownloadStatus> = noted
+            .into_iter()
             .filter(|status| status.has_ended() && status.ended > Some(after))
             .collect();
         ended.sort_by_key(|status| status.ended);
@@ -377,8 +377,12 @@ fn session_ended(client: &Client) -> Option<SessionEnded> {
 /// The state of a client, including all updates up to `revision`.
 fn snapshot(client: &Client, revision: u64) -> Snapshot {
     let account = client.whoami().ok();
-    let downloads = client.session_downloads();
-    let is_complete = |status: &DownloadStatus| status.phase == DownloadPhase::Complete;
+    let mut last_end = 0;
+    let unfinished = |status: DownloadStatus| {
+        last_end = last_end.max(status.ended.unwrap_or(0));
+        (status.phase != DownloadPhase::Complete).then(|| convert::download(status))
+    };
+    let downloads = client.session_downloads(unfinished).into_iter().flatten().collect();
     Snapshot {
         api: api::VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -389,12 +393,8 @@ fn snapshot(client: &Client, revision: u64) -> Snapshot {
         network: client.network(),
         account: account.map(|user| account_of(client, user)),
         session_ended: session_ended(client),
-        downloads: downloads
-            .iter()
-            .filter(|status| !is_complete(status))
-            .map(convert::download)
-            .collect(),
-        last_end: downloads.iter().filter_map(|status| status.ended).max().unwrap_or(0),
+        downloads,
+        last_end,
         limits: convert::limits(client.limits()),
         traffic: peers::traffic(client.traffic()),
         page: None,

@@ -94,18 +94,21 @@ impl Client {
 
     /// The running and waiting downloads.
     pub(crate) fn running_downloads(&self) -> Vec<DownloadStatus> {
-        self.inner.statuses(|download| download.is_unfinished())
+        self.inner.statuses(|download| download.is_unfinished(), |status| status)
     }
 
     /// Downloads in memory: those that are not complete, and those that ended in this session.
-    pub(crate) fn session_downloads(&self) -> Vec<DownloadStatus> {
-        self.inner.statuses(|_| true)
+    pub(crate) fn session_downloads<T>(&self, each: impl FnMut(DownloadStatus) -> T) -> Vec<T> {
+        self.inner.statuses(|_| true, each)
     }
 
     /// Downloads in memory that run, wait in the queue, or have ended or paused for a reason in
     /// this session.
     pub(crate) fn noted_downloads(&self) -> Vec<DownloadStatus> {
-        self.inner.statuses(|download| download.is_unfinished() || download.ended.is_some())
+        self.inner.statuses(
+            |download| download.is_unfinished() || download.ended.is_some(),
+            |status| status,
+        )
     }
 
     /// Every download of the user, in the order of requests. Does not ask a tracker.

@@ -44,7 +44,9 @@ impl Client {
     /// The current limits. Needs no session.
     pub fn limits(&self) -> LimitsStatus {
         let ClientLimits { rates, downloads_max } = *self.inner.limits.lock();
-        let statuses = self.inner.statuses(|download| download.row.progress != Progress::Complete);
+        let statuses = self
+            .inner
+            .statuses(|download| download.row.progress != Progress::Complete, |status| status);
         let limited = |status: DownloadStatus| {
             status.limit.map(|limit| LimitedDownload {
                 group: status.group,

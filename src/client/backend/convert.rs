@@ -1,5 +1,7 @@
 //! Converts the client's types to those of the interface.
 
+use std::path::PathBuf;
+
 use super::super::api::{
     Account, Addresses, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group,
     Limited, Limits, Member, Notification, ObservedAddress, OfferedAddress, ReachedAddress,
@@ -154,33 +156,39 @@ pub(super) fn upload(upload: client::Upload) -> Upload {
     }
 }
 
-pub(super) fn download(status: &DownloadStatus) -> Download {
-    let (state, reason, place) = match &status.phase {
+pub(super) fn download(status: DownloadStatus) -> Download {
+    let seconds_left = status.time_left().map(|left| left.as_secs());
+    let (state, reason, place) = match status.phase {
         DownloadPhase::Running => (DownloadState::Running, None, None),
-        DownloadPhase::Queued(place) => (DownloadState::Queued, None, Some(*place)),
-        DownloadPhase::Paused(reason) => (DownloadState::Paused, reason.clone(), None),
-        DownloadPhase::Failed(reason) => (DownloadState::Failed, Some(reason.clone()), None),
+        DownloadPhase::Queued(place) => (DownloadState::Queued, None, Some(place)),
+        DownloadPhase::Paused(reason) => (DownloadState::Paused, reason, None),
+        DownloadPhase::Failed(reason) => (DownloadState::Failed, Some(reason), None),
         DownloadPhase::Complete => (DownloadState::Complete, None, None),
     };
     Download {
-        group: status.group.clone(),
+        group: status.group,
         group_id: status.group_id,
-        file: status.file.clone(),
+        file: status.file,
         info_hash: status.id,
         state,
         reason,
-        path: status.path.to_string_lossy().into_owned(),
+        path: text(status.path),
         size: status.len,
         bytes_done: status.bytes_done,
         bytes_per_second: status.bytes_per_second,
         bytes_sent: status.sent,
         sent_per_second: status.sent_per_second,
         peers: status.peers,
-        seconds_left: status.time_left().map(|left| left.as_secs()),
+        seconds_left,
         place,
         limit: status.limit,
         ended: status.ended,
     }
+}
+
+/// A path as text; bytes that are no UTF-8 are replaced.
+fn text(path: PathBuf) -> String {
+    path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned())
 }
 
 pub(super) fn limits(status: LimitsStatus) -> Limits {

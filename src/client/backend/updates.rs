@@ -224,7 +224,7 @@ fn run(
 
 /// Running and queued downloads: those that may make progress.
 fn unfinished(client: &Client) -> Vec<Download> {
-    client.running_downloads().iter().map(convert::download).collect()
+    client.running_downloads().into_iter().map(convert::download).collect()
 }
 
 /// What was sent last: running and queued downloads, and what all move.
@@ -242,11 +242,11 @@ impl Seen {
             self.downloads.values().filter(|d| !now.contains_key(&d.info_hash)).collect();
         if !gone.is_empty() {
             // They are complete, failed, paused or removed.
-            let all = client.session_downloads();
+            let all = client.session_downloads(convert::download);
             for before in gone {
-                let found = all.iter().find(|status| status.id == before.info_hash);
+                let found = all.iter().find(|download| download.info_hash == before.info_hash);
                 tell(match found {
-                    Some(status) => Event::Download { download: convert::download(status) },
+                    Some(download) => Event::Download { download: download.clone() },
                     None => Event::DownloadGone {
                         group_id: before.group_id,
                         info_hash: before.info_hash,

@@ -1,7 +1,7 @@
 //! Answers as JSON.
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, BufWriter, IntoInnerError, Write};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,6 +10,8 @@ use crate::client::api::{ApiError, ErrorCode};
 use crate::http::{BodyError, Responder, StatusCode};
 
 const JSON: &str = "application/json";
+/// Bytes of a long answer that are written at once, so that a chunk with its framing is one write.
+const PART_LEN: usize = 60 << 10;
 
 /// The body of an error.
 #[derive(Serialize, JsonSchema)]
@@ -27,6 +29,17 @@ pub(crate) fn answer(
     let mut body = serde_json::to_vec(value)?;
     body.push(b'\n');
     responder.send(status, JSON, &body)
+}
+
+/// Sends a value that may be long, in parts: the client reads while the rest is written.
+///
+/// # Errors
+/// The socket's, if the connection is lost.
+pub(crate) fn answer_long(responder: Responder<'_>, value: &impl Serialize) -> io::Result<()> {
+    let mut body = BufWriter::with_capacity(PART_LEN, responder.stream(StatusCode::OK, JSON)?);
+    serde_json::to_writer(&mut body, value)?;
+    body.write_all(b"\n")?;
+    body.into_inner().map_err(IntoInnerError::into_error)?.finish()
 }
 
 /// Sends an error, with the status that fits.

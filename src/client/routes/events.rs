@@ -7,7 +7,7 @@ use crossbeam_channel::{RecvTimeoutError, select};
 use serde::Deserialize;
 
 use super::Routes;
-use super::answer::{answer, fail};
+use super::answer::{answer_long, fail};
 use super::caller::Caller;
 use crate::client::api::{Event, Update};
 use crate::http::{BodyStream, Method, Request, Responder, StatusCode, server_sent_event};
@@ -20,7 +20,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 impl Routes {
     pub(super) fn snapshot(&self, responder: Responder<'_>) -> io::Result<()> {
         match self.api.snapshot() {
-            Ok(snapshot) => answer(responder, StatusCode::OK, &snapshot),
+            Ok(snapshot) => answer_long(responder, &snapshot),
             Err(error) => fail(responder, &error),
         }
     }

@@ -1,6 +1,6 @@
 //! The status of downloads: the session's published view, and the engine's figures.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::Runtime;
 use crate::client::error::ClientError;
@@ -8,7 +8,7 @@ use crate::client::session::View;
 use crate::client::session::library::Download;
 use crate::client::session::status::DownloadStatus;
 use crate::store::Progress;
-use crate::swarm::{Transfer, TransferStatus};
+use crate::swarm::Transfer;
 use crate::types::InfoHash;
 
 impl Runtime {
@@ -33,33 +33,37 @@ impl Runtime {
         (row.progress == Progress::Complete).then(|| DownloadStatus::of_row(&row))
     }
 
-    /// The status of chosen downloads in memory, in the order of requests.
-    pub(crate) fn statuses(&self, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {
+    /// The status of chosen downloads in memory, in the order of requests, each converted by `each`
+    /// before the next is looked at: thousands need not be held twice.
+    pub(crate) fn statuses<T>(
+        &self,
+        which: impl Fn(&Download) -> bool,
+        each: impl FnMut(DownloadStatus) -> T,
+    ) -> Vec<T> {
         let view = self.view();
-        self.statuses_in(&view, which)
+        self.statuses_in(&view, which, each)
     }
 
-    fn statuses_in(&self, view: &View, which: impl Fn(&Download) -> bool) -> Vec<DownloadStatus> {
+    fn statuses_in<T>(
+        &self,
+        view: &View,
+        which: impl Fn(&Download) -> bool,
+        mut each: impl FnMut(DownloadStatus) -> T,
+    ) -> Vec<T> {
         let library = &view.library;
-        let chosen: Vec<&Download> =
-            library.downloads().filter(|d| d.is_shown() && which(d)).collect();
-        let live: HashMap<InfoHash, TransferStatus> = {
-            let transfers: Vec<(InfoHash, Transfer)> = {
-                let running = self.running.lock();
-                let of = |download: &&Download| {
-                    let transfer = running.transfers.get(&download.transfer()?)?;
-                    Some((download.info_hash(), transfer.clone()))
-                };
-                chosen.iter().filter_map(of).collect()
-            };
-            transfers.into_iter().map(|(info_hash, t)| (info_hash, t.status())).collect()
+        let transfers: Vec<(&Download, Option<Transfer>)> = {
+            let running = self.running.lock();
+            let of = |download: &Download| running.transfers.get(&download.transfer()?).cloned();
+            let chosen = library.downloads().filter(|d| d.is_shown() && which(d));
+            chosen.map(|download| (download, of(download))).collect()
         };
         let places = library.queue.places();
-        let status = |download: &&Download| {
-            let info_hash = download.info_hash();
-            library.status(download, live.get(&info_hash), places.get(&info_hash).copied())
+        let status = |(download, transfer): (&Download, Option<Transfer>)| {
+            let live = transfer.map(|transfer| transfer.status());
+            let place = places.get(&download.info_hash()).copied();
+            each(library.status(download, live.as_ref(), place))
         };
-        chosen.iter().map(status).collect()
+        transfers.into_iter().map(status).collect()
     }
 
     /// The status of every download of the user, also of complete ones of earlier sessions, in the
@@ -72,7 +76,7 @@ impl Runtime {
         let rows = self.store.downloads(user)?;
         // After the store, so that a download that begins meanwhile is included.
         let view = self.view();
-        let here = self.statuses_in(&view, |_| true);
+        let here = self.statuses_in(&view, |_| true, |status| status);
         let known: HashSet<InfoHash> =
             view.library.downloads().map(|download| download.info_hash()).collect();
         let earlier = rows
