@@ -277,16 +277,6 @@ impl BodyStream<'_> {
     }
 }
 
-impl io::Write for BodyStream<'_> {
-    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        Self::write(self, part).map(|()| part.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Formats one server-sent event. `data` is a single line.
 pub fn server_sent_event(id: u64, name: &str, data: &str) -> String {
     debug_assert!(!data.contains(['\n', '\r']) && !name.contains(['\n', '\r']));

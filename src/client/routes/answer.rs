@@ -1,13 +1,13 @@
 //! Answers as JSON.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, IntoInnerError, Write};
+use std::io::{self, Write};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::client::api::{ApiError, ErrorCode};
-use crate::http::{BodyError, Responder, StatusCode};
+use crate::http::{BodyError, BodyStream, Responder, StatusCode};
 
 const JSON: &str = "application/json";
 /// Bytes of a long answer that are written at once, so that a chunk with its framing is one write.
@@ -31,15 +31,56 @@ pub(crate) fn answer(
     responder.send(status, JSON, &body)
 }
 
-/// Sends a value that may be long, in parts: the client reads while the rest is written.
+/// Sends a value that may be long: in parts, which the client reads while the rest is written. One
+/// that fits one part is sent with its length.
 ///
 /// # Errors
 /// The socket's, if the connection is lost.
 pub(crate) fn answer_long(responder: Responder<'_>, value: &impl Serialize) -> io::Result<()> {
-    let mut body = BufWriter::with_capacity(PART_LEN, responder.stream(StatusCode::OK, JSON)?);
+    let held = Vec::with_capacity(PART_LEN);
+    let mut body = LongBody { responder: Some(responder), stream: None, held };
     serde_json::to_writer(&mut body, value)?;
     body.write_all(b"\n")?;
-    body.into_inner().map_err(IntoInnerError::into_error)?.finish()
+    body.finish()
+}
+
+/// A body that becomes a stream when it is longer than one part.
+struct LongBody<'a> {
+    /// Until the stream begins.
+    responder: Option<Responder<'a>>,
+    stream: Option<BodyStream<'a>>,
+    held: Vec<u8>,
+}
+
+impl LongBody<'_> {
+    fn finish(mut self) -> io::Result<()> {
+        if let Some(responder) = self.responder {
+            return responder.send(StatusCode::OK, JSON, &self.held);
+        }
+        let mut stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
+        stream.write(&self.held)?;
+        stream.finish()
+    }
+}
+
+impl Write for LongBody<'_> {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        if self.held.len() == PART_LEN {
+            if let Some(responder) = self.responder.take() {
+                self.stream = Some(responder.stream(StatusCode::OK, JSON)?);
+            }
+            let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            stream.write(&self.held)?;
+            self.held.clear();
+        }
+        let taken = part.len().min(PART_LEN - self.held.len());
+        self.held.extend_from_slice(&part[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Sends an error, with the status that fits.

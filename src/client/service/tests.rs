@@ -168,7 +168,7 @@ fn requests_of_other_programs_are_answered_in_json() {
     assert_eq!((status, reply["error"]["code"].as_str()), (400, Some("unsupported")));
     let (status, reply) = post(r#"{"command":"login","user":"nik","password":12345678}"#);
     assert_eq!((status, reply.to_string().contains("12345678")), (400, false), "{reply}");
-    let get = |target: &str| ask(&format!("GET {target} HTTP/1.0\r\n{end}\r\n"));
+    let get = |target: &str| ask(&format!("GET {target} HTTP/1.1\r\n{end}\r\n"));
     assert_eq!(get("/api/v1/snapshot").1["revision"], 7);
     assert_eq!(get("/api/v1/command").0, 405);
     assert_eq!(get("/").0, 404);
