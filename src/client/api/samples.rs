@@ -25,6 +25,8 @@ pub(crate) struct Scripted {
     pub(crate) ended: Arc<Mutex<Vec<String>>>,
     /// Who reads its updates.
     pub(crate) subscribers: Mutex<Vec<Sender<Update>>>,
+    /// Bytes of the snapshot's warning.
+    pub(crate) warning_len: Mutex<usize>,
 }
 
 impl Api for Scripted {
@@ -79,7 +81,7 @@ impl Api for Scripted {
             limits: Limits { upload: None, download: None, downloads: None, limited: Vec::new() },
             traffic: Traffic::default(),
             page: None,
-            warning: None,
+            warning: Some("x".repeat(*self.warning_len.lock())).filter(|text| !text.is_empty()),
         })
     }
 

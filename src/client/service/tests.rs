@@ -175,6 +175,17 @@ fn requests_of_other_programs_are_answered_in_json() {
 }
 
 #[test]
+fn a_snapshot_of_any_length_arrives_whole() {
+    let stage = Stage::new();
+    let remote = stage.attach();
+    for len in [0, 60_000, 61_000, 61_440, 122_880, 122_881, 1_000_000] {
+        *stage.client.warning_len.lock() = len;
+        let snapshot = remote.snapshot().unwrap();
+        assert_eq!((snapshot.revision, snapshot.warning.unwrap_or_default().len()), (7, len));
+    }
+}
+
+#[test]
 fn content_is_sent_as_it_comes_and_a_reader_that_leaves_ends_its_own_alone() {
     let stage = Stage::new();
     let ask = |method: &str, path: &str, headers: &str| {
