@@ -274,7 +274,7 @@ impl Backend {
             Command::Page { until_ms } => Reply::Link(self.link_to_page(until_ms)?),
             Command::Tokens => Reply::Tokens(self.access.tokens.list()),
             Command::CreateToken { name, rights, days, until_ms } => {
-                let new = self.access.tokens.create_until(&name, rights, days, until_ms)?;
+                let new = self.access.tokens.create(&name, rights, days, until_ms)?;
                 Reply::Token(NewToken { token: new.secret, entry: new.entry })
             }
             Command::RevokeToken { token } => {

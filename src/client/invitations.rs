@@ -14,12 +14,11 @@ use super::trackers::Need;
 use crate::types::invitation_link::{InvitationLink, InvitationLinkError};
 use crate::types::{
     GroupEntry, GroupSettings, InvitationEntry, InvitationId, InvitationSecret, Password, Refusal,
-    TrackerAddress, TrackerState, UserName,
+    TrackerAddress, TrackerState, UserName, invitation_expires_ms,
 };
 use crate::wire::tracker::{Reply, Request};
 
 /// Milliseconds in a day.
-const DAY_MS: u64 = 24 * 3600 * 1000;
 
 impl Client {
     /// Makes an invitation to a group, which lets in that many users within that many days. Returns
@@ -47,7 +46,7 @@ impl Client {
             return Err(ClientError::BadAnswer);
         };
         let created = done.stamp;
-        let expires_ms = created.ms() + u64::from(days) * DAY_MS;
+        let expires_ms = invitation_expires_ms(created.ms(), days);
         let link = InvitationLink::new(network, (group, label.clone()), secret, &trackers);
         let entry = InvitationEntry {
             group,

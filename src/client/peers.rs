@@ -4,11 +4,10 @@
 //! as it is known. Names of users that are not known are asked for, and are there at a later look.
 
 use super::error::ClientError;
-use super::session::library::Share;
 use super::start::Client;
 use crate::store::Progress;
 use crate::swarm::{LinkPicture, PieceMap, Traffic};
-use crate::types::{Bitfield, FileFacts, Geometry, GroupId, Label};
+use crate::types::{Bitfield, FileFacts, GroupId, Label};
 
 /// A link to another device for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +55,7 @@ impl Client {
         let Known { facts, have } = self.known(group, file)?;
         let map = self.inner.engine().and_then(|engine| engine.piece_map(facts.info_hash));
         let map = map.unwrap_or_else(|| {
-            let geometry = Geometry::new(facts.len, facts.piece_len);
-            let pieces = geometry.map_or(0, |geometry| geometry.piece_count());
+            let pieces = facts.piece_count();
             let empty = || Bitfield::empty(pieces);
             let have = have.map(|journal| journal.unwrap_or_else(empty));
             PieceMap::of(&have.unwrap_or_else(|| Bitfield::full(pieces)))
@@ -80,13 +78,7 @@ impl Client {
             let have = (row.progress != Progress::Complete).then(verified);
             return Ok(Known { facts: row.facts.clone(), have });
         }
-        let is_it = |share: &&Share| {
-            let row = &share.row;
-            let is_shared =
-                share.offered || library.away.contains_key(&(row.group, row.facts.info_hash));
-            is_shared && row.group_label.as_str() == group && row.label.as_str() == file
-        };
-        if let Some(row) = library.shares.values().find(is_it).map(|share| &share.row) {
+        if let Some(row) = library.share_named(group, file).map(|share| &share.row) {
             return Ok(Known { facts: row.facts.clone(), have: None });
         }
         // Complete downloads may be in the store only.

@@ -62,10 +62,7 @@ fn find(view: &View, group: &str, file: &str) -> Option<Result<(GroupId, FileFac
     if let Some(row) = download.filter(|download| is_under_way(download)).map(|d| &d.row) {
         return Some(Ok((row.group, row.facts.clone())));
     }
-    let share = library.shares.values().find(|share| {
-        let row = &share.row;
-        share.offered && row.group_label.as_str() == group && row.label.as_str() == file
-    });
+    let share = library.share_named(group, file).filter(|share| share.offered);
     if let Some(row) = share.map(|share| &share.row) {
         return Some(Ok((row.group, row.facts.clone())));
     }

@@ -26,11 +26,7 @@ impl Client {
         self.inner.tell(Input::LookAtShares);
         let view = self.inner.view();
         let away = |row: &ShareRow| view.library.away.get(&(row.group, row.facts.info_hash));
-        let share = view.library.shares.values().find(|share| {
-            let row = &share.row;
-            let is_shared = share.offered || away(row).is_some();
-            is_shared && row.group_label.as_str() == group && row.label.as_str() == file
-        });
+        let share = view.library.share_named(group, file);
         let status = match (self.download(group, file), share) {
             (Ok(download), _) => download.status(),
             (Err(ClientError::NoSuchDownload { .. }), Some(share)) => {

@@ -117,18 +117,16 @@ impl<R: Rows> Directory<R> {
 
     /// Who invited a member, if the use of the invitation is remembered.
     pub fn invited_by(&self, group: GroupId, user: UserId) -> Option<UserId> {
-        let admission = self.admission(group, user)?;
-        let prefix = invited_prefix(group, user, admission.request);
-        let (_, inviter) = Scan::prefix(&self.rows, &prefix).next()?;
-        Some(UserId::from_bytes(inviter.try_into().ok()?))
+        self.use_by(group, user).map(|(_, inviter)| inviter)
     }
 
-    /// The invitation by which a member came, if its use is remembered.
-    pub(super) fn came_by(&self, group: GroupId, user: UserId) -> Option<InvitationId> {
+    /// The invitation by which a member came, and who made it, if its use is remembered.
+    pub(super) fn use_by(&self, group: GroupId, user: UserId) -> Option<(InvitationId, UserId)> {
         let admission = self.admission(group, user)?;
         let prefix = invited_prefix(group, user, admission.request);
-        let (key, _) = Scan::prefix(&self.rows, &prefix).next()?;
-        Some(InvitationId::from_bytes(*key.last_chunk()?))
+        let (key, inviter) = Scan::prefix(&self.rows, &prefix).next()?;
+        let inviter = UserId::from_bytes(inviter.try_into().ok()?);
+        Some((InvitationId::from_bytes(*key.last_chunk()?), inviter))
     }
 
     /// The invitations of a user that were not revoked.

@@ -664,9 +664,7 @@ fn share_row(row: &Row<'_>) -> rusqlite::Result<ShareRow> {
 fn download_row(row: &Row<'_>) -> rusqlite::Result<DownloadRow> {
     let facts = facts(row)?;
     let reason: Option<String> = row.get("reason")?;
-    let count = crate::types::Geometry::new(facts.len, facts.piece_len)
-        .map(|g| g.piece_count())
-        .unwrap_or(0);
+    let count = facts.piece_count();
     let verified: Option<Vec<u8>> = row.get("verified")?;
     let changed: Option<(i64, bool)> =
         row.get::<_, Option<_>>("part_changed_ns")?.zip(row.get("part_is_final")?);

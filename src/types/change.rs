@@ -3,8 +3,9 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    ChainHash, DeviceId, DeviceName, FileId, FileName, GroupId, GroupName, GroupSettings, InfoHash,
-    InvitationId, PasswordHash, SettingName, Sha1Digest, Stamp, UserId, UserName, Version,
+    ChainHash, DeviceId, DeviceName, FileId, FileName, Geometry, GroupId, GroupName, GroupSettings,
+    InfoHash, InvitationId, PasswordHash, SettingName, Sha1Digest, Stamp, UserId, UserName,
+    Version,
 };
 
 /// What the directory knows about a file's content.
@@ -26,6 +27,11 @@ pub struct FileFacts {
 }
 
 impl FileFacts {
+    /// The number of pieces; 0 for a length and a piece length that do not go together.
+    pub fn piece_count(&self) -> u32 {
+        Geometry::new(self.len, self.piece_len).map_or(0, |geometry| geometry.piece_count())
+    }
+
     /// Returns the id that commits to all of these facts: a hash over them, each variable part
     /// preceded by its length.
     pub fn id(&self) -> FileId {

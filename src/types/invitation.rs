@@ -8,6 +8,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{GroupId, id::opaque_id};
 
+/// When an invitation expires that was made for some days.
+pub fn invitation_expires_ms(created_ms: u64, days: u32) -> u64 {
+    created_ms.saturating_add(u64::from(days) * 24 * 3600 * 1000)
+}
+
 opaque_id!(
     /// An invitation: a hash over its group and its secret, so that who knows the id cannot use it.
     InvitationId,

@@ -29,6 +29,11 @@ use super::{Fingerprint, GroupId, InvitationSecret, Label, TrackerAddress, Track
 
 /// What the program is registered for with the desktop.
 pub const SCHEME: &str = "posse:";
+/// Tells whether a word is a link of this program.
+pub fn is_link(word: &str) -> bool {
+    word.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
+}
+
 /// What stands before the base64.
 const PREFIX: &str = "posse:join/";
 /// The version that this program writes and reads.

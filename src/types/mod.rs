@@ -57,7 +57,7 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use geometry::{Geometry, GeometryError, PieceIndex, Span};
 pub(crate) use human::{bad_data_text, human_bytes, unreachable_text};
 pub use id::{DeviceId, FileId, GroupId, ParseIdError, RequestId, StoreId, UserId};
-pub use invitation::{GroupSettings, InvitationId, InvitationSecret};
+pub use invitation::{GroupSettings, InvitationId, InvitationSecret, invitation_expires_ms};
 pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use super::super::api::{Direction, Peer, Peers, Pieces, Traffic};
 use crate::client;
 use crate::swarm::{self, PieceBucket, PieceMap};
-use crate::types::{FileFacts, Geometry};
+use crate::types::FileFacts;
 
 pub(super) fn peers(facts: &FileFacts, peers: Vec<client::Peer>) -> Peers {
-    let pieces = Geometry::new(facts.len, facts.piece_len).map_or(0, |g| g.piece_count());
+    let pieces = facts.piece_count();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let peers = peers.into_iter().map(|peer| self::peer(peer, now)).collect();
     Peers { info_hash: facts.info_hash, pieces, peers }

@@ -57,7 +57,7 @@ impl Stage {
 
     fn token(&self, rights: Rights) -> String {
         let name = format!("t{}", self.access.tokens.list().len());
-        self.access.tokens.create(&name, rights, None).unwrap().secret
+        self.access.tokens.create(&name, rights, None, None).unwrap().secret
     }
 
     /// Sends a request and reads the response to its end.
@@ -120,7 +120,7 @@ impl Answer {
 fn every_route_needs_a_valid_token_with_its_rights() {
     let stage = Stage::new();
     let (read, manage) = (stage.token(Rights::Read), stage.token(Rights::Manage));
-    let ended = stage.access.tokens.create("ended", Rights::Manage, Some(0)).unwrap().secret;
+    let ended = stage.access.tokens.create("ended", Rights::Manage, Some(0), None).unwrap().secret;
     let revoked = stage.token(Rights::Manage);
     let id = stage.access.tokens.authorize(&revoked).unwrap().token_id;
     stage.access.tokens.revoke(&id).unwrap();
@@ -216,7 +216,7 @@ fn transmissions_rpc_wants_a_token_and_the_id_of_this_run() {
 fn what_a_token_makes_ends_with_it() {
     let stage = Stage::new();
     let lasting = stage.token(Rights::Manage);
-    let ending = stage.access.tokens.create("ending", Rights::Manage, Some(7)).unwrap();
+    let ending = stage.access.tokens.create("ending", Rights::Manage, Some(7), None).unwrap();
     let command = format!("{ROOT}command");
     let make = json!({"command": "create_token", "name": "n", "rights": "read", "days": 30});
     let soon = json!({"command": "page", "until_ms": 5});
@@ -626,7 +626,7 @@ fn browsers_are_logged_out_when_the_port_is_taken() {
     let (stage, data) = (Stage::new(), tempfile::tempdir().unwrap());
     let access = Arc::new(Access::open(data.path()).unwrap());
     let browser = access.tokens.create_for_page(None).unwrap();
-    let program = access.tokens.create("program", Rights::Read, None).unwrap();
+    let program = access.tokens.create("program", Rights::Read, None, None).unwrap();
     let start_at = |listen| {
         let config = PageConfig { listen, takes_any_port: true, ..config() };
         start(Arc::<Scripted>::default(), access.clone(), &config, &[], &[]).unwrap()

@@ -15,17 +15,12 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::StartError;
 use crate::client::ClientError;
 use crate::client::shell::{Answers, Input, ask_link, read_stdin};
-use crate::types::invitation_link::{LINK_LEN_MAX, SCHEME};
+use crate::types::invitation_link::{LINK_LEN_MAX, is_link};
 
 /// The word that asks to join, in place of addresses.
 pub(super) const WORD: &str = "join";
 /// The option that names a file with the link.
 pub(super) const LINK_FILE: &str = "--link-file";
-
-/// Tells whether an argument is a link.
-pub(super) fn is_link(argument: &str) -> bool {
-    argument.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
-}
 
 /// Replaces the program by itself without the link among its arguments, if there is one.
 ///

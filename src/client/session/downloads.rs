@@ -13,16 +13,13 @@ use super::{Answered, DISK_TIMEOUT, Session};
 use crate::client::error::ClientError;
 use crate::store::{DownloadRow, Progress};
 use crate::swarm::{DownloadSpec, SeedSpec};
-use crate::types::{Geometry, GroupId, InfoHash, Rate, Refusal, VerifiedPieces};
+use crate::types::{GroupId, InfoHash, Rate, Refusal, VerifiedPieces};
 
 /// The verified pieces for the engine: none if the download has no `.part` of its own yet, else the
 /// stored journal, or an empty one.
 fn journal(row: &DownloadRow) -> Option<VerifiedPieces> {
-    let pieces = || {
-        Geometry::new(row.facts.len, row.facts.piece_len)
-            .map_or(0, |geometry| geometry.piece_count())
-    };
-    row.part.map(|_| row.verified.clone().unwrap_or_else(|| VerifiedPieces::none(pieces())))
+    let none = || VerifiedPieces::none(row.facts.piece_count());
+    row.part.map(|_| row.verified.clone().unwrap_or_else(none))
 }
 
 impl Session {

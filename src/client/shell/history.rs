@@ -6,7 +6,8 @@
 //!
 //! Pure.
 
-use super::table::{CommandSpec, is_link, split};
+use super::table::{CommandSpec, split};
+use crate::types::invitation_link::is_link;
 
 /// Decides what is kept, line by line.
 #[derive(Debug, Default)]

@@ -98,12 +98,10 @@ impl Shell {
     /// The invitations to a group that are open, as far as this user may see them, but for those of
     /// a member who is removed: these are void then. `None` if the trackers do not tell.
     fn usable_invites(&self, group: &str, removed: &str) -> Option<Vec<InvitationId>> {
-        let command = Command::GroupSettings { group: group.to_owned(), members_invite: None };
-        let settings = self.call(command).and_then(Reply::group_settings).ok()?;
         let invites = self.all(|listing| Command::Invites { listing }, Reply::invites).ok()?;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let is_usable = |invite: &&Invite| {
-            invite.group_id == settings.group_id
+            invite.group.as_str() == group
                 && invite.inviter.as_str() != removed
                 && invite.used < invite.uses
                 && u128::from(invite.expires_ms) >= since_epoch.as_millis()

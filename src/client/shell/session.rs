@@ -16,8 +16,9 @@ use super::input::{Line, Lines};
 use super::interrupt::{Calls, Interrupts};
 use super::output::{Format, Output};
 use super::paging;
-use super::table::{Argument, ArgumentKind, CommandSpec, is_link, split};
+use super::table::{Argument, ArgumentKind, CommandSpec, split};
 use crate::client::api::{Api, ApiError, Command, ErrorCode, Listing, Page, Reply};
+use crate::types::invitation_link::is_link;
 
 /// How long the end of the input is waited for when nothing can be written any more.
 const END_TIMEOUT: Duration = Duration::from_secs(1);

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::types::invitation_link::is_link;
 use zeroize::Zeroizing;
-
-use crate::types::invitation_link::SCHEME;
 
 /// What a word of a command is, for completion and for what may be kept in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -522,11 +521,6 @@ pub(super) fn split(line: &str) -> Result<Zeroizing<Vec<String>>, String> {
         }
         words
     })
-}
-
-/// Tells whether a word is a link of this program.
-pub(super) fn is_link(word: &str) -> bool {
-    word.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
 }
 
 #[cfg(test)]

@@ -10,13 +10,12 @@ use crate::types::limits::{
 };
 use crate::types::{
     Content, GroupId, GroupSettings, InvitationId, InvitationRow, InvitationUseRow, Limit,
-    MembershipRow, MembershipState, PasswordHash, Refusal, UserId, UserName,
+    MembershipRow, MembershipState, PasswordHash, Refusal, UserId, UserName, invitation_expires_ms,
 };
 
 /// Expired invitations that one request takes back.
 const EXPIRED_MAX: usize = 4;
 /// Milliseconds in a day.
-const DAY_MS: u64 = 24 * 3600 * 1000;
 
 impl<R: Rows> Directory<R> {
     /// Invitations of the asking user that have expired make room, a few at a time. An id that was
@@ -57,7 +56,7 @@ impl<R: Rows> Directory<R> {
             contents.push(Content::Invitation(group, invitation, row));
         }
         let created = by.stamp();
-        let expires_ms = created.ms() + u64::from(days) * DAY_MS;
+        let expires_ms = invitation_expires_ms(created.ms(), days);
         let inviter = by.actor;
         let row = InvitationRow { inviter, created, expires_ms, uses, is_revoked: false };
         contents.push(Content::Invitation(group, invitation, row));
@@ -84,7 +83,7 @@ impl<R: Rows> Directory<R> {
     /// Revokes the invitation by which a member joined, if it is known and open. The user could
     /// join by it again with another account.
     pub(super) fn revoke_used(&self, by: &Asking, group: GroupId, user: UserId) -> Option<Content> {
-        let invitation = self.came_by(group, user)?;
+        let (invitation, _) = self.use_by(group, user)?;
         let (version, row) = self.invitation(group, invitation)?;
         by.saw(version.stamp);
         let revoked = InvitationRow { is_revoked: true, ..row };

@@ -10,7 +10,7 @@ use crate::http::{Method, Request};
 fn a_token_opens_until_it_is_revoked_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let tokens = Tokens::open(dir.path()).unwrap();
-    let new = tokens.create("nas", Rights::Read, None).unwrap();
+    let new = tokens.create("nas", Rights::Read, None, None).unwrap();
     assert!(new.secret.starts_with("posse_") && new.secret.len() == 70);
     assert_eq!(tokens.authorize(&new.secret).unwrap().rights, Rights::Read);
     let file = std::fs::read_to_string(dir.path().join("tokens.json")).unwrap();
@@ -33,20 +33,23 @@ fn a_token_opens_until_it_is_revoked_also_after_a_restart() {
 fn tokens_end_and_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let tokens = Tokens::open(dir.path()).unwrap();
-    let ended = tokens.create("ended", Rights::Manage, Some(0)).unwrap();
+    let ended = tokens.create("ended", Rights::Manage, Some(0), None).unwrap();
     assert!(tokens.authorize(&ended.secret).is_none() && tokens.list().is_empty());
     for bad in ["", "a\nb", &"x".repeat(NAME_LEN_MAX + 1)] {
-        assert!(matches!(tokens.create(bad, Rights::Read, None), Err(TokenError::BadName)));
+        assert!(matches!(tokens.create(bad, Rights::Read, None, None), Err(TokenError::BadName)));
     }
     let page = tokens.create_for_page(None).unwrap();
     for i in 1..TOKENS_MAX {
-        tokens.create(&format!("t{i}"), Rights::Read, Some(1)).unwrap();
+        tokens.create(&format!("t{i}"), Rights::Read, Some(1), None).unwrap();
     }
-    assert!(matches!(tokens.create("t1", Rights::Read, None), Err(TokenError::BadName)));
+    assert!(matches!(tokens.create("t1", Rights::Read, None, None), Err(TokenError::BadName)));
     // A page gives way, what a user has created does not.
-    tokens.create("one more", Rights::Read, None).unwrap();
+    tokens.create("one more", Rights::Read, None, None).unwrap();
     assert!(!tokens.is_valid(&page.entry.token_id));
-    assert!(matches!(tokens.create("and more", Rights::Read, None), Err(TokenError::TooMany)));
+    assert!(matches!(
+        tokens.create("and more", Rights::Read, None, None),
+        Err(TokenError::TooMany)
+    ));
     assert_eq!(tokens.list().len(), TOKENS_MAX);
 }
 
@@ -54,14 +57,14 @@ fn tokens_end_and_are_bounded() {
 fn a_name_cannot_be_taken_for_a_pages_or_for_an_id() {
     let dir = tempfile::tempdir().unwrap();
     let tokens = Tokens::open(dir.path()).unwrap();
-    let first = tokens.create("first", Rights::Read, None).unwrap();
+    let first = tokens.create("first", Rights::Read, None, None).unwrap();
     for bad in ["page metrics", "page ", &first.entry.token_id] {
-        let made = tokens.create(bad, Rights::Read, None);
+        let made = tokens.create(bad, Rights::Read, None, None);
         assert!(matches!(made, Err(TokenError::BadName)), "{bad}");
     }
-    tokens.create("pages", Rights::Read, None).unwrap();
+    tokens.create("pages", Rights::Read, None, None).unwrap();
     // A file of before may have a name that is another token's id.
-    let named = tokens.create("named", Rights::Read, None).unwrap();
+    let named = tokens.create("named", Rights::Read, None, None).unwrap();
     let path = dir.path().join("tokens.json");
     let text = std::fs::read_to_string(&path).unwrap();
     let text = text.replace("\"first\"", &format!("{:?}", named.entry.token_id));
@@ -82,7 +85,7 @@ fn a_name_is_given_once_also_to_those_who_ask_at_once() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     begin.wait();
-                    let _ = tokens.create(&name, Rights::Read, None);
+                    let _ = tokens.create(&name, Rights::Read, None, None);
                 });
             }
         });
@@ -141,7 +144,7 @@ fn what_a_token_makes_ends_with_it_at_the_latest() {
     access.set_url("http://127.0.0.1:1/".into());
     let end = now_ms() + 1_000_000;
     let create = |name: &str, days, until| {
-        let new = access.tokens.create_until(name, Rights::Read, days, until).unwrap();
+        let new = access.tokens.create(name, Rights::Read, days, until).unwrap();
         new.entry.expires_ms
     };
     assert_eq!(create("a", None, Some(end)), Some(end));

@@ -132,7 +132,7 @@ impl Tokens {
         kept.iter().map(|(_, entry)| entry).filter(|e| is_valid(e, now)).cloned().collect()
     }
 
-    /// Creates a token, for `days` if they are given.
+    /// Creates a token, for `days` and until `until_ms` at the latest, if these are given.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -140,22 +140,6 @@ impl Tokens {
     /// # Blocking
     /// On the disk.
     pub fn create(
-        &self,
-        name: &str,
-        rights: Rights,
-        days: Option<u32>,
-    ) -> Result<NewToken, TokenError> {
-        self.create_until(name, rights, days, None)
-    }
-
-    /// The same for a token that ends at `until_ms` at the latest.
-    ///
-    /// # Errors
-    /// [`TokenError`].
-    ///
-    /// # Blocking
-    /// On the disk.
-    pub fn create_until(
         &self,
         name: &str,
         rights: Rights,

@@ -52,7 +52,7 @@ pub(super) fn create(
     (days, until_ms): (Option<u32>, Option<u64>),
     out: Sink<'_>,
 ) -> Result<(), AdminError> {
-    let new = access(shared)?.tokens.create_until(name, rights, days, until_ms).map_err(failed)?;
+    let new = access(shared)?.tokens.create(name, rights, days, until_ms).map_err(failed)?;
     let mut value = json!(new.entry);
     value["token"] = json!(new.secret);
     done(out, format!("{}\nkeep it now: it is not shown again", new.secret), value)

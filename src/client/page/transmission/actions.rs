@@ -9,10 +9,9 @@ use super::Call;
 use super::fields::Torrent;
 use super::request::{self, AddTorrent, Arguments, Chosen, Ids, RemoveTorrents, SetTorrents};
 use crate::client::api::{ApiError, Command, DownloadState, ErrorCode};
-use crate::types::Rate;
+use crate::types::{Rate, invitation_link};
 
 /// What a name of a file to add may begin with.
-const SCHEME: &str = "posse:";
 /// Bytes in Transmission's kB.
 const KILO: u64 = 1000;
 
@@ -192,7 +191,7 @@ pub(super) fn rate(kilo: u64) -> Result<Rate, ApiError> {
 
 /// Group and file of a name to add.
 fn names(text: &str) -> Result<(&str, &str), ApiError> {
-    let names = text.strip_prefix(SCHEME).unwrap_or(text).split_once('/');
+    let names = text.strip_prefix(invitation_link::SCHEME).unwrap_or(text).split_once('/');
     names.filter(|(group, file)| !group.is_empty() && !file.is_empty()).ok_or_else(|| {
         ApiError::bad_argument(format!(
             "{text:?} names no file of a group; add posse:<group>/<file>"

@@ -70,6 +70,18 @@ impl Library {
         self.shares.get(&(group, info_hash))
     }
 
+    /// Finds a share by the display names of its group and file: one that is offered, before one
+    /// whose file is away.
+    pub(crate) fn share_named(&self, group: &str, file: &str) -> Option<&Share> {
+        let is_named = |share: &&Share| {
+            share.row.group_label.as_str() == group && share.row.label.as_str() == file
+        };
+        let is_away =
+            |share: &&Share| self.away.contains_key(&(share.row.group, share.row.facts.info_hash));
+        let named = || self.shares.values().filter(is_named);
+        named().find(|share| share.offered).or_else(|| named().find(is_away))
+    }
+
     /// The shares of this content, in all groups. Steps from group to group: a member has few
     /// groups and thousands of shares.
     pub(crate) fn shares_of(&self, info_hash: InfoHash) -> impl Iterator<Item = &Share> {
