@@ -36,12 +36,12 @@ pub struct ClientConfig {
     /// Downloads that run at a time; 0 for any number.
     pub downloads_max: usize,
     /// How relays are used.
-    pub relays: RelayConfig,
+    pub relays: RelayOptions,
 }
 
 /// How a client uses relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RelayConfig {
+pub struct RelayOptions {
     /// Links may go through a relay when there is no other way.
     pub uses: bool,
     /// This device relays for members of its user's groups, at this port (0: any free one).
@@ -50,7 +50,7 @@ pub struct RelayConfig {
     pub rate: Option<Rate>,
 }
 
-impl Default for RelayConfig {
+impl Default for RelayOptions {
     fn default() -> Self {
         Self { uses: true, offers: None, rate: Rate::new(MEMBER_RATE).ok() }
     }
@@ -73,7 +73,7 @@ impl ClientConfig {
             threads: None,
             limits: Limits::default(),
             downloads_max: DOWNLOADS_MAX,
-            relays: RelayConfig::default(),
+            relays: RelayOptions::default(),
         }
     }
 }

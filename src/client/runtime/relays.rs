@@ -1,7 +1,8 @@
 //! Meets devices at relays that ask for this one, and relays for others if the user is willing.
 //!
-//! **Invariant:** this device relays for members of its user's own groups alone, and for one pair no
-//! longer than a ticket lasts: then their tracker has to introduce them again.
+//! **Invariant:** this device relays while its user is logged in, for those whom a tracker of the
+//! network has introduced: members of a group of the user's. One pair lasts no longer than a ticket
+//! does; then a tracker has to introduce its ends again.
 //!
 //! The thread "relays" waits for what trackers say.
 
@@ -21,7 +22,7 @@ use crate::types::{Rate, RelayMeeting};
 
 /// Pairs that a member relays for at a time.
 const PAIRS_MAX: usize = 32;
-/// How often it is looked whether the user is in the groups still.
+/// How often it is looked whether the user is logged in still.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Starts the relay of a willing member.
@@ -57,7 +58,7 @@ pub(super) fn run(runtime: &Runtime, stop: &Stop) {
                 }
             }
             Ok(RelayNews::RelayFor(meeting)) => relay_for(runtime, meeting),
-            Err(RecvTimeoutError::Timeout) => end_strangers(runtime),
+            Err(RecvTimeoutError::Timeout) => end_without_user(runtime),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -65,18 +66,19 @@ pub(super) fn run(runtime: &Runtime, stop: &Stop) {
 
 fn relay_for(runtime: &Runtime, meeting: RelayMeeting) {
     let Some(relay) = &runtime.relay else { return };
-    if !runtime.view().library.takes_part(meeting.group) {
-        return debug!("a tracker asked to relay in a group that the user is not in");
+    if runtime.view().library.user().is_none() {
+        return debug!("not relayed: no user is logged in");
     }
     if let Err(why) = relay.introduce(meeting) {
         debug!("not relayed: {why}");
     }
 }
 
-/// Ends what is relayed in groups that the user has left.
-fn end_strangers(runtime: &Runtime) {
-    if let Some(relay) = &runtime.relay {
-        let view = runtime.view();
-        relay.end_if(|meeting| !view.library.takes_part(meeting.group));
+/// Ends what is relayed once the user has logged out.
+fn end_without_user(runtime: &Runtime) {
+    if let Some(relay) = &runtime.relay
+        && runtime.view().library.user().is_none()
+    {
+        relay.end_if(|_| true);
     }
 }

@@ -74,10 +74,21 @@ impl House {
 
     /// Starts a client on a machine inside.
     pub(crate) fn client(&self, number: u8, home: &Path, info: &Path) -> ClientProcess {
+        self.client_with(number, home, info, &[])
+    }
+
+    /// The same with further options.
+    pub(crate) fn client_with(
+        &self,
+        number: u8,
+        home: &Path,
+        info: &Path,
+        options: &[&str],
+    ) -> ClientProcess {
         let net = format!("--net=/run/netns/{}", self.machines[usize::from(number)]);
         let wrapper = ["nsenter", net.as_str(), "--"];
         let listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        ClientProcess::start_through(&wrapper, home, listen, info, &[])
+        ClientProcess::start_through(&wrapper, home, listen, info, options)
     }
 }
 
