@@ -225,7 +225,8 @@ fn strangers_former_members_and_members_of_other_groups_are_refused() {
     assert_eq!(ask_for(&mut eve, lab, of_nik), not_member);
     assert_eq!(ask_for(&mut eve, den, of_nik), not_there);
     assert_eq!(ask_for(&mut bob, lab, of_eve), not_there);
-    assert_eq!(ask_for(&mut bob, lab, bob.device.id), not_there, "itself");
+    let own = bob.device.id;
+    assert_eq!(ask_for(&mut bob, lab, own), not_there, "itself");
     // The two who may meet do so.
     let request = Request::AskRelay { group: lab, device: of_nik };
     write_message(&mut bob.stream, &FromClient { number: 1_000, request }).unwrap();
