@@ -192,3 +192,94 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::trackers::SetOptions;
+    use crate::client::trackers::tests::*;
+    use crate::types::RelaySecret;
+
+    const GROUP: GroupId = GroupId::from_bytes([1; 16]);
+    const OTHER: DeviceId = DeviceId::from_bytes([2; 32]);
+
+    fn start(fakes: &[&Fake], wish: RelayWish) -> TrackerSet {
+        let (news, _) = bounded(1024);
+        let options = SetOptions { relays: wish, ..options(fakes, None) };
+        let set = TrackerSet::start(options, news).unwrap();
+        assert!(set.wait_for_any(PATIENCE));
+        log_in(&set);
+        set
+    }
+
+    fn place(address: &str) -> RelayPlace {
+        RelayPlace {
+            address: address.parse().unwrap(),
+            secret: RelaySecret::from_bytes([3; RelaySecret::LEN]),
+        }
+    }
+
+    fn key(set: &TrackerSet) -> u64 {
+        set.shared.state.lock().links[0].live.as_ref().unwrap().key
+    }
+
+    fn asks(request: &Request) -> bool {
+        matches!(request, Request::AskRelay { .. })
+    }
+
+    #[test]
+    fn the_place_is_at_the_trackers_own_address_unless_it_names_another() {
+        let fake = Fake::start(|request| match request {
+            Request::AskRelay { .. } | Request::RelayUse { .. } => {
+                Act::Answer(Box::new(Reply::Pong))
+            }
+            _ => usual(request),
+        });
+        let set = start(&[&fake], RelayWish { accepts: true, relays_at: None });
+        wait_for("it is known to relay", || set.relays().len() == 1);
+        for (named, want) in [("0.0.0.0:7", "127.0.0.1:7"), ("198.51.100.1:7", "198.51.100.1:7")] {
+            let asking = set.clone();
+            let asked = std::thread::spawn(move || asking.ask_relay(GROUP, OTHER));
+            wait_for("it is asked", || !set.shared.relays.waiting.lock().is_empty());
+            let at = (0, key(&set));
+            // That somebody else asks for this device is not its answer.
+            set.shared.told_of_relay(at, (GROUP, OTHER, false), place("0.0.0.0:9"));
+            set.shared.told_of_relay(at, (GROUP, OTHER, true), place(named));
+            assert_eq!(asked.join().unwrap(), Some(place(want)));
+            let news = set.relay_news().recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(news, RelayNews::AskedFor(met) if met == place("127.0.0.1:9")));
+        }
+        assert!(set.shared.relays.waiting.lock().is_empty());
+        set.stop(PATIENCE);
+    }
+
+    #[test]
+    fn a_tracker_without_a_relay_is_not_asked_again_for_a_while() {
+        let fakes = [0, 1].map(|_| {
+            Fake::start(|request| match request {
+                Request::AskRelay { .. } | Request::RelayUse { .. } => refuse(Refusal::Unsupported),
+                _ => usual(request),
+            })
+        });
+        let set = start(&[&fakes[0], &fakes[1]], RelayWish { accepts: true, relays_at: None });
+        let told = |request: &Request| matches!(request, Request::RelayUse { accepts: true, .. });
+        wait_for("both are told", || fakes.iter().all(|fake| fake.count(told) == 1));
+        for _ in 0..3 {
+            assert_eq!(set.ask_relay(GROUP, OTHER), None);
+        }
+        assert!(fakes.iter().all(|fake| fake.count(asks) == 1));
+        assert!(set.relays().is_empty());
+        set.stop(PATIENCE);
+    }
+
+    #[test]
+    fn who_wants_no_relay_asks_for_none_and_meets_nobody() {
+        let fake = Fake::start(usual);
+        let set = start(&[&fake], RelayWish::default());
+        assert_eq!(set.ask_relay(GROUP, OTHER), None);
+        set.shared.told_of_relay((0, key(&set)), (GROUP, OTHER, false), place("0.0.0.0:9"));
+        assert!(set.relay_news().is_empty());
+        assert_eq!(fake.count(asks), 0);
+        set.stop(PATIENCE);
+    }
+}
