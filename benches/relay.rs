@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The relay runs in a process of its own, in its one thread. This process sends and receives plain
-//! bytes over loopback: through 1 pair, 8 and 128. It prints what has come out a second, how much of
-//! a core the relay took, what it would carry with a whole core, and its peak of memory.
+//! bytes over loopback: through 1 pair, 8 and 128. It prints what has come out a second, how much
+//! of a core the relay took, what it would carry with a whole core, and its peak of memory.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -130,8 +130,8 @@ fn measure(pairs: u32, seconds: u64) -> Result<(f64, u64), Box<dyn Error>> {
     child.wait()?;
     let (rate, of_core) = (bits / time / 1e9, bits / cpu / 1e9);
     println!(
-        "{pairs:>4} pairs: {rate:6.2} Gbit/s with {:.2} of a core; {of_core:6.2} Gbit/s with a whole \
-         one; peak {peak} MiB",
+        "{pairs:>4} pairs: {rate:6.2} Gbit/s with {:.2} of a core; {of_core:6.2} Gbit/s with a \
+         whole one; peak {peak} MiB",
         cpu / time
     );
     Ok((of_core, peak))

@@ -1,7 +1,7 @@
 //! Relayed connections: asking a tracker for one, and hearing of those that others ask for.
 //!
-//! **Invariant:** a tracker hears after each login how this device uses relays. No relay is used but
-//! one that a tracker of the network has named; without the user's consent none is.
+//! **Invariant:** a tracker hears after each login how this device uses relays. No relay is used
+//! but one that a tracker of the network has named; without the user's consent none is.
 //!
 //! [`TrackerSet::ask_relay`] blocks, on the thread of a dial; the rest does not.
 
@@ -64,7 +64,8 @@ impl Default for Relays {
 }
 
 impl TrackerSet {
-    /// Asks for a place at which this device meets another member's. `None` if no tracker names one.
+    /// Asks for a place at which this device meets another member's. `None` if no tracker names
+    /// one.
     ///
     /// # Blocking
     /// For a few seconds for each tracker, until one has named a place.
