@@ -24,7 +24,7 @@ mod trusting;
 
 pub use choking::choker;
 pub use decoders::{
-    bitfields, extensions, metainfo, peer_messages, replication_frames, tracker_frames,
+    bitfields, extensions, metainfo, peer_messages, relay_hello, replication_frames, tracker_frames,
 };
 pub use fetching::download;
 pub(crate) use input::Input;
@@ -54,6 +54,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("metainfo_fetch", metainfo_fetch),
     ("names", names),
     ("peer_messages", peer_messages),
+    ("relay_hello", relay_hello),
     ("replica", replica),
     ("replication_frames", replication_frames),
     ("statements", statements),

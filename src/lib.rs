@@ -12,6 +12,7 @@ mod files;
 pub mod fuzzing;
 pub mod http;
 pub mod net;
+pub mod relay;
 pub mod store;
 pub mod swarm;
 pub mod tracker;

@@ -19,6 +19,10 @@ pub struct AddressReport {
     pub observed: Vec<(String, SocketAddr)>,
     /// Links that others have dialled and that are up, with the user's name if it is known.
     pub reached: Vec<(InboundLink, Option<Label>)>,
+    /// The connected trackers that relay, if relays are used.
+    pub relays: Vec<String>,
+    /// Where this device relays for others, if its user is willing.
+    pub relaying: Option<SocketAddr>,
     /// An address at which members could not connect lately, and how many.
     pub unreachable: Option<(SocketAddr, u32)>,
 }
@@ -35,6 +39,8 @@ impl Client {
             offered: runtime.own_addresses.offered(),
             observed: runtime.trackers.observed(),
             reached: links.into_iter().map(|link| (link, name(&link))).collect(),
+            relays: runtime.trackers.relays(),
+            relaying: runtime.relay.as_ref().map(|relay| relay.local_addr()),
             unreachable: view.reports.unreachable(uptime()),
         }
     }

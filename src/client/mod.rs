@@ -53,7 +53,7 @@ mod why;
 pub(crate) use crate::types::human_bytes;
 pub use addresses::AddressReport;
 pub use backend::Backend;
-pub use config::{ClientConfig, DOWNLOADS_MAX};
+pub use config::{ClientConfig, DOWNLOADS_MAX, RelayOptions};
 pub use data_dir::default_data_dir;
 pub use devices::Device;
 pub use error::{ClientError, SessionEnd};

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::page::{PageListen, PageSetup};
 use super::ClientError;
+use super::config::RelayOptions;
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, Rate, TrackerInfo};
 
@@ -49,6 +50,7 @@ pub(crate) struct Setup {
     /// `None` for the default number.
     pub(crate) downloads_max: Option<usize>,
     pub(crate) page: PageSetup,
+    pub(crate) relays: RelayOptions,
 }
 
 impl Setup {
@@ -56,8 +58,8 @@ impl Setup {
     pub(crate) fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
         let (network, threads, downloads_max) = (None, None, None);
         let (limits, page) = (Limits::default(), PageSetup::default());
-        let advertise = Vec::new();
-        Self { listen, advertise, trackers, network, threads, limits, downloads_max, page }
+        let (advertise, relays) = (Vec::new(), RelayOptions::default());
+        Self { listen, advertise, trackers, network, threads, limits, downloads_max, page, relays }
     }
 
     /// Reads the arguments of the last start; `None` if there are none.
@@ -131,6 +133,10 @@ impl Setup {
             threads: number("threads"),
             limits: Limits { upload: rate("upload_limit")?, download: rate("download_limit")? },
             downloads_max: number("max_downloads"),
+            relays: match &value["relays"] {
+                Value::Null => RelayOptions::default(),
+                relays => read_relays(relays).map_err(|e| format!("relays: {e}"))?,
+            },
             page: match &value["page"] {
                 Value::Null => PageSetup::default(),
                 page => PageSetup::deserialize(page).map_err(|e| format!("page: {e}"))?,
@@ -160,6 +166,11 @@ impl Setup {
             "download_limit": self.limits.download.map(Rate::get),
             "max_downloads": self.downloads_max,
             "page": self.page,
+            "relays": {
+                "uses": self.relays.uses,
+                "port": self.relays.offers,
+                "rate": self.relays.rate.map(Rate::get),
+            },
         });
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -171,6 +182,16 @@ impl Setup {
             .and_then(|()| fs::rename(&new, &path))
             .map_err(|e| ClientError::path(path, format!("cannot write it: {e}")))
     }
+}
+
+fn read_relays(value: &Value) -> Result<RelayOptions, String> {
+    let port = |port: u64| u16::try_from(port).map_err(|_| format!("{port} is not a port"));
+    let rate = |rate| Rate::new(rate).map_err(|e| e.to_string());
+    Ok(RelayOptions {
+        uses: value["uses"].as_bool().ok_or("uses is missing")?,
+        offers: value["port"].as_u64().map(port).transpose()?,
+        rate: value["rate"].as_u64().map(rate).transpose()?,
+    })
 }
 
 #[cfg(test)]
@@ -186,6 +207,7 @@ mod tests {
             advertise: vec!["203.0.113.9:0".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap()],
             limits: Limits { upload: Some(Rate::new(50_000).unwrap()), download: None },
             downloads_max: Some(0),
+            relays: RelayOptions { uses: false, offers: Some(7881), rate: None },
             page: PageSetup {
                 listen: PageListen::At("127.0.0.1:8480".parse().unwrap()),
                 origins: vec!["https://posse.example".into()],

@@ -14,11 +14,12 @@ use super::config::ClientConfig;
 use super::error::ClientError;
 use super::event::ClientEvent;
 use super::network::{Network, Trust, latest};
-use super::runtime::{Parts, Runtime};
+use super::runtime::{Parts, Runtime, relays};
 use super::session::library::Ended;
 use super::session::news::News;
-use super::trackers::{SetOptions, TrackerSet};
+use super::trackers::{RelayWish, SetOptions, TrackerSet};
 use crate::net::{DeviceSecurity, Listener};
+use crate::relay::Relay;
 use crate::store::{DeviceStore, StoreError, SuccessorRow};
 use crate::trust::KeyPair;
 use crate::types::limits::TRACKERS_MAX;
@@ -71,10 +72,21 @@ impl Client {
         let (network, early) = open_network(&config, &store)?;
         let (news, news_in) = bounded(NEWS_LEN);
         let address = listener.local_addr();
-        let trackers =
-            start_trackers(&config, &store, address, security.clone(), network.clone(), news)?;
+        let relay = start_relay(&config, address)?;
+        let relays_at = relay.as_ref().map(|relay| relay.local_addr().port());
+        let wish = RelayWish { accepts: config.relays.uses, relays_at };
+        let trackers = start_trackers(
+            &config,
+            &store,
+            address,
+            security.clone(),
+            network.clone(),
+            news,
+            wish,
+        )?;
         let news = news_in;
-        let parts = Parts { config, listener, store, security, network, trackers, news, early };
+        let parts =
+            Parts { config, listener, store, security, network, trackers, news, early, relay };
         Ok(Self { inner: Runtime::start(parts)? })
     }
 
@@ -146,6 +158,16 @@ impl Drop for Client {
     }
 }
 
+/// The relay of a willing member, at the address on which links are accepted.
+fn start_relay(config: &ClientConfig, address: SocketAddr) -> Result<Option<Relay>, ClientError> {
+    let Some(port) = config.relays.offers else { return Ok(None) };
+    let address = SocketAddr::new(address.ip(), port);
+    let relay = relays::start(address, config.relays.rate).map_err(|e| {
+        ClientError::system(format!("cannot relay on {address}; name another port"), e)
+    })?;
+    Ok(Some(relay))
+}
+
 /// The device's key; made with the data directory.
 fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
     let (key, _) = KeyPair::load_or_make(&config.data_dir.join(DEVICE_KEY))?;
@@ -202,6 +224,7 @@ fn start_trackers(
     security: DeviceSecurity,
     network: Arc<Network>,
     news: Sender<News>,
+    relays: RelayWish,
 ) -> Result<TrackerSet, ClientError> {
     let memory = TrackerMemory::load(store, network.expected());
     let options = SetOptions {
@@ -212,6 +235,7 @@ fn start_trackers(
         port: address.port(),
         learned: memory.addresses,
         last_request: memory.last_request,
+        relays,
     };
     TrackerSet::start(options, news).map_err(|e| ClientError::system("cannot start a thread", e))
 }

@@ -143,6 +143,7 @@ impl Runtime {
             counted(why.links, "peer"),
             is_or_are(why.links)
         ));
+        lines.extend(self.relay_text(why));
         let view = self.view();
         let sources: Vec<GroupId> = view.library.sources_of(info_hash).collect();
         if !sources.is_empty() {
@@ -180,6 +181,27 @@ impl Runtime {
                 "{} sent bad data twice and is banned for this session",
                 self.name_of(*device)
             ));
+        }
+    }
+
+    /// What a relay does for it, or would.
+    fn relay_text(&self, why: &Why) -> Option<String> {
+        let relays = self.trackers.relays();
+        if why.relayed > 0 {
+            let peers = counted(why.relayed, "peer");
+            Some(format!(
+                "{peers} {} reached through a relay, as no direct connection came about; that is \
+                 tried again",
+                is_or_are(why.relayed)
+            ))
+        } else if why.unreachable.is_empty() || why.links > 0 {
+            None
+        } else if !self.config.relays.uses {
+            Some("relays are not used, as --no-relays says".into())
+        } else if relays.is_empty() {
+            Some("no tracker relays (it would if it were started with --relay)".into())
+        } else {
+            Some(format!("the relay of {} was asked, too", relays.join(", ")))
         }
     }
 

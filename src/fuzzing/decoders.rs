@@ -12,6 +12,7 @@ use crate::wire::peer::{
     ExtendedHandshake, HANDSHAKE_LEN, Handshake, Header, MetadataMessage, PeerError, PeerMessage,
     read_header, read_message,
 };
+use crate::wire::relay::{RELAY_HELLO_LEN, RelayHello};
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::row::{decode_key, decode_row, encode_row, key_bytes, kind};
 use crate::wire::tracker::{FromClient, FromTracker, Opening};
@@ -82,6 +83,15 @@ pub fn tracker_frames(bytes: &[u8]) {
         _ => {
             check_frames(rest, chunk, limits::TRACKER_FRAME_LEN_MAX, check_canonical::<FromTracker>)
         }
+    }
+}
+
+/// The first bytes of a connection to a relay.
+pub fn relay_hello(bytes: &[u8]) {
+    let Some(bytes) = bytes.first_chunk::<RELAY_HELLO_LEN>() else { return };
+    if let Ok(hello) = RelayHello::decode(bytes) {
+        assert_eq!(hello.encode(), *bytes);
+        assert!(format!("{hello:?}").contains("[redacted]"));
     }
 }
 

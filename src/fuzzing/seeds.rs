@@ -12,6 +12,7 @@ use crate::wire::checks::variant_name;
 use crate::wire::frame::to_frame;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage};
+use crate::wire::relay::RelayHello;
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::samples::Sample;
 use crate::wire::tracker::{
@@ -38,6 +39,10 @@ pub(crate) fn seeds(target: &str) -> Vec<Seed> {
         "http_messages" => http_messages(),
         "invitation_links" => invitation_links(),
         "link_session" => link_sessions(),
+        "relay_hello" => {
+            let hello = RelayHello { secret: Sample::example() }.encode();
+            vec![seed("hello", hello), seed("later", behind(b"PSRL\0\x02", &[7; 40]))]
+        }
         "metainfo" => {
             vec![seed("example", Metainfo::example().to_bytes()), seed("empty", empty_metainfo())]
         }

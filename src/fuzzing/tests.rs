@@ -69,6 +69,7 @@ twins! {
     metainfo_fetch 200
     names 400
     peer_messages 200
+    relay_hello 400
     replica 150
     replication_frames 400
     statements 100

@@ -6,6 +6,7 @@
 use std::io;
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -34,6 +35,13 @@ impl Metrics {
         let gauge = Gauge::<i64>::default();
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         self.0.register(name, help, gauge);
+    }
+
+    /// Adds a value that only grows while the program runs.
+    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        self.0.register(name, help, counter);
     }
 
     /// Adds a value in bytes.

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -77,6 +78,31 @@ impl Listener {
         self.address
     }
 
+    /// Makes [`Listener::accept_now`] return at once.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        self.listener.set_nonblocking(true)
+    }
+
+    /// Takes a connection that waits, if one does: one whose reads and writes do not block either.
+    ///
+    /// # Errors
+    /// The system's: it has no room for another connection.
+    pub fn accept_now(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        match self.listener.accept() {
+            Ok((stream, peer)) => {
+                let is_ready =
+                    stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_ok();
+                // An error means that the other end has gone already.
+                Ok(is_ready.then_some((stream, peer)))
+            }
+            Err(e) if is_momentary(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Hands every connection to `serve`, which must not block, until `stop` is set and
     /// [`Listener::wake`] called.
     ///
@@ -141,6 +167,12 @@ impl Listener {
 fn is_momentary(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
 }
 
 #[cfg(test)]

@@ -128,6 +128,26 @@ impl Incoming {
         self.socket.local
     }
 
+    /// Sends bytes in clear, ahead of the handshake: for something between the two ends.
+    ///
+    /// # Errors
+    /// The system's; `TimedOut`.
+    ///
+    /// # Blocking
+    /// For at most 30 s beyond `timeout`.
+    pub fn send_first(&self, bytes: &[u8], timeout: Duration) -> io::Result<()> {
+        let (mut rest, deadline) = (bytes, Instant::now() + timeout);
+        while !rest.is_empty() {
+            match self.socket.send(rest, deadline) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => rest = &rest[len..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the connection in both directions. Does not block.
     pub fn close(&self) {
         self.socket.close();

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use crate::net::{InterfaceAddress, Transport};
 use crate::types::{
     Candidate, CandidateKind, ChainingValues, DeviceId, FileFacts, FileStamp, GroupId, InfoHash,
-    InodeId, PieceIndex, PublicKey, Rate, Sha1Digest, Ticket, UserId, VerifiedPieces, limits,
+    InodeId, PieceIndex, PublicKey, Rate, RelaySecret, Sha1Digest, Ticket, UserId, VerifiedPieces,
+    limits,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -184,9 +185,24 @@ pub trait Host: Send + Sync + 'static {
     fn interfaces(&self) -> Arc<[InterfaceAddress]> {
         Arc::default()
     }
+    /// A relay at which the device will be met, for a file in whose swarm both take part. `None`: no
+    /// relay can be had, or the device takes no relayed links. Called on a dial's thread when no
+    /// address of the device has answered for a moment; may block for a few seconds.
+    fn relay(&self, _info_hash: InfoHash, _device: DeviceId) -> Option<RelayPlace> {
+        None
+    }
     /// Something happened that the user may want to hear of. Called on any of the engine's threads;
     /// must not block for long.
     fn event(&self, event: EngineEvent);
+}
+
+/// Where two devices meet, and what this one shows there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayPlace {
+    /// The relay.
+    pub address: SocketAddr,
+    /// By which it knows this device.
+    pub secret: RelaySecret,
 }
 
 /// Something the user may want to hear of.
@@ -335,6 +351,8 @@ pub struct TransferStatus {
     pub bytes_per_second: u64,
     /// Links to other clients for this file.
     pub peers: u32,
+    /// Of these, links that go through a relay.
+    pub relayed: u32,
     /// Of these, links on which we may ask.
     pub unchoked: u32,
     /// Bytes of blocks received since the engine started.
@@ -368,6 +386,8 @@ pub struct Why {
     pub unoffered_first: Vec<PieceIndex>,
     /// Links that are up.
     pub links: u32,
+    /// Links that go through a relay.
+    pub relayed: u32,
     /// Links that let us ask.
     pub unchoked: u32,
     /// Pieces that came with a wrong hash.

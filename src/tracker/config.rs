@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::relay_config::{RelayConfig, RelayStatus};
 use crate::directory::Counts;
 use crate::http::access::TokenError;
 use crate::http::page::{PageConfig, PageError};
+use crate::relay::RelayStats;
 use crate::store::StoreError;
 use crate::trust::{IdentityError, KeyError, KeyPair};
 use crate::types::limits::{
@@ -52,6 +54,8 @@ pub struct TrackerConfig {
     pub audit: Option<PathBuf>,
     /// How the operator's page is served, if it is.
     pub page: Option<PageConfig>,
+    /// How it passes bytes between members who cannot reach each other, if it does.
+    pub relay: Option<RelayConfig>,
     /// Times and bounds.
     pub limits: TrackerLimits,
 }
@@ -75,6 +79,7 @@ impl TrackerConfig {
             next_key_file: None,
             audit: None,
             page: None,
+            relay: None,
             limits,
         }
     }
@@ -217,6 +222,15 @@ pub enum TrackerError {
         #[source]
         source: io::Error,
     },
+    /// The relay cannot listen.
+    #[error("cannot relay at {address}: {source}; name another port with --relay ADDR:PORT")]
+    Relay {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// The page cannot be served.
     #[error(transparent)]
     Page(#[from] PageError),
@@ -274,6 +288,8 @@ pub struct TrackerStatus {
     pub degraded: bool,
     /// For how long that has been so.
     pub degraded_for: Option<Duration>,
+    /// Its relay, if it has one.
+    pub relay: Option<RelayStatus>,
     /// Time since the start.
     pub uptime: Duration,
 }
@@ -291,6 +307,16 @@ impl fmt::Display for TrackerStatus {
         writeln!(f, "rows {rows} in {} KiB of memory", bytes / 1024)?;
         writeln!(f, "directory {}", self.directory)?;
         writeln!(f, "connections {}\nsessions {}", self.connections, self.sessions)?;
+        if let Some(RelayStatus { address, stats }) = self.relay {
+            let RelayStats { sessions, waiting, sessions_total, bytes_total, .. } = stats;
+            let RelayStats { refused_total, strangers_total, .. } = stats;
+            writeln!(
+                f,
+                "relay at {address}: {sessions} pairs, {waiting} waiting; since the start \
+                 {sessions_total} pairs, {bytes_total} bytes, {refused_total} refused, \
+                 {strangers_total} strangers"
+            )?;
+        }
         for peer in self.trackers.iter().filter(|peer| peer.state != TrackerState::Myself) {
             writeln!(
                 f,

@@ -8,7 +8,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,12 +25,14 @@ pub use super::admin::AdminOptions;
 use super::admin::{carry_out, escape_lines, help};
 use super::config::{ACCOUNTS_PER_HOUR, GROUPS_PER_HOUR, REQUESTS_PER_HOUR};
 use super::data_dir::{self, DataDirError};
+use super::relay_config::{RELAY_PORT, RelayConfig};
 use super::shared::Shared;
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::http::page::PageConfig;
 use crate::net::{Stop, is_listening, resolve};
+use crate::relay::RelayBounds;
 use crate::trust::KeyPair;
-use crate::types::{TrackerAddress, TrackerInfo, escape};
+use crate::types::{Rate, TrackerAddress, TrackerInfo, escape};
 
 /// Exit status after wrong usage, and when the tracker cannot start.
 pub const EXIT_USAGE: u8 = 2;
@@ -86,6 +88,28 @@ pub struct Options {
     /// Appends a line of JSON for every change that is carried out or merged here
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
+    /// Passes sealed bytes between members who cannot reach each other, at this address: IP:PORT or
+    /// PORT [default: this tracker's address, port 7880]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true)]
+    relay: Option<Option<String>>,
+    /// Bytes a second that the relay moves in all, both directions; off is no bound
+    #[arg(long, value_name = "RATE", default_value = "50M", value_parser = parse_rate)]
+    relay_rate: RelayRate,
+    /// Bytes a second that it moves for one user; off is no bound
+    #[arg(long, value_name = "RATE", default_value = "25M", value_parser = parse_rate)]
+    relay_user_rate: RelayRate,
+    /// Bytes a second that it moves between two devices for one file; off is no bound
+    #[arg(long, value_name = "RATE", default_value = "off", value_parser = parse_rate)]
+    relay_pair_rate: RelayRate,
+    /// GB that it moves in a day; 0 is no bound
+    #[arg(long, value_name = "GB", default_value_t = 0)]
+    relay_day: u32,
+    /// GB that it moves for one user in a day; 0 is no bound
+    #[arg(long, value_name = "GB", default_value_t = 200)]
+    relay_user_day: u32,
+    /// Pairs of devices that are relayed at a time
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    relay_pairs: u16,
     /// Where the operator's page, its API and the metrics are served, as 127.0.0.1:8490
     #[arg(long, value_name = "IP:PORT|off", value_parser = parse_page)]
     page: Option<PageListen>,
@@ -149,6 +173,11 @@ impl Options {
             TrackerError::NoSuchNumber { number, count: info.count() }.to_string()
         })?;
         let listen = self.listen.as_deref().map(|text| parse_listen(text, line)).transpose()?;
+        let relay_at = self
+            .relay
+            .as_ref()
+            .map(|relay| relay.as_deref().map(|text| parse_relay(text, line)).transpose());
+        let relay_at = relay_at.transpose()?;
         let data_dir = match &self.data_dir {
             Some(dir) => dir.clone(),
             None => self.default_data_dir(&info, number)?,
@@ -175,10 +204,24 @@ impl Options {
                 origins: self.page_origin.clone(),
             });
         }
+        config.relay = relay_at.map(|address| RelayConfig { address, bounds: self.relay_bounds() });
         config.limits.accounts_per_hour = self.accounts_per_hour;
         config.limits.groups_per_hour = self.groups_per_hour;
         config.limits.requests_per_hour = self.requests_per_hour;
         Ok(config)
+    }
+
+    fn relay_bounds(&self) -> RelayBounds {
+        let bytes = |gb: u32| (gb > 0).then(|| u64::from(gb) * 1_000_000_000);
+        RelayBounds {
+            sessions: self.relay_pairs.into(),
+            rate: self.relay_rate.0,
+            user_rate: self.relay_user_rate.0,
+            pair_rate: self.relay_pair_rate.0,
+            day: bytes(self.relay_day),
+            user_day: bytes(self.relay_user_day),
+            ..RelayBounds::default()
+        }
     }
 
     fn default_data_dir(&self, info: &TrackerInfo, number: u32) -> Result<PathBuf, String> {
@@ -214,6 +257,22 @@ fn parse_listen(text: &str, line: &TrackerAddress) -> Result<SocketAddr, String>
     let address = address.map_err(|_| wrong())?;
     let found = resolve(&address).map_err(|e| format!("cannot listen at {text}: {e}"))?;
     found.first().copied().ok_or_else(wrong)
+}
+
+/// Reads where to relay: as [`parse_listen`] does, but an IP address needs a port.
+fn parse_relay(text: &str, line: &TrackerAddress) -> Result<SocketAddr, String> {
+    if text.parse::<IpAddr>().is_ok() {
+        return Err(format!("{text:?} has no port; give --relay IP:PORT, as 0.0.0.0:{RELAY_PORT}"));
+    }
+    parse_listen(text, line)
+}
+
+/// A bound that may be none.
+#[derive(Debug, Clone, Copy)]
+struct RelayRate(Option<Rate>);
+
+fn parse_rate(text: &str) -> Result<RelayRate, String> {
+    Rate::parse_limit(text).map(RelayRate).map_err(|error| error.to_string())
 }
 
 /// Where the page is served; `None` for nowhere.
@@ -298,6 +357,9 @@ impl Console {
             format!("tracker {} listening on {}", tracker.number(), tracker.local_addr()),
         );
         say(&mut io::stdout(), format!("network {}", tracker.fingerprint()));
+        if let Some(address) = tracker.relay_addr() {
+            say(&mut io::stdout(), format!("relay {address}"));
+        }
         if let Some(url) = tracker.page_url() {
             say(&mut io::stdout(), format!("page {url} (`page` prints a link that opens it)"));
         }

@@ -13,6 +13,8 @@
 //! | `admin` | 1 | the control socket | the next operator |
 //! | `operator` | one an operator, at most 4 | one connection of the control socket | its socket; the core; the disk |
 //! | `audit` | 1, if wanted | the audit's file | the core; the disk |
+//! | `relay` | 1, with `--relay` | connections that members' bytes are passed between | all of them together |
+//! | `relay-watch` | 1, with `--relay` | nothing | the core |
 //! | `acks-<n>` | one a dialled link | nothing | that link's socket |
 //!
 //! The core never waits for a socket, and no lock is held while waiting for anything: whoever has
@@ -46,6 +48,8 @@ mod password;
 mod presence;
 mod quota;
 mod readers;
+mod relay;
+mod relay_config;
 mod replicator;
 mod request_log;
 mod server;
@@ -58,4 +62,5 @@ mod turns;
 mod vouch;
 
 pub use config::{TrackerConfig, TrackerError, TrackerLimits, TrackerStatus};
+pub use relay_config::{RELAY_PORT, RelayConfig, RelayStatus};
 pub use server::Tracker;

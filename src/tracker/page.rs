@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::admin::{AdminError, Line, carry_out, is_read};
 use super::config::{TrackerError, TrackerStatus};
+use super::relay_config::RelayStatus;
 use super::shared::Shared;
 use crate::http::access::Rights;
 use crate::http::page::{Code, Holder, PageConfig, PageRoutes, PageServer, refuse};
@@ -220,6 +221,16 @@ fn metrics_of(status: &TrackerStatus) -> Metrics {
     metrics.bytes("directory_size", "Size of the directory's rows", counts.bytes);
     metrics.gauge("connections", "Connections of clients and trackers", status.connections as u64);
     metrics.gauge("sessions", "Sessions that are logged in", status.sessions as u64);
+    if let Some(RelayStatus { stats, .. }) = status.relay {
+        metrics.gauge("relay_pairs", "Pairs of devices that are relayed", stats.sessions as u64);
+        let waiting = stats.waiting as u64;
+        metrics.gauge("relay_waiting", "Introductions that wait for a device", waiting);
+        metrics.counter("relay_pairs_met", "Pairs relayed since the start", stats.sessions_total);
+        metrics.counter("relay_bytes", "Bytes relayed since the start", stats.bytes_total);
+        metrics.counter("relay_refused", "Introductions refused for a bound", stats.refused_total);
+        let strangers = stats.strangers_total;
+        metrics.counter("relay_strangers", "Connections that nobody was introduced for", strangers);
+    }
     metrics.gauge(
         "degraded",
         "1 while changes are not safe on all trackers",

@@ -17,6 +17,7 @@ mod devices;
 mod follow;
 mod groups;
 mod late;
+mod relays;
 mod reports;
 mod swarm;
 
@@ -31,6 +32,8 @@ use self::changes::Changes;
 use self::devices::{LastSeen, UserDevice};
 use self::groups::GroupChanges;
 use self::late::LateEnds;
+pub(crate) use self::relays::told_address;
+use self::relays::{Introductions, RelayUse};
 pub(crate) use self::reports::Fault;
 use self::reports::Reports;
 use self::swarm::{Word, check};
@@ -113,6 +116,7 @@ struct Session {
     /// Where else its device may take links, as it said: at most
     /// [`CANDIDATES_MAX`](crate::types::limits::CANDIDATES_MAX).
     candidates: Arc<[Candidate]>,
+    relay_use: RelayUse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +160,7 @@ pub(crate) struct Presence {
     forgotten_late: Vec<UserDevice>,
     last_seen: LastSeen,
     reports: Reports,
+    introductions: Introductions,
     /// What sessions are to be told at the end of the turn.
     leaving: RefCell<Vec<(Arc<Outbox>, Frame)>>,
 }
@@ -257,6 +262,7 @@ impl Presence {
                 asked: None,
                 since_ms: now_ms,
                 candidates: Arc::default(),
+                relay_use: RelayUse::default(),
             },
         );
         self.note_seen(key, now_ms);
@@ -354,6 +360,7 @@ impl Presence {
             self.note_waiting(key, swarm, false);
         }
         let session = self.sessions.remove(&key)?;
+        self.relays_no_more(key, &session);
         self.entries -= session.entries.len();
         if let Some(online) = self.users.get_mut(&session.visitor.user) {
             online.entries -= session.entries.len();

@@ -114,6 +114,8 @@ fn kind(request: &Request) -> &'static str {
         Request::ListInvitations { .. } => "invites",
         Request::SetGroup { .. } => "group_settings",
         Request::Candidates { .. } => "candidates",
+        Request::RelayUse { .. } => "relay_use",
+        Request::AskRelay { .. } => "ask_relay",
         Request::Unknown { .. } => "unknown request",
     }
 }
@@ -139,6 +141,7 @@ fn group(request: &Request) -> Option<GroupId> {
         | Request::FindFile { group, .. }
         | Request::ReportBadData { group, .. }
         | Request::ReportUnreachable { group, .. }
+        | Request::AskRelay { group, .. }
         | Request::CreateInvitation { group, .. }
         | Request::RevokeInvitation { group, .. }
         | Request::UseInvitation { group, .. }

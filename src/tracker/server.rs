@@ -27,11 +27,14 @@ use super::page;
 use super::password::Hasher;
 use super::quota::Quota;
 use super::readers::Readers;
+use super::relay;
+use super::relay_config::{RELAY_PORT, RelayConfig};
 use super::shared::Shared;
 use crate::directory::{Directory, ENTRIES_VERSION, Replica};
 use crate::http::access::Access;
 use crate::http::page::PageServer;
 use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, resolve};
+use crate::relay::Relay;
 use crate::store::{DirectoryLock, Entries, RowStore};
 use crate::trust::KeyPair;
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
@@ -100,6 +103,7 @@ impl Tracker {
             next_key_file,
             audit,
             page,
+            relay,
             limits,
         } = config;
         let line =
@@ -138,6 +142,7 @@ impl Tracker {
         let listener = Arc::new(bind(line, listen)?);
         info!("{count} rows; listening at {}", listener.local_addr());
 
+        let relay = relay.map(|config| start_relay(config, listener.local_addr())).transpose()?;
         let (core, inputs) = CoreHandle::new();
         let stop = Stop::new();
         let shared = Arc::new(Shared {
@@ -159,6 +164,7 @@ impl Tracker {
             audit_log,
             quota: Quota::new(&limits),
             unfinished: Budget::new(limits.unfinished, limits.unfinished_per_address),
+            relay: relay.map(Arc::new),
             notifier: Notifier::new(),
             keys,
             handshakes: Handshakes::new(),
@@ -216,6 +222,10 @@ impl Tracker {
             let shared = self.shared.clone();
             self.shared.threads.spawn("admin", move || admin.run(&shared))?;
         }
+        if self.shared.relay.is_some() {
+            let shared = self.shared.clone();
+            self.shared.threads.spawn("relay-watch", move || relay::watch(&shared))?;
+        }
         let (shared, listener) = (self.shared.clone(), self.listener.clone());
         self.shared.threads.spawn("accept", move || {
             listener.run(&shared.stop, |incoming| accept::take(&shared, incoming));
@@ -225,6 +235,11 @@ impl Tracker {
     /// Where the page is served, if it is.
     pub fn page_url(&self) -> Option<&str> {
         self.shared.access.as_ref().and_then(|access| access.url())
+    }
+
+    /// Where the tracker relays, if it does.
+    pub fn relay_addr(&self) -> Option<SocketAddr> {
+        self.shared.relay.as_ref().map(|relay| relay.local_addr())
     }
 
     /// Where the tracker listens, with the port chosen.
@@ -289,6 +304,7 @@ impl Tracker {
         self.shared.links_stop.set();
         self.notifier_stop.set();
         stayed.extend(self.notifier.join(CORE_TIMEOUT));
+        stayed.extend(self.shared.relay.iter().flat_map(|relay| relay.stop(THREADS_TIMEOUT)));
         self.shared.accepted.close_all();
         self.shared.dialled.close_all();
         stayed.extend(self.shared.threads.join(THREADS_TIMEOUT));
@@ -343,6 +359,14 @@ fn run_core(core: Core, shared: &Shared) {
         // Whoever waits for an answer is to turn to another tracker now.
         shared.accepted.close_all();
     }
+}
+
+fn start_relay(config: RelayConfig, tracker: SocketAddr) -> Result<Relay, TrackerError> {
+    let address = config.address.unwrap_or(SocketAddr::new(tracker.ip(), RELAY_PORT));
+    let relay = Relay::start(address, config.bounds)
+        .map_err(|source| TrackerError::Relay { address, source })?;
+    info!("relaying at {}", relay.local_addr());
+    Ok(relay)
 }
 
 /// Room for the other trackers, and for newcomers, is kept even when there are as many clients as

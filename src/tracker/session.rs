@@ -22,7 +22,7 @@ use super::clock::wall_ms;
 use super::core::{Input, View};
 use super::guard::{Caller, Making};
 use super::outbox::Outbox;
-use super::presence::{Fault, SessionKey, SwarmKey, Visitor, last_of_each};
+use super::presence::{Fault, SessionKey, SwarmKey, Visitor, last_of_each, told_address};
 use super::request_log::{Logged, who};
 use super::shared::Shared;
 use super::vouch::{Allowance, RESUME_COST, later_than};
@@ -264,6 +264,10 @@ impl<'a> Session<'a> {
             }
             Request::Announce { entries } => self.announce(user, last_of_each(entries)),
             Request::Candidates { candidates } => self.set_candidates(user, candidates),
+            Request::RelayUse { accepts, relays_at } => {
+                self.set_relay_use(user, (accepts, relays_at))
+            }
+            Request::AskRelay { group, device } => self.ask_relay(user, (group, device)),
             Request::StayOnDevice { request, name, password } => {
                 self.stay_on_device(user, request, name, &password)
             }
@@ -326,6 +330,29 @@ impl<'a> Session<'a> {
             view.presence.set_candidates(key, user, &candidates, view.replica.directory())
         });
         Ok(asked.ok_or(CoreEnded)?.unwrap_or(Reply::Refused(Refusal::Busy)))
+    }
+
+    fn set_relay_use(
+        &self,
+        user: UserId,
+        relay_use: (bool, Option<u16>),
+    ) -> Result<Reply, CoreEnded> {
+        let (key, has_own) = (self.key, self.shared.relay.is_some());
+        let asked = self.shared.core.ask(move |view| {
+            let directory = view.replica.directory();
+            view.presence.set_relay_use(key, user, relay_use, directory, has_own)
+        });
+        asked.ok_or(CoreEnded)
+    }
+
+    fn ask_relay(&self, user: UserId, whom: (GroupId, DeviceId)) -> Result<Reply, CoreEnded> {
+        let (key, shared) = (self.key, self.shared.clone());
+        let asked = self.shared.core.ask(move |view| {
+            let own = shared.relay.as_deref();
+            let own = own.map(|relay| (relay, told_address(relay.local_addr(), shared.address)));
+            view.presence.introduce(key, user, whom, view.replica.directory(), own)
+        });
+        asked.ok_or(CoreEnded)
     }
 
     /// Has the core take what others are told of, and waits for as long as it says before it is

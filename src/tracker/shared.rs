@@ -23,9 +23,11 @@ use super::outbox::Notifier;
 use super::password::Hasher;
 use super::quota::Quota;
 use super::readers::Readers;
+use super::relay_config::RelayStatus;
 use crate::directory::Settings;
 use crate::http::access::Access;
 use crate::net::{Budget, Registry, Source, Stop, Threads};
+use crate::relay::Relay;
 use crate::types::limits::TRACKERS_MAX;
 use crate::types::{
     Fingerprint, Label, Lineage, TrackerAddress, TrackerEntry, TrackerInfo, TrackerState,
@@ -119,6 +121,8 @@ pub(crate) struct Shared {
     pub(crate) quota: Quota,
     /// Memory for requests that have not come whole.
     pub(crate) unfinished: Budget,
+    /// Passes bytes between members, if this tracker relays.
+    pub(crate) relay: Option<Arc<Relay>>,
     /// Writes events.
     pub(crate) notifier: Notifier,
     /// The network's keys, and how connections are made with them.
@@ -291,6 +295,7 @@ impl Shared {
             // The core notes at its next tick since when.
             degraded_for: is_degraded
                 .then(|| view.degraded_since.map_or(Duration::ZERO, |since| since.elapsed())),
+            relay: self.relay.as_deref().map(RelayStatus::of),
             uptime: self.started.elapsed(),
         }
     }

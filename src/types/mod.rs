@@ -27,6 +27,7 @@ pub mod limits;
 mod name;
 mod pattern;
 mod rate;
+mod relay;
 mod row;
 mod secret;
 mod setting;
@@ -61,6 +62,7 @@ pub use invitation::{GroupSettings, InvitationId, InvitationSecret, invitation_e
 pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
 pub use rate::{Rate, RateError};
+pub use relay::{RelayMeeting, RelayParty, RelaySecret};
 pub use row::{
     Content, DeviceRow, FileRow, GroupRow, InvitationRow, InvitationUseRow, MembershipRow,
     MembershipState, Place, RequestRow, Row, RowKey, SharingRow, Transaction, UserRow,

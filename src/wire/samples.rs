@@ -25,10 +25,11 @@ use crate::types::{
     Geometry, GroupEntry, GroupId, GroupName, GroupRow, GroupSettings, InfoHash, InvitationEntry,
     InvitationId, InvitationRow, InvitationSecret, InvitationUseRow, KeyRotation, Label, Limit,
     Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern,
-    PeerEntry, Place, PublicKey, Refusal, RequestEntry, RequestId, RequestRow, RequestStamp,
-    RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow, Signature,
-    Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState,
-    UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
+    PeerEntry, Place, PublicKey, Refusal, RelayMeeting, RelayParty, RelaySecret, RequestEntry,
+    RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName,
+    Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector,
+    limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -108,7 +109,7 @@ macro_rules! sample_ids {
 }
 sample_ids!(
     UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 ChainHash 0x66 InfoHash 0x77
-    Signature 0x88 FileId 0x99 PublicKey 0xaa InvitationId 0xbb InvitationSecret 0xcc
+    Signature 0x88 FileId 0x99 PublicKey 0xaa InvitationId 0xbb InvitationSecret 0xcc RelaySecret 0xdd
 );
 
 macro_rules! sample_names {
@@ -420,6 +421,8 @@ sample_structs! {
     FileEntry { group, label, facts, sharers, sharer_count, online, at }
     PeerEntry { info_hash, group, device, user, address, state, candidates }
     Candidate { address, kind }
+    RelayParty { user, device, secret }
+    RelayMeeting { group, first, second }
     TrackerEntry { number, address, state, lag }
     UserRow { name, hash, created, replaced, must_change, is_disabled }
     GroupRow { name, created_by, created }
@@ -580,6 +583,8 @@ sample_enum!(Request {
     ListInvitations { after },
     SetGroup { request, group, settings },
     Candidates { candidates },
+    RelayUse { accepts, relays_at },
+    AskRelay { group, device },
 });
 sample_enum!(Reply {
     Refused(refusal),
@@ -619,6 +624,8 @@ sample_enum!(Event {
     UnreachableReported { address, members },
     GroupChanged { group, files, members },
     MemberJoined { group, label, user, inviter, since },
+    Relayed { group, device, is_dialler, address, secret },
+    RelayFor { meeting },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

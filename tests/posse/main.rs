@@ -77,6 +77,7 @@ mod page;
 mod partition;
 mod paths;
 mod reaching;
+mod relayed;
 mod reports;
 mod restart;
 mod resume;

@@ -42,6 +42,9 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Which end made the link.
     pub direction: Direction,
+    /// It goes through a relay, whose address is named above.
+    #[serde(default)]
+    pub relayed: bool,
     /// The group in which both take part.
     pub group_id: GroupId,
     /// When the link was made, by this device's clock.

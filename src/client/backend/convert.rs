@@ -73,6 +73,8 @@ pub(super) fn addresses(report: AddressReport) -> Addresses {
         offered: report.offered.iter().map(offered).collect(),
         observed: report.observed.into_iter().map(observed).collect(),
         reached: report.reached.into_iter().map(reached).collect(),
+        relays: report.relays,
+        relaying: report.relaying,
         unreachable: report.unreachable.map(unreachable),
     }
 }
@@ -179,6 +181,7 @@ pub(super) fn download(status: DownloadStatus) -> Download {
         bytes_sent: status.sent,
         sent_per_second: status.sent_per_second,
         peers: status.peers,
+        relayed: status.relayed,
         seconds_left,
         place,
         limit: status.limit,

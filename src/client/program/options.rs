@@ -50,6 +50,19 @@ pub(super) struct Arguments {
     /// is the one listened on if none is named. May be repeated; `off` names none from now on
     #[arg(long, value_name = "ADDR", value_parser = parse_advertised)]
     advertise: Vec<Advertised>,
+    /// Relays for members of this user's groups who cannot reach each other, at this port of every
+    /// address listened on: PORT [default: any free one]; `off` ends that
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, value_parser = parse_relay, default_missing_value = "0")]
+    relay: Option<RelayOffer>,
+    /// What is relayed a second, in all: 500K, 1.5M, 20MB, or off [default: 2M]
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    relay_rate: Option<RateLimit>,
+    /// Makes no links through relays, from now on
+    #[arg(long)]
+    no_relays: bool,
+    /// Makes links through relays again, when there is no other way
+    #[arg(long, conflicts_with = "no_relays")]
+    use_relays: bool,
     /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG
     #[arg(long, value_name = "LEVEL")]
     pub(super) log: Option<String>,
@@ -189,6 +202,15 @@ impl Arguments {
         if !self.advertise.is_empty() {
             setup.advertise = self.advertise.iter().filter_map(|named| named.0).collect();
         }
+        if let Some(RelayOffer(port)) = self.relay {
+            setup.relays.offers = port;
+        }
+        if let Some(RateLimit(rate)) = self.relay_rate {
+            setup.relays.rate = rate;
+        }
+        if self.no_relays || self.use_relays {
+            setup.relays.uses = self.use_relays;
+        }
         if setup.advertise.len() > ADVERTISED_MAX {
             return Err(bad(format!("--advertise names at most {ADVERTISED_MAX} addresses")));
         }
@@ -276,6 +298,7 @@ pub(super) fn to_config(setup: &Setup, data_dir: PathBuf) -> ClientConfig {
         threads: setup.threads,
         limits: setup.limits,
         advertise: setup.advertise.clone(),
+        relays: setup.relays,
         downloads_max: setup.downloads_max.unwrap_or(DOWNLOADS_MAX),
         ..ClientConfig::new(setup.listen, setup.trackers.clone())
     }
@@ -287,6 +310,21 @@ struct RateLimit(Option<Rate>);
 
 fn parse_limit(text: &str) -> Result<RateLimit, RateError> {
     Rate::parse_limit(text).map(RateLimit)
+}
+
+/// A port to relay at, or none. An `Option` would be taken for an option that may be left out.
+#[derive(Debug, Clone, Copy)]
+struct RelayOffer(Option<u16>);
+
+fn parse_relay(text: &str) -> Result<RelayOffer, String> {
+    match text {
+        "off" => Ok(RelayOffer(None)),
+        port => port.parse().map(|port| RelayOffer(Some(port))).map_err(|_| {
+            format!(
+                "{port:?} is not a port from 0 to 65535; give --relay, --relay=PORT or --relay=off"
+            )
+        }),
+    }
 }
 
 /// An address, or none. An `Option` would be taken for an option that may be left out.
@@ -431,6 +469,29 @@ mod tests {
         }
         let nine = ["--advertise", "203.0.113.9"].repeat(9);
         assert!(parse(&nine).unwrap().setup_below(root.path(), None).is_err());
+    }
+
+    #[test]
+    fn relaying_is_taken_remembered_and_taken_back() {
+        let root = tempfile::tempdir().unwrap();
+        let start = |words: &[&str]| {
+            let (setup, dir) = parse(words).unwrap().setup_below(root.path(), None).unwrap();
+            crate::store::DeviceStore::open(&dir).unwrap();
+            setup.save(&dir).unwrap();
+            let relays = to_config(&setup, dir).relays;
+            (relays.uses, relays.offers, relays.rate.map(Rate::get))
+        };
+        let words = ["--relay", "0.0.0.0", "6001", "10.0.0.1", "7000"];
+        assert_eq!(start(&words), (true, Some(0), Some(2_000_000)));
+        assert_eq!(start(&["--relay=7881"]), (true, Some(7881), Some(2_000_000)));
+        let rate = ["--no-relays", "--relay-rate", "off"];
+        assert_eq!(start(&rate), (false, Some(7881), None));
+        assert_eq!(start(&[]), (false, Some(7881), None));
+        assert_eq!(start(&["--use-relays", "--relay=off"]), (true, None, None));
+        for wrong in ["--relay=x", "--relay=65536", "--relay=-1", "--relay-rate=1"] {
+            assert!(parse(&[wrong]).is_err(), "{wrong}");
+        }
+        assert!(parse(&["--use-relays", "--no-relays"]).is_err());
     }
 
     #[test]

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Runtime;
-use crate::client::session::TICKET_TIMEOUT;
 use crate::client::session::input::{Answer, EngineNews, Input};
+use crate::client::session::{TICKET_TIMEOUT, View};
 use crate::client::trackers::uptime;
 use crate::net::InterfaceAddress;
 use crate::store::DownloadRow;
-use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec, TransferId};
+use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, RelayPlace, SeedSpec, TransferId};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
     ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId, VerifiedPieces,
@@ -70,6 +70,18 @@ impl SessionHost {
         group.into_iter().for_each(|group| runtime.trackers.send_all(&request(group)));
     }
 
+    /// Groups in which this device and the other one take part in the file's swarm. Those in which
+    /// both serve the file are preferred to those that are only a source.
+    fn common_groups(view: &View, info_hash: InfoHash, device: DeviceId) -> Vec<GroupId> {
+        let takes_part = |group: &GroupId| view.book.takes_part(info_hash, device, *group);
+        let mut groups = view.library.groups_of(info_hash);
+        groups.retain(takes_part);
+        if groups.is_empty() {
+            groups = view.library.sources_of(info_hash).filter(takes_part).collect();
+        }
+        groups
+    }
+
     fn tell(&self, input: Input) {
         if let Some(runtime) = self.runtime.upgrade() {
             runtime.tell(input);
@@ -81,13 +93,7 @@ impl Host for SessionHost {
     fn ticket_for(&self, info_hash: InfoHash, device: DeviceId) -> Option<Ticket> {
         let runtime = self.runtime.upgrade()?;
         let view = runtime.view();
-        let takes_part = |group: &GroupId| view.book.takes_part(info_hash, device, *group);
-        let mut groups = view.library.groups_of(info_hash);
-        groups.retain(takes_part);
-        // A group in which both sides serve the file is preferred to one that is only a source.
-        if groups.is_empty() {
-            groups = view.library.sources_of(info_hash).filter(takes_part).collect();
-        }
+        let groups = Self::common_groups(&view, info_hash, device);
         // Any of them will do; one whose ticket is at hand is preferred.
         let now_ms = runtime.trackers.clock_ms();
         let at_hand = groups.iter().find_map(|group| view.tickets.own(*group, now_ms));
@@ -133,6 +139,12 @@ impl Host for SessionHost {
 
     fn interfaces(&self) -> Arc<[InterfaceAddress]> {
         self.runtime.upgrade().map(|runtime| runtime.own_addresses.interfaces()).unwrap_or_default()
+    }
+
+    fn relay(&self, info_hash: InfoHash, device: DeviceId) -> Option<RelayPlace> {
+        let runtime = self.runtime.upgrade()?;
+        let group = *Self::common_groups(&runtime.view(), info_hash, device).first()?;
+        runtime.trackers.ask_relay(group, device)
     }
 
     fn seed(&self, info_hash: InfoHash) -> Option<SeedSpec> {

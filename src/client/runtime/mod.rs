@@ -5,7 +5,7 @@
 //! guards small state and is held for moments; none is held while another is taken.
 //!
 //! Threads: "core"; "store" writes transactions; "listener" passes connections to the engine;
-//! "addresses" watches the interfaces;
+//! "addresses" watches the interfaces; "relays" meets devices at relays;
 //! "staying" logs in by the device's key; "notifications" stores events. On demand: "disk" (a few
 //! for each mount), "errand" (tickets, tokens), "sources", "offers", "callback", "sharer"
 //! (completed downloads) and "leaving" (stops the engine). Commands run on the caller's thread.
@@ -19,6 +19,7 @@ mod login;
 mod names;
 mod pages;
 mod published;
+pub(crate) mod relays;
 mod show;
 mod staying;
 
@@ -52,6 +53,7 @@ use super::session::news::News;
 use super::session::{Session, View};
 use super::trackers::TrackerSet;
 use crate::net::{DeviceSecurity, Listener, Stop, Threads, Transport, Workers};
+use crate::relay::Relay;
 use crate::store::{DeviceStore, Write};
 use crate::swarm::{Engine, EngineConfig, Limits, Transfer};
 use crate::types::{GroupId, InfoHash, Label, Refusal, UserEntry, UserId};
@@ -129,6 +131,8 @@ pub(crate) struct Runtime {
     callbacks: Workers,
     sharers: Workers,
     listener: Listener,
+    /// Relays for others, if the user is willing.
+    pub(crate) relay: Option<Relay>,
     stop: Stop,
     threads: Threads,
 }
@@ -144,6 +148,8 @@ pub(crate) struct Parts {
     pub(crate) news: Receiver<News>,
     /// Events for the first subscriber.
     pub(crate) early: Vec<ClientEvent>,
+    /// The relay of a willing user.
+    pub(crate) relay: Option<Relay>,
 }
 
 impl Runtime {
@@ -152,7 +158,8 @@ impl Runtime {
     /// # Errors
     /// [`ClientError::System`] if the system cannot start them.
     pub(crate) fn start(parts: Parts) -> Result<Arc<Self>, ClientError> {
-        let Parts { config, listener, store, security, network, trackers, news, early } = parts;
+        let Parts { config, listener, store, security, network, trackers, news, early, relay } =
+            parts;
         let (messages, incoming) = bounded(MESSAGES_LEN);
         let threads = Threads::new();
         let limits = ClientLimits { rates: config.limits, downloads_max: config.downloads_max };
@@ -179,6 +186,7 @@ impl Runtime {
             callbacks: Workers::new("callback", 1, &threads),
             sharers: Workers::new("sharer", SHARERS_MAX, &threads),
             listener,
+            relay,
             stop: Stop::new(),
             threads,
             config,
@@ -219,6 +227,9 @@ impl Runtime {
         let started = started.and_then(|()| {
             runtime.threads.spawn("addresses", move || addresses::run(&this, &this.stop))
         });
+        let this = runtime.clone();
+        let started = started
+            .and_then(|()| runtime.threads.spawn("relays", move || relays::run(&this, &this.stop)));
         let (store, this) = (runtime.store.clone(), Arc::downgrade(&runtime));
         let user = move || Some(this.upgrade()?.view().library.user()?.user);
         let started = started.and_then(|()| {
@@ -379,6 +390,7 @@ impl Runtime {
         self.callbacks.close(ERRANDS_TIMEOUT);
         self.bus.stop_recording();
         let mut stayed = self.trackers.stop(STOP_TIMEOUT);
+        stayed.extend(self.relay.iter().flat_map(|relay| relay.stop(STOP_TIMEOUT)));
         stayed.extend(self.threads.join(STOP_TIMEOUT));
         if !stayed.is_empty() {
             warn!("still running at the end: {}", stayed.join(", "));

@@ -51,6 +51,8 @@ pub struct DownloadStatus {
     pub sent_per_second: u64,
     /// Links to other members for this file.
     pub peers: u32,
+    /// Of these, links through a relay.
+    pub relayed: u32,
     /// Its own rate limit.
     pub limit: Option<Rate>,
     /// The path of the file.
@@ -105,6 +107,7 @@ impl DownloadStatus {
             sent: 0,
             sent_per_second: 0,
             peers: 0,
+            relayed: 0,
             limit: None,
             path: row.target.clone(),
         }
@@ -151,6 +154,7 @@ impl Library {
             sent: live.map_or(0, |live| live.sent),
             sent_per_second: live.map_or(0, |live| live.sent_per_second),
             peers: running.map_or(0, |live| live.peers),
+            relayed: running.map_or(0, |live| live.relayed),
             limit: self.queue.limit(row.facts.info_hash),
             ended: download.ended,
             phase,

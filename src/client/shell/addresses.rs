@@ -30,6 +30,12 @@ fn rows(addresses: &Addresses) -> Vec<Vec<String>> {
         );
         rows.push(row(&["reached", &link.at.to_string(), &format!("by {who} from {}", link.from)]));
     }
+    for tracker in &addresses.relays {
+        rows.push(row(&["relay", tracker, "when there is no other way"]));
+    }
+    if let Some(relaying) = addresses.relaying {
+        rows.push(row(&["relays", &relaying.to_string(), "for members of your groups"]));
+    }
     if let Some(unreachable) = &addresses.unreachable {
         let text = unreachable_text(unreachable.members, unreachable.address);
         rows.push(row(&["failed", &unreachable.address.to_string(), &text]));
@@ -64,6 +70,8 @@ mod tests {
                 address: at("203.0.113.1:6001"),
             }],
             reached: vec![reached(Some("bob")), reached(None)],
+            relays: vec!["t.example:5000".into()],
+            relaying: Some(at("0.0.0.0:7880")),
             unreachable: Some(Unreachable { address: at("203.0.113.1:6001"), members: 2 }),
         };
         let lines: Vec<String> = rows(&addresses).iter().map(|row| row.join(" ")).collect();
@@ -73,8 +81,10 @@ mod tests {
             "seen 203.0.113.1:6001 by tracker t.example:5000",
             "reached 10.0.0.5:6001 by bob from 10.0.0.9:40000",
             "reached 10.0.0.5:6001 by device 070707070707 from 10.0.0.9:40000",
+            "relay t.example:5000 when there is no other way",
+            "relays 0.0.0.0:7880 for members of your groups",
         ];
-        assert_eq!(lines[..5], want);
-        assert!(lines[5].starts_with("failed 203.0.113.1:6001 2 members"), "{}", lines[5]);
+        assert_eq!(lines[..7], want);
+        assert!(lines[7].starts_with("failed 203.0.113.1:6001 2 members"), "{}", lines[7]);
     }
 }

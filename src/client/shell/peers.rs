@@ -60,6 +60,7 @@ fn row(peer: &Peer, peers: &Peers, now_ms: u64, format: Format) -> Vec<String> {
         Direction::In => "from",
         Direction::Out => "to",
     };
+    let by = if peer.relayed { "relayed by" } else { direction };
     let pieces = peer.pieces.map_or_else(|| "?".to_owned(), |pieces| pieces.to_string());
     let rate = |rate: u64| match format {
         Format::Table => format!("{}/s", human_bytes(rate)),
@@ -68,7 +69,7 @@ fn row(peer: &Peer, peers: &Peers, now_ms: u64, format: Format) -> Vec<String> {
     vec![
         user,
         device,
-        format!("{direction} {}", peer.address),
+        format!("{by} {}", peer.address),
         format!("{pieces} of {} piece{}", peers.pieces, if peers.pieces == 1 { "" } else { "s" }),
         format!("down {}", rate(peer.received_per_second)),
         format!("up {}", rate(peer.sent_per_second)),
@@ -167,6 +168,7 @@ mod tests {
             received_per_second: 1_200_000,
             sent_per_second: 0,
             bytes_received: 5,
+            relayed: false,
             bytes_sent: 0,
             interested: true,
             choked: false,

@@ -6,7 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::escape::escape;
 use super::output::{Format, Output};
-use super::render::time_left;
+use super::render::{peers, time_left};
 use crate::client::api::Download;
 use crate::types::human_bytes;
 
@@ -113,11 +113,8 @@ impl WaitBars {
                 continue;
             }
             let left = time_left(status);
-            let (rate, peers) = (human_bytes(status.bytes_per_second), status.peers);
-            bar.set_message(format!(
-                "{rate}/s {left} {peers} peer{}",
-                if peers == 1 { "" } else { "s" }
-            ));
+            let (rate, peers) = (human_bytes(status.bytes_per_second), peers(status));
+            bar.set_message(format!("{rate}/s {left} {peers}"));
         }
     }
 }

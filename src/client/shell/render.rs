@@ -147,8 +147,7 @@ pub(super) fn download_row(status: &Download) -> Vec<String> {
         DownloadState::Running => {
             let rate = format!("{}/s", human_bytes(status.bytes_per_second));
             let left = time_left(status);
-            let peers =
-                format!("{} peer{}", status.peers, if status.peers == 1 { "" } else { "s" });
+            let peers = peers(status);
             let mut cells = vec![name('D'), per_cent(), rate, left, peers];
             cells.extend(status.limit.map(|limit| format!("limit {}/s", human_bytes(limit.get()))));
             cells
@@ -162,6 +161,16 @@ pub(super) fn download_row(status: &Download) -> Vec<String> {
         DownloadState::Paused => vec![name('P'), per_cent(), format!("paused: {}", reason())],
         DownloadState::Failed => vec![name('F'), reason()],
         DownloadState::Complete => vec![name('C'), status.path.clone()],
+    }
+}
+
+/// How many peers, and how many of them through a relay.
+pub(super) fn peers(status: &Download) -> String {
+    let all = format!("{} peer{}", status.peers, if status.peers == 1 { "" } else { "s" });
+    match status.relayed {
+        0 => all,
+        relayed if relayed == status.peers => format!("{all}, relayed"),
+        relayed => format!("{all}, {relayed} relayed"),
     }
 }
 

@@ -19,6 +19,7 @@ use super::state::{Distrust, Live, Pending};
 use super::{News, RemovedFile, SetOptions, Shared};
 use crate::client::error::accept_hint;
 use crate::net::{Connection, Reader, WrongNetwork, is_own_address, resolve};
+use crate::swarm::RelayPlace;
 use crate::types::limits::{
     MESSAGE_TIMEOUT, PING_INTERVAL, PRESENCE_TIMEOUT, TRACKER_FRAME_LEN_MAX,
 };
@@ -238,6 +239,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
             suspect: false,
             observed: welcome.observed,
             told: Default::default(),
+            relay: Default::default(),
             listed: Vec::new(),
         };
         let link = &mut state.links[index];
@@ -337,6 +339,11 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                             ),
                         }
                     }
+                    Event::Relayed { group, device, is_dialler, address, secret } => {
+                        let place = RelayPlace { address, secret };
+                        shared.told_of_relay((index, key), (group, device, is_dialler), place);
+                    }
+                    Event::RelayFor { meeting } => shared.told_to_relay(meeting),
                     // The answer to the current token will tell whether the session is over.
                     Event::SessionOver => shared.session_lost(index, key),
                     Event::Closing => return LinkError::Closing,

@@ -23,6 +23,7 @@ mod link;
 mod login;
 mod pause;
 mod redial;
+mod relays;
 mod session;
 mod stamps;
 mod state;
@@ -48,6 +49,8 @@ use crate::types::Stamp;
 pub(crate) use call::{LoggedIn, Need, PASSWORD_TIMEOUT};
 pub(crate) use caller::with_caller;
 pub(crate) use clock::uptime;
+use relays::Relays;
+pub(crate) use relays::{RelayNews, RelayWish};
 pub(crate) use state::LinkView;
 use state::SetState;
 
@@ -68,6 +71,8 @@ pub(crate) struct SetOptions {
     pub(crate) learned: Vec<String>,
     /// The largest request time of earlier runs.
     pub(crate) last_request: Stamp,
+    /// How this device uses relays.
+    pub(crate) relays: RelayWish,
 }
 
 /// All trackers of the network; clones share the same set.
@@ -87,6 +92,7 @@ struct Shared {
     /// short.
     changed: Condvar,
     news: Sender<News>,
+    relays: Relays,
     /// Interrupts the calls under way; each interrupt replaces it for later calls.
     interrupt: Mutex<Stop>,
     stop: Stop,
@@ -107,6 +113,7 @@ impl TrackerSet {
             state,
             changed: Condvar::new(),
             news,
+            relays: Relays::default(),
             interrupt,
             stop,
             threads,

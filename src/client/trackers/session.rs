@@ -218,6 +218,7 @@ impl Shared {
                 self.changed.notify_all();
             }
             Some(Pending::Candidates) => self.candidates_answered(&mut state, index, &reply),
+            Some(Pending::RelayUse) => live.relay.has_one = reply == Reply::Pong,
             Some(Pending::Ignored) | None => {}
         }
     }
@@ -290,6 +291,7 @@ impl Shared {
         live.told.forget();
         // Before the files: who hears of this device in their swarms hears where it is.
         state.tell_candidates(index);
+        state.tell_relay_use(index, self.options.relays);
         state.announce_all(index);
         #[cfg(feature = "later-version")]
         if let Some(live) = state.live(index, key) {

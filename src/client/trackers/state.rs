@@ -15,7 +15,7 @@ use super::clock::{TrackerClock, common_ms, own_ms};
 use super::login::{Login, Session};
 use super::pause::Pause;
 use super::stamps::RequestClock;
-use super::told::Told;
+use super::told::{Told, TrackerRelay};
 use crate::client::error::{ClientError, SessionEnd};
 use crate::net::{Connection, WrongNetwork};
 use crate::types::{Candidate, DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId};
@@ -105,6 +105,8 @@ pub(super) struct Live {
     pub(super) observed: SocketAddr,
     /// What it was told of this device's addresses.
     pub(super) told: Told,
+    /// What it has said of relays.
+    pub(super) relay: TrackerRelay,
     /// The tracker addresses in its last list: at most as many as a network may have.
     pub(super) listed: Vec<String>,
 }
@@ -127,6 +129,8 @@ pub(super) enum Pending {
     Announce,
     /// It tells this device's addresses.
     Candidates,
+    /// It tells how this device uses relays.
+    RelayUse,
     /// A ping that was sent then.
     Ping(Instant),
     /// Drop it.

@@ -1,6 +1,8 @@
-//! What one connection's tracker has been told of this device's addresses.
+//! What one connection's tracker has been told of this device's addresses, and has said of relays.
 //!
 //! **Invariant:** at most one list waits for its answer.
+
+use std::time::Instant;
 
 use crate::types::Candidate;
 
@@ -20,4 +22,13 @@ impl Told {
     pub(super) fn forget(&mut self) {
         (self.taken, self.asked) = (Vec::new(), None);
     }
+}
+
+/// What one connection's tracker has said of relays.
+#[derive(Debug, Default)]
+pub(super) struct TrackerRelay {
+    /// It relays itself.
+    pub(super) has_one: bool,
+    /// It had none, and is not asked before that.
+    pub(super) none_until: Option<Instant>,
 }

@@ -22,6 +22,7 @@ use crate::wire::peer::Handshake;
 pub(crate) fn accept(
     torrents: &Arc<Torrents>,
     incoming: Incoming,
+    is_relayed: bool,
     prove: impl FnOnce() -> bool,
 ) -> Result<(), LinkError> {
     let started = Instant::now();
@@ -52,9 +53,13 @@ pub(crate) fn accept(
     if !prove() {
         return Err(LinkError::Refused("too many links are up"));
     }
+    if !is_relayed {
+        torrent.drain_relayed(device);
+    }
     let told = torrent.extended_handshake();
     let opening = opening(&torrent, &told);
-    let link = new_link(services, (device, proof), false, &theirs, &extended, connection);
+    let mut link = new_link(services, (device, proof), false, &theirs, &extended, connection);
+    link.relayed = is_relayed;
     let registered = Registered::new(&torrent, link, &opening)?;
     registered.check_tickets_again(&shown, &own)?;
     let reader = LinkReader::new(registered.link.clone(), stream, services.config.message_timeout);

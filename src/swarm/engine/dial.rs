@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::messages;
-use super::race::{DIALS_MAX, Dialling, Reached, race};
+use super::race::{AskRelay, DIALS_MAX, Dialling, Reached, race};
 use super::services::Services;
 use super::torrent::{Torrent, TorrentState};
 use crate::net::Connection;
@@ -93,8 +93,9 @@ fn dial(
     let order = services.dial_memory.round(services.now(), device, candidates, &own_networks);
     let wanting = torrent.clone();
     let is_wanted = move || wanting.state.lock().wants_links();
-    let Reached { connection, admission: _admission, started, took } =
-        race(services, device, order, is_wanted)?;
+    let relay = relay_for(torrent, device);
+    let Reached { connection, admission: _admission, started, took, is_relayed } =
+        race(services, device, order, relay, is_wanted)?;
     let proven = Instant::now();
     let mut stream = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
@@ -109,6 +110,9 @@ fn dial(
         .quota
         .dialled(device)
         .ok_or(LinkError::Refused("enough links to that device are up"))?;
+    if !is_relayed {
+        torrent.drain_relayed(device);
+    }
     let told = torrent.extended_handshake();
     connection.writer().write_all(&opening(torrent, &told))?;
     let theirs = Handshake::read(&mut stream)?;
@@ -116,7 +120,8 @@ fn dial(
         return Err(LinkError::Violation("it answers for another file"));
     }
     let extended = read_extended(device, &mut stream, &theirs)?;
-    let link = new_link(services, (device, proof), true, &theirs, &extended, connection);
+    let mut link = new_link(services, (device, proof), true, &theirs, &extended, connection);
+    link.relayed = is_relayed;
     let registered = Registered::new(torrent, link, &[])?;
     registered.check_tickets_again(&shown, &own)?;
     if let Some(download) = torrent.state.lock().download() {
@@ -126,6 +131,16 @@ fn dial(
     let reader = LinkReader::new(registered.link.clone(), stream, services.config.message_timeout);
     registered.serve(reader, &extended, &told);
     Ok(())
+}
+
+/// How a relay is asked for; `None` while the device is linked through one: then a direct link is
+/// all that is wanted.
+fn relay_for(torrent: &Arc<Torrent>, device: DeviceId) -> Option<AskRelay> {
+    if torrent.state.lock().links.to_device(device).is_some() {
+        return None;
+    }
+    let torrent = torrent.clone();
+    Some(Box::new(move || torrent.services.host.relay(torrent.info_hash, device)))
 }
 
 /// The handshakes of BEP 3 and BEP 10, as we send them.

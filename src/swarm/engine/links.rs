@@ -63,6 +63,11 @@ impl Links {
         self.by_key.len()
     }
 
+    /// How many go through a relay.
+    pub(super) fn relayed(&self) -> u32 {
+        self.iter().filter(|link| link.relayed).count() as u32
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }

@@ -36,6 +36,7 @@ mod windows;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use self::dial::dial_due;
@@ -44,12 +45,14 @@ use self::services::Services;
 use self::torrents::Torrents;
 use super::api::{
     Addresses, DownloadSpec, EngineConfig, EngineError, Host, InboundLink, Limits, LinkFacts,
-    ReadTrouble, SeedSpec, Traffic, UploadStats,
+    ReadTrouble, RelayPlace, SeedSpec, Traffic, UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
-use crate::net::{Incoming, is_own_address};
+use super::link::handshake::LinkError;
+use crate::net::{Admission, Incoming, is_own_address};
 use crate::types::{DeviceId, InfoHash, Ticket};
+use crate::wire::relay::RelayHello;
 
 /// How often time-outs, slots and dials are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -57,6 +60,11 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often it is looked whether links still have an address of this machine, and shared files are
 /// read.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Devices that are being met at relays: each holds a thread until the relay answers.
+const MEETINGS_MAX: usize = 32;
+/// Time for a relay to take a connection.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Moves files. [`Engine::stop`] ends it in good order; dropping it only tells its threads to end.
 pub struct Engine {
@@ -112,13 +120,43 @@ impl Engine {
         let torrents = self.torrents.clone();
         let spawned = self.services().of_links.read.begin(move || {
             let closes = incoming.clone();
-            if let Err(e) = accept::accept(&torrents, incoming, || admission.prove()) {
+            if let Err(e) = accept::accept(&torrents, incoming, false, || admission.prove()) {
                 log::info!("{peer}: connection closed: {e}");
             }
             closes.close();
         });
         if let Err(e) = spawned {
             log::warn!("{peer}: shed, no thread for it: {e}");
+        }
+    }
+
+    /// Meets a device at a relay that wants a link. Never blocks; passes it over when too many are
+    /// being met, as the device asks again.
+    pub fn accept_relayed(&self, place: RelayPlace) {
+        let (services, peer) = (&self.torrents.services, place.address);
+        let one_more = |count| (count < MEETINGS_MAX).then_some(count + 1);
+        let begun = services.meetings.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        if begun.is_err() {
+            return log::info!("{peer}: too many devices are being met at relays");
+        }
+        let torrents = self.torrents.clone();
+        let spawned = services.of_links.read.begin(move || {
+            let services = torrents.services.clone();
+            let met = meet(&services, &place);
+            services.meetings.fetch_sub(1, Ordering::Relaxed);
+            let ended = met.and_then(|(incoming, mut admission)| {
+                let closes = incoming.clone();
+                let ended = accept::accept(&torrents, incoming, true, || admission.prove());
+                closes.close();
+                ended
+            });
+            if let Err(e) = ended {
+                log::info!("{peer}: relayed connection closed: {e}");
+            }
+        });
+        if let Err(e) = spawned {
+            services.meetings.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("{peer}: no thread for a relayed connection: {e}");
         }
     }
 
@@ -394,6 +432,18 @@ fn send_held_requests(torrents: &Torrents) {
             torrent.drive(&mut torrent.state.lock());
         }
     });
+}
+
+/// Goes to a relay, as the end that another device asked for.
+fn meet(services: &Services, place: &RelayPlace) -> Result<(Incoming, Admission), LinkError> {
+    let hello = RelayHello { secret: place.secret.clone() }.encode();
+    let is_over = || services.stop.is_set();
+    let bind_ip = services.config.bind_ip;
+    let incoming = Incoming::dial_unless(place.address, bind_ip, RELAY_TIMEOUT, &is_over)?;
+    let admission = services.registry.admit(place.address.ip(), incoming.clone());
+    let admission = admission.ok_or(LinkError::Refused("too many links are up"))?;
+    incoming.send_first(&hello, RELAY_TIMEOUT)?;
+    Ok((incoming, admission))
 }
 
 #[cfg(test)]

@@ -24,6 +24,10 @@ const BAD_DEVICES_MAX: u32 = 4;
 /// First and longest wait before a lost or unreachable peer is dialled again.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// First and longest wait before the addresses of a device are dialled again that is linked through a
+/// relay.
+const DIRECT_MIN: Duration = Duration::from_secs(30);
+const DIRECT_MAX: Duration = Duration::from_secs(300);
 
 /// Dials that fail before that is told: a device may be starting again.
 const UNREACHABLE_AFTER: u32 = 3;
@@ -49,6 +53,8 @@ struct Peer {
     dialled_at: Option<SocketAddr>,
     /// It has left the address at which its link was dialled: it is dialled although it is linked.
     has_moved: bool,
+    /// It is linked through a relay: when it is dialled again, and how often that was in vain.
+    relayed: Option<(Duration, u32)>,
     dialling: bool,
     failures: u32,
     retry_at: Duration,
@@ -90,6 +96,9 @@ impl Peers {
         if !peer.is_listed || others.iter().any(is_seen) || is_proven(&others) {
             (peer.failures, peer.retry_at) = (0, Duration::ZERO);
         }
+        if peer.relayed.is_some() && !others.is_empty() {
+            peer.relayed = Some((Duration::ZERO, 0));
+        }
         peer.candidates = candidates.into();
         peer.is_listed = true;
     }
@@ -98,6 +107,7 @@ impl Peers {
     pub(super) fn retry_now(&mut self) {
         for peer in self.known.values_mut() {
             (peer.failures, peer.retry_at) = (0, Duration::ZERO);
+            peer.relayed = peer.relayed.map(|_| (Duration::ZERO, 0));
         }
     }
 
@@ -163,7 +173,10 @@ impl Peers {
         is_silent: impl Fn(LinkKey) -> bool,
     ) -> Vec<(DeviceId, Arc<[Candidate]>)> {
         let due = |peer: &Peer| {
-            let is_wanted = peer.link.is_none_or(|link| peer.has_moved && is_silent(link));
+            let is_wanted = peer.link.is_none_or(|link| match peer.relayed {
+                Some((again_at, _)) => again_at <= now,
+                None => peer.has_moved && is_silent(link),
+            });
             is_wanted && !peer.dialling && !peer.banned && peer.retry_at <= now
         };
         let under_way = self.known.values().filter(|peer| peer.dialling).count();
@@ -185,11 +198,20 @@ impl Peers {
     pub(super) fn put_off(&mut self, until: Duration, device: DeviceId) {
         let Some(peer) = self.known.get_mut(&device) else { return };
         (peer.dialling, peer.retry_at) = (false, until);
+        if let Some((again_at, count)) = &mut peer.relayed {
+            *again_at = until + direct_after(*count);
+            *count += 1;
+        }
     }
 
     pub(super) fn dial_failed(&mut self, now: Duration, device: DeviceId, error: String) {
         let Some(peer) = self.known.get_mut(&device) else { return };
         (peer.dialling, peer.has_moved) = (false, false);
+        if let Some((again_at, count)) = &mut peer.relayed {
+            *again_at = now + direct_after(*count);
+            *count += 1;
+            return;
+        }
         peer.retry_at = now + retry_after(peer.failures);
         peer.failures += 1;
         peer.error = Some(error);
@@ -217,11 +239,12 @@ impl Peers {
         is_due
     }
 
-    pub(super) fn linked(&mut self, link: &Link) {
+    pub(super) fn linked(&mut self, now: Duration, link: &Link) {
         if self.has_room_for(link.device) {
             let peer = self.known.entry(link.device).or_default();
             peer.link = Some(link.key);
-            peer.dialled_at = link.dialled.then(|| link.connection.peer_addr());
+            peer.dialled_at = (link.dialled && !link.relayed).then(|| link.connection.peer_addr());
+            peer.relayed = link.relayed.then(|| (now + direct_after(0), 1));
             (peer.dialling, peer.has_moved) = (false, false);
             (peer.error, peer.unanswered.0) = (None, 0);
         }
@@ -238,7 +261,7 @@ impl Peers {
         let Some(peer) = self.known.get_mut(&device).filter(|peer| peer.link == Some(link)) else {
             return;
         };
-        peer.link = None;
+        (peer.link, peer.relayed) = (None, None);
         peer.seen = Some((now, pieces));
         peer.failures = if useful { 0 } else { peer.failures + 1 };
         peer.retry_at = now + retry_after(peer.failures);
@@ -268,6 +291,12 @@ impl Peers {
     pub(super) fn banned(&self) -> Vec<DeviceId> {
         self.known.iter().filter(|(_, peer)| peer.banned).map(|(device, _)| *device).collect()
     }
+}
+
+/// Doubles from 30 s to 5 min, a quarter of it at random.
+fn direct_after(count: u32) -> Duration {
+    let base = DIRECT_MIN.saturating_mul(1 << count.min(16)).min(DIRECT_MAX);
+    base.mul_f64(0.75 + rand::random::<f64>() / 4.0)
 }
 
 /// Doubles from half a second to a minute, a quarter of it at random, so that clients that lost

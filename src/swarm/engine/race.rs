@@ -20,9 +20,11 @@ use parking_lot::{Condvar, Mutex};
 use super::candidates::{Failure, Target};
 use super::services::Services;
 use crate::net::{Admission, Connection, Incoming};
+use crate::swarm::api::RelayPlace;
 use crate::swarm::link::handshake::LinkError;
 use crate::types::DeviceId;
 use crate::types::limits::HANDSHAKE_TIMEOUT;
+use crate::wire::relay::RelayHello;
 
 /// Dials under way at a time, for all files: each holds a thread, for ten seconds if nothing
 /// answers.
@@ -36,6 +38,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 const ROUND_MAX: Duration = HANDSHAKE_TIMEOUT;
 /// How long an address may take to take a connection while others wait for their turn.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long the device's own addresses are alone before a relay is asked for, unless all of them
+/// have failed: a direct link through the worst network is made by then.
+const RELAY_AFTER: Duration = Duration::from_secs(1);
 /// How often a race looks whether the device is wanted still.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -70,6 +75,18 @@ pub(super) struct Reached {
     pub(super) started: Instant,
     /// How long connecting and the proof took.
     pub(super) took: Duration,
+    /// It goes through a relay.
+    pub(super) is_relayed: bool,
+}
+
+/// Asks for a place at a relay. May block for a few seconds.
+pub(super) type AskRelay = Box<dyn Fn() -> Option<RelayPlace> + Send + Sync>;
+
+/// The next attempt of a race.
+enum Next {
+    /// An address of the device, and whether it is the last.
+    Direct(Target, bool),
+    Relayed,
 }
 
 struct Race {
@@ -78,6 +95,8 @@ struct Race {
     /// Whether a link to the device is of use still. May lock a torrent.
     is_wanted: Box<dyn Fn() -> bool + Send + Sync>,
     until: Instant,
+    relay: Option<AskRelay>,
+    relay_at: Instant,
     state: Mutex<RaceState>,
     /// Signalled when an attempt has ended.
     changed: Condvar,
@@ -86,6 +105,8 @@ struct Race {
 #[derive(Default)]
 struct RaceState {
     waiting: VecDeque<Target>,
+    /// The attempt by a relay has not begun.
+    relay_waits: bool,
     under_way: usize,
     helpers: usize,
     /// When the next attempt may begin, though others are under way.
@@ -97,7 +118,7 @@ struct RaceState {
     error: Option<LinkError>,
 }
 
-/// Dials the addresses in that order.
+/// Dials the addresses in that order, and a relay after a moment.
 ///
 /// # Errors
 /// That of the attempt which failed last; [`LinkError::LeftAlone`] if none was made.
@@ -105,14 +126,18 @@ pub(super) fn race(
     services: &Arc<Services>,
     device: DeviceId,
     targets: Vec<Target>,
+    relay: Option<AskRelay>,
     is_wanted: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Result<Reached, LinkError> {
-    let state = RaceState { waiting: targets.into(), ..RaceState::default() };
+    let relay_waits = relay.is_some();
+    let state = RaceState { waiting: targets.into(), relay_waits, ..RaceState::default() };
     let race = Arc::new(Race {
         services: services.clone(),
         device,
         is_wanted: Box::new(is_wanted),
         until: Instant::now() + ROUND_MAX,
+        relay,
+        relay_at: Instant::now() + RELAY_AFTER,
         state: Mutex::new(state),
         changed: Condvar::new(),
     });
@@ -124,15 +149,28 @@ pub(super) fn race(
 impl Race {
     /// Makes attempts until the race is over. The dial's own thread also waits for the last ones.
     fn run(self: &Arc<Self>, is_own: bool) {
-        while let Some((target, is_last)) = self.next(is_own) {
-            let outcome = self.attempt(&target, is_last);
-            self.ended(&target, outcome);
+        while let Some(next) = self.next(is_own) {
+            match next {
+                Next::Direct(target, is_last) => {
+                    let outcome = self.attempt(&target, is_last);
+                    self.ended(Some(&target), target.address, outcome);
+                }
+                Next::Relayed => match self.relay.as_ref().and_then(|ask| ask()) {
+                    Some(place) => {
+                        let outcome = self.attempt_relayed(&place);
+                        self.ended(None, place.address, outcome);
+                    }
+                    None => {
+                        self.state.lock().under_way -= 1;
+                        self.changed.notify_all();
+                    }
+                },
+            }
         }
     }
 
-    /// Waits until the next attempt may begin, and takes its address, and whether it is the
-    /// last; `None` at the end.
-    fn next(self: &Arc<Self>, is_own: bool) -> Option<(Target, bool)> {
+    /// Waits until the next attempt may begin, and takes it; `None` at the end.
+    fn next(self: &Arc<Self>, is_own: bool) -> Option<Next> {
         let mut state = self.state.lock();
         loop {
             // A torrent's lock is locked within this one here, and nowhere the other way round.
@@ -143,17 +181,29 @@ impl Race {
             }
             if Instant::now() >= self.until {
                 state.waiting.clear();
+                state.relay_waits = false;
             }
-            let is_done = state.waiting.is_empty() && (!is_own || state.under_way == 0);
-            if state.is_over || is_done {
+            let has_begun = state.waiting.is_empty() && !state.relay_waits;
+            if state.is_over || (has_begun && (!is_own || state.under_way == 0)) {
                 return None;
             }
             let now = Instant::now();
+            let have_failed = state.waiting.is_empty() && state.under_way == 0;
+            if state.relay_waits && (have_failed || now >= self.relay_at) {
+                state.relay_waits = false;
+                state.under_way += 1;
+                if !state.waiting.is_empty() {
+                    self.call_helper(&mut state);
+                }
+                return Some(Next::Relayed);
+            }
+            let relay_at = state.relay_waits.then_some(self.relay_at);
             let next_at = state.next_at.filter(|at| state.under_way > 0 && *at > now);
             if state.waiting.is_empty() || state.under_way >= AT_ONCE_MAX {
-                self.changed.wait_for(&mut state, LOOK);
+                let until = relay_at.map_or(now + LOOK, |at| at.min(now + LOOK));
+                self.changed.wait_until(&mut state, until);
             } else if let Some(at) = next_at {
-                self.changed.wait_until(&mut state, at);
+                self.changed.wait_until(&mut state, relay_at.map_or(at, |relay| relay.min(at)));
             } else {
                 break;
             }
@@ -162,14 +212,19 @@ impl Race {
         let is_last = state.waiting.is_empty();
         state.under_way += 1;
         state.next_at = Some(Instant::now() + STAGGER);
-        if !state.waiting.is_empty() && state.helpers + 1 < AT_ONCE_MAX {
+        // The relay's turn comes while all attempts wait for an answer, too.
+        if !is_last || state.relay_waits {
             self.call_helper(&mut state);
         }
-        Some((target, is_last))
+        Some(Next::Direct(target, is_last))
     }
 
     /// Has another thread make attempts, too, if there is room for one.
     fn call_helper(self: &Arc<Self>, state: &mut RaceState) {
+        // Each attempt has a thread, and so has a relay.
+        if state.helpers + 1 >= AT_ONCE_MAX + usize::from(self.relay.is_some()) {
+            return;
+        }
         let Some(dialling) = Dialling::begin_helper(&self.services) else { return };
         let race = self.clone();
         let begun = self.services.of_links.read.begin(move || {
@@ -196,6 +251,33 @@ impl Race {
         let connect_max = if is_last { left } else { left.min(CONNECT_MAX) };
         let dialled = Incoming::dial_unless(address, bind_ip, connect_max, &is_unwanted)
             .map_err(|e| (LinkError::Unreachable(e), Some(Failure::Unreached)))?;
+        let (connection, admission) = self.prove(dialled, address)?;
+        Ok(Reached { connection, admission, started, took: started.elapsed(), is_relayed: false })
+    }
+
+    /// Goes to the relay, and proves the device's key through it. What fails there says nothing
+    /// about any address of the device.
+    fn attempt_relayed(&self, place: &RelayPlace) -> Result<Reached, (LinkError, Option<Failure>)> {
+        let (services, started, address) = (&self.services, Instant::now(), place.address);
+        let is_over = || self.state.lock().is_over;
+        let is_unwanted = || services.stop.is_set() || is_over() || !(self.is_wanted)();
+        let bind_ip = services.config.bind_ip;
+        let hello = RelayHello { secret: place.secret.clone() }.encode();
+        let dialled = Incoming::dial_unless(address, bind_ip, CONNECT_MAX, &is_unwanted)
+            .and_then(|dialled| dialled.send_first(&hello, CONNECT_MAX).map(|()| dialled))
+            .map_err(|e| (LinkError::Unreachable(e), None))?;
+        let (connection, admission) =
+            self.prove(dialled, address).map_err(|(error, _)| (error, None))?;
+        Ok(Reached { connection, admission, started, took: started.elapsed(), is_relayed: true })
+    }
+
+    /// Has the device prove its key on a connection.
+    fn prove(
+        &self,
+        dialled: Incoming,
+        address: SocketAddr,
+    ) -> Result<(Connection, Admission), (LinkError, Option<Failure>)> {
+        let services = &self.services;
         // Before the handshake, so that the end of the engine ends it. The bounds for each address
         // are there against peers that dial us.
         let too_many = || (LinkError::Refused("too many links are up"), None);
@@ -219,11 +301,17 @@ impl Race {
             let failure = if is_other { Failure::WrongKey } else { Failure::Unfinished };
             (LinkError::Unreachable(e), Some(failure))
         })?;
-        Ok(Reached { connection, admission, started, took: started.elapsed() })
+        Ok((connection, admission))
     }
 
-    fn ended(&self, target: &Target, outcome: Result<Reached, (LinkError, Option<Failure>)>) {
-        let (mut state, address) = (self.state.lock(), target.address);
+    /// `target` is the address of the device that was dialled, and none for a relay's.
+    fn ended(
+        &self,
+        target: Option<&Target>,
+        address: SocketAddr,
+        outcome: Result<Reached, (LinkError, Option<Failure>)>,
+    ) {
+        let mut state = self.state.lock();
         state.under_way -= 1;
         state.dialled.remove(&address);
         match outcome {
@@ -231,7 +319,9 @@ impl Race {
             Ok(reached) => {
                 state.is_over = true;
                 state.dialled.values().for_each(Incoming::close);
-                self.services.dial_memory.note_won(self.device, target);
+                if let Some(target) = target {
+                    self.services.dial_memory.note_won(self.device, target);
+                }
                 state.winner = Some(reached);
             }
             // It was closed for another, or was not tried to the end.

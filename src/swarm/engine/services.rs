@@ -74,6 +74,8 @@ pub(crate) struct Services {
     /// Dials under way.
     pub(super) dials: AtomicUsize,
     pub(super) dial_memory: DialMemory,
+    /// Devices that are being met at relays.
+    pub(super) meetings: AtomicUsize,
     /// Downloads whose thread runs.
     pub(super) downloads: AtomicU64,
     /// The zero of the pure parts' clock.
@@ -115,6 +117,7 @@ impl Services {
             next_key: AtomicU64::new(1),
             dials: AtomicUsize::new(0),
             dial_memory: DialMemory::default(),
+            meetings: AtomicUsize::new(0),
             downloads: AtomicU64::new(0),
             epoch: Instant::now(),
             active: Mutex::default(),

@@ -12,5 +12,6 @@ mod local;
 mod raw;
 mod reaching;
 mod reading;
+mod relayed;
 mod tickets;
 mod viewing;

@@ -48,6 +48,8 @@ pub(crate) struct Link {
     proof: Mutex<Proof>,
     /// Whether we dialled it.
     pub(crate) dialled: bool,
+    /// Whether it goes through a relay: a direct one takes its place.
+    pub(crate) relayed: bool,
     /// What the handshakes settled.
     pub(crate) traits: LinkTraits,
     /// Whether the peer speaks the extension protocol.
@@ -130,6 +132,7 @@ impl Link {
             device,
             proof: Mutex::new(proof),
             dialled,
+            relayed: false,
             traits,
             extensions,
             connection,

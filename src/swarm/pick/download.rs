@@ -24,6 +24,7 @@ mod blocks;
 mod check;
 mod chunk;
 mod clock;
+mod drain;
 mod endgame;
 mod jobs;
 mod link;

@@ -21,6 +21,7 @@ use crate::tracker::audit_entry::to_rfc3339;
 use crate::tracker::config::TrackerStatus;
 use crate::tracker::core::StoredDirectory;
 use crate::tracker::password::Lane;
+use crate::tracker::relay_config::RelayStatus;
 use crate::tracker::shared::Shared;
 use crate::types::{
     FileId, GroupId, Label, Order, Password, PasswordHash, Pattern, TrackerState, UserId,
@@ -284,6 +285,11 @@ fn status_line(status: &TrackerStatus) -> Line {
         "directory": status.directory.to_string(), "connections": status.connections, "sessions": status.sessions,
         "peers": others, "degraded": status.degraded,
         "degraded_s": status.degraded_for.map(|time| time.as_secs()),
+        "relay": status.relay.map(|RelayStatus { address, stats }| json!({
+            "address": address.to_string(), "pairs": stats.sessions, "waiting": stats.waiting,
+            "pairs_total": stats.sessions_total, "bytes_total": stats.bytes_total,
+            "refused_total": stats.refused_total, "strangers_total": stats.strangers_total,
+        })),
     });
     Line::new(status.to_string(), json)
 }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use super::*;
 use crate::directory::Replica;
 use crate::net::{Connection, Incoming};
+use crate::relay::{Relay, RelayBounds};
 use crate::tracker::outbox::Notifier;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
@@ -527,4 +528,89 @@ fn the_longest_answer_about_peers_fits_a_frame() {
     let with = peers.iter().filter(|peer| peer.candidates.is_some()).count();
     assert_eq!(with, CANDIDATE_BYTES_MAX / (CANDIDATES_MAX * CANDIDATE_LEN_MAX));
     assert!(Reply::Peers(peers).to_bytes().len() + 64 <= TRACKER_FRAME_LEN_MAX);
+}
+
+fn device_of(key: SessionKey) -> DeviceId {
+    let mut device = [0; 32];
+    device[..8].copy_from_slice(&key.to_be_bytes());
+    DeviceId::from_bytes(device)
+}
+
+#[test]
+fn willing_members_relay_in_turn_and_never_for_themselves() {
+    let mut scene = Scene::new(0);
+    for (key, user) in [(1, NIK), (2, BOB), (3, NIK), (4, BOB)] {
+        scene.log_in(key, user, START_MS);
+    }
+    let say = |scene: &mut Scene, key, user, accepts, port| {
+        let directory = scene.replica.directory();
+        scene.presence.set_relay_use(key, user, (accepts, port), directory, false)
+    };
+    let ask = |scene: &mut Scene, key, user, of| {
+        let directory = scene.replica.directory();
+        scene.presence.introduce(key, user, (GROUP, device_of(of)), directory, None)
+    };
+    let refused = |refusal| Reply::Refused(refusal);
+    assert_eq!(ask(&mut scene, 1, NIK, 2), refused(Refusal::NoSuchDevice), "it takes none");
+    for key in [1, 2] {
+        let user = if key == 1 { NIK } else { BOB };
+        let said = say(&mut scene, key, user, true, Some(70 + key as u16));
+        assert_eq!(said, refused(Refusal::Unsupported), "the tracker has none itself");
+    }
+    // Both ends relay, and nobody else does.
+    assert_eq!(ask(&mut scene, 1, NIK, 2), refused(Refusal::Unsupported));
+    say(&mut scene, 3, NIK, false, Some(73));
+    say(&mut scene, 4, BOB, false, Some(74));
+    let mut ports = Vec::new();
+    for _ in 0..4 {
+        assert_eq!(ask(&mut scene, 1, NIK, 2), Reply::Pong);
+        let [first, second] = [1, 2].map(|key| match &scene.told(key)[..] {
+            [Event::Relayed { group: GROUP, device, is_dialler, address, secret }] => {
+                assert_eq!((*is_dialler, *device), (key == 1, device_of(3 - key)));
+                (*address, secret.clone())
+            }
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(first.0, second.0);
+        assert_ne!(first.1, second.1, "each end has a secret of its own");
+        let port = first.0.port();
+        let told = scene.told(SessionKey::from(port - 70));
+        let [Event::RelayFor { meeting }] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(meeting.parties().map(|party| &party.secret), [&first.1, &second.1]);
+        ports.push(port);
+    }
+    assert_eq!(ports.iter().filter(|port| **port == 73).count(), 2, "{ports:?}");
+    // One that has gone relays no more.
+    scene.presence.end(3, START_MS);
+    scene.presence.end(4, START_MS);
+    assert_eq!(ask(&mut scene, 1, NIK, 2), refused(Refusal::Unsupported));
+    let asked = (0..100).filter(|_| ask(&mut scene, 1, NIK, 2) != refused(Refusal::Busy)).count();
+    assert!(asked < 64, "{asked}");
+}
+
+#[test]
+fn a_former_member_is_introduced_to_nobody() {
+    let mut scene = Scene::new(0);
+    for (key, user) in [(1, NIK), (2, BOB)] {
+        scene.log_in(key, user, START_MS);
+    }
+    let relay = Relay::start("127.0.0.1:0".parse().unwrap(), RelayBounds::default()).unwrap();
+    let at = relay.local_addr();
+    let say = |scene: &mut Scene, key, user| {
+        let directory = scene.replica.directory();
+        scene.presence.set_relay_use(key, user, (true, None), directory, true)
+    };
+    assert_eq!((say(&mut scene, 1, NIK), say(&mut scene, 2, BOB)), (Reply::Pong, Reply::Pong));
+    let ask = |scene: &mut Scene, key, user, of| {
+        let directory = scene.replica.directory();
+        let own = Some((&relay, at));
+        scene.presence.introduce(key, user, (GROUP, device_of(of)), directory, own)
+    };
+    assert_eq!(ask(&mut scene, 2, BOB, 1), Reply::Pong);
+    assert_eq!(relay.meetings().len(), 1);
+    let removed = member(BOB, MembershipState::None, Stamp::new(START_MS, 1), None);
+    scene.hear(LATER_MS, LATER_MS, removed);
+    assert_eq!(ask(&mut scene, 2, BOB, 1), Reply::Refused(Refusal::NotMember));
+    assert_eq!(ask(&mut scene, 1, NIK, 2), Reply::Refused(Refusal::NoSuchDevice));
+    assert_eq!(relay.meetings().len(), 1);
 }

@@ -11,9 +11,10 @@ use crate::types::{
     FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName,
     GroupSettings, InfoHash, InvitationEntry, InvitationId, InvitationSecret, KeyRotation, Label,
     Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    PublicKey, RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName,
-    Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
+    PublicKey, RelayMeeting, RelayParty, RelaySecret, RequestEntry, RequestId, RequestStamp,
+    RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId, Success,
+    Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName,
+    Version, limits,
 };
 
 /// Bytes in a setting's name.
@@ -43,7 +44,7 @@ macro_rules! wire_opaque {
     )*};
 }
 wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest ChainHash InfoHash Signature
-    PublicKey InvitationId InvitationSecret);
+    PublicKey InvitationId InvitationSecret RelaySecret);
 
 /// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
 macro_rules! wire_name {
@@ -259,6 +260,8 @@ wire_struct! {
         online: u32, at: Stamp,
     }
     Candidate { address: SocketAddr, kind: CandidateKind }
+    RelayParty { user: UserId, device: DeviceId, secret: RelaySecret }
+    RelayMeeting { group: GroupId, first: RelayParty, second: RelayParty }
     TrackerEntry { number: u32, address: Label, state: TrackerState, lag: u64 }
     Success { effect: Effect, stamp: Stamp }
     KeyRotation { stage: RotationStage, old: PublicKey, new: PublicKey, signature: Signature }

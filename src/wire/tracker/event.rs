@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::types::{
-    DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, Stamp,
-    UserEntry, UserId,
+    DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, RelayMeeting,
+    RelaySecret, Stamp, UserEntry, UserId,
 };
 use crate::wire::codec::wire_enum;
 
@@ -156,6 +156,25 @@ pub enum Event {
         /// Since when.
         since: Stamp,
     },
+    /// Another member's device and this one may meet at a relay: to this device's request, or to the
+    /// other's.
+    Relayed {
+        /// The group.
+        group: GroupId,
+        /// The other device.
+        device: DeviceId,
+        /// This device has asked: it dials inside, and the other one answers.
+        is_dialler: bool,
+        /// Where the relay is; with an unspecified IP, at the tracker's own.
+        address: SocketAddr,
+        /// What this device shows the relay.
+        secret: RelaySecret,
+    },
+    /// This device relays: it is to pass on what two members' devices send each other.
+    RelayFor {
+        /// Who they are.
+        meeting: RelayMeeting,
+    },
     /// An event of a later version, to be ignored.
     Unknown {
         /// Its tag.
@@ -182,5 +201,7 @@ wire_enum!(Event "event" {
     15 => UnreachableReported { address, members },
     16 => GroupChanged { group, files, members },
     17 => MemberJoined { group, label, user, inviter, since },
+    18 => Relayed { group, device, is_dialler, address, secret },
+    19 => RelayFor { meeting },
     _ => Unknown { tag },
 });

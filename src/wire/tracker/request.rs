@@ -359,6 +359,23 @@ pub enum Request {
         /// The addresses, the best first.
         candidates: Vec<Candidate>,
     },
+    /// Says how this session's device uses relays, in place of what it said before. It counts until
+    /// the session ends.
+    RelayUse {
+        /// It takes relayed connections.
+        accepts: bool,
+        /// Relays for members of its user's groups, at this port of the address that the tracker
+        /// sees.
+        relays_at: Option<u16>,
+    },
+    /// Asks for a relayed connection to another member's device. Both devices are then told where
+    /// ([`Event::Relayed`](super::Event::Relayed)).
+    AskRelay {
+        /// A group that both users are in.
+        group: GroupId,
+        /// Which device.
+        device: DeviceId,
+    },
     /// A request of a later version; the answer is [`Refusal::Unsupported`](crate::types::Refusal).
     Unknown {
         /// Its tag.
@@ -484,6 +501,8 @@ impl Request {
             | Self::CreateInvitedUser { .. }
             | Self::ListInvitations { .. }
             | Self::Candidates { .. }
+            | Self::RelayUse { .. }
+            | Self::AskRelay { .. }
             | Self::Unknown { .. } => return None,
         })
     }
@@ -542,5 +561,7 @@ wire_enum!(Request "request" {
     43 => ListInvitations { after },
     44 => SetGroup { request, group, settings },
     48 => Candidates { candidates },
+    49 => RelayUse { accepts, relays_at },
+    50 => AskRelay { group, device },
     _ => Unknown { tag },
 });

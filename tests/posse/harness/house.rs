@@ -47,11 +47,24 @@ impl House {
             ip(&["-n", name, "link", "set", "eth0", "up"])?;
             ip(&["-n", name, "route", "add", "default", "via", &gateway])?;
         }
-        nft(
-            router,
-            "table ip nat { chain out { type nat hook postrouting priority 100; \
-             oifname \"eth0\" masquerade; }; }",
-        )
+        // What it does not know, it sends out, where nobody forwards it.
+        let outside = self.router.here().to_string();
+        ip(&["-n", router, "route", "add", "default", "via", &outside])?;
+        self.masquerade("masquerade")
+    }
+
+    /// Has the router translate addresses in that way.
+    fn masquerade(&self, how: &str) -> Result<(), String> {
+        let rules = format!(
+            "table ip nat {{}}; flush table ip nat; table ip nat {{ chain out {{ type nat hook \
+             postrouting priority 100; oifname \"eth0\" {how}; }}; }}"
+        );
+        nft(self.router.name(), &rules)
+    }
+
+    /// Has the router take another port outside for each address that is dialled, at random.
+    pub(crate) fn make_symmetric(&self) {
+        self.masquerade("masquerade random,fully-random").unwrap();
     }
 
     /// The address of a machine on the inside.
@@ -61,10 +74,21 @@ impl House {
 
     /// Starts a client on a machine inside.
     pub(crate) fn client(&self, number: u8, home: &Path, info: &Path) -> ClientProcess {
+        self.client_with(number, home, info, &[])
+    }
+
+    /// The same with further options.
+    pub(crate) fn client_with(
+        &self,
+        number: u8,
+        home: &Path,
+        info: &Path,
+        options: &[&str],
+    ) -> ClientProcess {
         let net = format!("--net=/run/netns/{}", self.machines[usize::from(number)]);
         let wrapper = ["nsenter", net.as_str(), "--"];
         let listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        ClientProcess::start_through(&wrapper, home, listen, info, &[])
+        ClientProcess::start_through(&wrapper, home, listen, info, options)
     }
 }
 

@@ -19,6 +19,12 @@ pub struct Addresses {
     pub observed: Vec<ObservedAddress>,
     /// Links that others have dialled and that are up.
     pub reached: Vec<ReachedAddress>,
+    /// The connected trackers that relay: links go through them when there is no other way.
+    #[serde(default)]
+    pub relays: Vec<String>,
+    /// Where this device relays for members of its user's groups.
+    #[serde(default)]
+    pub relaying: Option<SocketAddr>,
     /// Members could not connect to it lately.
     #[serde(default)]
     pub unreachable: Option<Unreachable>,

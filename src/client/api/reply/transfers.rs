@@ -131,6 +131,9 @@ pub struct Download {
     pub sent_per_second: u64,
     /// Links to other devices for this file.
     pub peers: u32,
+    /// Of these, links through a relay.
+    #[serde(default)]
+    pub relayed: u32,
     /// Estimated time left at the current rate; `None` above one day.
     pub seconds_left: Option<u64>,
     /// Place in the queue, from 1.

@@ -159,6 +159,7 @@ export default {
     doneShort: (percent, whole) => `${percent} of ${whole}`,
     leftUnknown: "–",
     peers: (text, number) => many(number, "1 peer", `${text} peers`),
+    relayed: (peers) => `${peers}, relayed`,
     given: (size, rate) => `${size}, now ${rate}`,
     pause: "Pause {file}",
     resume: "Resume {file}",
@@ -195,6 +196,7 @@ export default {
       user: "Member", "pieces-of": "Has", down: "To this device", up: "From this device",
       "state-of": "What goes on", since: "Connected for",
     },
+    relayed: (address) => `relayed by ${address}`,
     directions: { in: (address) => `from ${address}`, out: (address) => `to ${address}` },
     pieces: (number, all) => `${number} of ${all} pieces`,
     states: {

@@ -110,6 +110,7 @@ impl Api for Fake {
 
 fn download(number: u8, state: DownloadState) -> Download {
     Download {
+        relayed: 0,
         group: "lab".parse().unwrap(),
         group_id: GroupId::from_bytes([1; 16]),
         file: format!("file {number}").parse().unwrap(),
@@ -132,6 +133,7 @@ fn download(number: u8, state: DownloadState) -> Download {
 
 fn peer() -> Peer {
     Peer {
+        relayed: false,
         user: Some("eve".parse().unwrap()),
         user_id: UserId::from_bytes([2; 16]),
         device: crate::types::DeviceId::from_bytes([3; 32]),

@@ -341,6 +341,7 @@ pub(in crate::client::trackers) fn options(
         port: 9,
         learned: Vec::new(),
         last_request: Stamp::ZERO,
+        relays: Default::default(),
     }
 }
 

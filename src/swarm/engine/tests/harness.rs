@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use crate::net::{DeviceSecurity, Listener, Stop, Transport};
 use crate::swarm::disk::part_file::{Disk, SystemDisk};
 use crate::swarm::{
-    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer,
-    TransferId, TransferState, TransferStatus, hash_file, part_path,
+    DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, RelayPlace,
+    Transfer, TransferId, TransferState, TransferStatus, hash_file, part_path,
 };
 use crate::trust::KeyPair;
 use crate::types::{
@@ -98,7 +98,12 @@ pub(super) struct Recorder {
     pub(super) copies: Mutex<Vec<LocalCopy>>,
     /// Tickets looked at.
     pub(super) checks: AtomicU32,
+    /// Names a relay for a device.
+    pub(super) relay: Mutex<Option<AskRelay>>,
 }
+
+/// How a test names a relay for a device.
+pub(super) type AskRelay = Box<dyn Fn(DeviceId) -> Option<RelayPlace> + Send>;
 
 impl Recorder {
     pub(super) fn new(device: DeviceId, number: u8) -> Self {
@@ -114,6 +119,7 @@ impl Recorder {
             membership: Mutex::new(membership),
             copies: Mutex::default(),
             checks: AtomicU32::new(0),
+            relay: Mutex::default(),
         }
     }
 }
@@ -172,6 +178,10 @@ impl Host for Recorder {
 
     fn chain(&self, info_hash: InfoHash, values: &Arc<ChainingValues>) {
         self.chains.lock().insert(info_hash, values.clone());
+    }
+
+    fn relay(&self, _: InfoHash, device: DeviceId) -> Option<RelayPlace> {
+        self.relay.lock().as_ref().and_then(|ask| ask(device))
     }
 
     fn event(&self, event: EngineEvent) {

@@ -7,11 +7,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{Torrent, TorrentState};
 use crate::swarm::link::{Link, PartsOf};
-use crate::types::Bitfield;
+use crate::types::{Bitfield, DeviceId};
 use crate::wire::peer::PeerMessage;
+
+/// How long a relayed link may take to bring what was asked for on it, before a direct one takes its
+/// place: the two ends wait one after the other, and a handshake has 10 s.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// How often it is looked whether it has.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 impl Torrent {
     /// Takes a link in, unless there is no room, no use, or a better link to that device. Sends
@@ -36,7 +43,7 @@ impl Torrent {
             older.close();
             self.forget(&mut state, &older);
         }
-        state.peers.linked(&link);
+        state.peers.linked(now, &link);
         link.send_raw(opening);
         self.greet(&state, &link);
         state.links.insert(link.clone());
@@ -70,11 +77,38 @@ impl Torrent {
         self.drive(&mut state);
     }
 
-    /// Of two links to one device, the one dialled by the lower id stays; of two dialled by the
+    /// Of two links to one device a direct one stays rather than a relayed one; of two of a kind the one
+    /// dialled by the lower id stays; of two dialled by the
     /// same end, the newer.
     fn supersedes(&self, new: &Link, older: &Link) -> bool {
+        if new.relayed != older.relayed {
+            return older.relayed;
+        }
         let is_lower = self.services.device() < new.device;
         new.dialled == older.dialled || new.dialled == is_lower
+    }
+
+    /// Lets a relayed link to the device bring what was asked for on it, and asks nothing more there:
+    /// a direct one is about to take its place.
+    ///
+    /// # Blocking
+    /// For at most [`DRAIN_MAX`]; what is not there by then is asked for again.
+    pub(crate) fn drain_relayed(&self, device: DeviceId) {
+        let mut state = self.state.lock();
+        let Some(link) = state.links.to_device(device).filter(|link| link.relayed).cloned() else {
+            return;
+        };
+        let until = self.now() + DRAIN_MAX;
+        if let Some(download) = state.download() {
+            // A while longer, in which the other link is registered.
+            download.hold_link(link.key, until + DRAIN_MAX);
+        }
+        while self.now() < until && !link.is_closed() && !self.services.stop.is_set() {
+            if state.download().is_none_or(|download| download.is_link_idle(link.key)) {
+                return;
+            }
+            self.changed.wait_for(&mut state, DRAIN_LOOK);
+        }
     }
 
     fn forget(&self, state: &mut TorrentState, link: &Link) {

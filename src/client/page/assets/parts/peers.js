@@ -32,7 +32,8 @@ export function PeersTable({ peers: { value, error }, file, title = t.peers.titl
 }
 
 function PeerRow({ peer, pieces }) {
-  const direction = t.peers.directions[peer.direction](peer.address);
+  const direction = peer.relayed ? t.peers.relayed(peer.address)
+    : t.peers.directions[peer.direction](peer.address);
   const seconds = Math.max(1, (Date.now() - peer.since_ms) / 1000);
   return html`<tr role="row">
     <td role="cell" class="user" title=${`${direction}, ${peer.device}`}>

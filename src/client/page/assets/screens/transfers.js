@@ -69,10 +69,15 @@ function row(download) {
             <span class="if-narrow">${t.transfers.doneShort(text, size(whole))}</span>`}</span>`,
       rate: isRunning(download) ? rate(download.bytes_per_second) : "",
       left: isRunning(download) ? left(download) : "",
-      peers: isRunning(download) ? t.transfers.peers(count(download.peers), download.peers) : "",
+      peers: isRunning(download) ? peersText(download) : "",
       actions: html`<${RowActions} download=${download} />`,
     },
   };
+}
+
+function peersText({ peers, relayed }) {
+  const text = t.transfers.peers(count(peers), peers);
+  return relayed > 0 && relayed === peers ? t.transfers.relayed(text) : text;
 }
 
 function RowActions({ download }) {
