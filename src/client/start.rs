@@ -70,9 +70,8 @@ impl Client {
         let security = open_device(&config)?;
         let (network, early) = open_network(&config, &store)?;
         let (news, news_in) = bounded(NEWS_LEN);
-        let address = listener.local_addr();
         let trackers =
-            start_trackers(&config, &store, address, security.clone(), network.clone(), news)?;
+            start_trackers(&config, &store, &listener, security.clone(), network.clone(), news)?;
         let news = news_in;
         let parts = Parts { config, listener, store, security, network, trackers, news, early };
         Ok(Self { inner: Runtime::start(parts)? })
@@ -198,18 +197,21 @@ fn open_network(
 fn start_trackers(
     config: &ClientConfig,
     store: &DeviceStore,
-    address: SocketAddr,
+    listener: &Listener,
     security: DeviceSecurity,
     network: Arc<Network>,
     news: Sender<News>,
 ) -> Result<TrackerSet, ClientError> {
     let memory = TrackerMemory::load(store, network.expected());
+    let address = listener.local_addr();
+    let peer_port = listener.share_port().is_ok().then_some(address);
     let options = SetOptions {
         addresses: config.trackers.iter().map(|(_, address)| address.to_string()).collect(),
         bind_ip: address.ip(),
         security,
         network,
         port: address.port(),
+        peer_port,
         learned: memory.addresses,
         last_request: memory.last_request,
     };

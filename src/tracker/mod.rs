@@ -44,6 +44,7 @@ mod pace;
 mod page;
 mod password;
 mod presence;
+mod probe;
 mod quota;
 mod readers;
 mod replicator;

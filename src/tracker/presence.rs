@@ -17,6 +17,8 @@ mod devices;
 mod follow;
 mod groups;
 mod late;
+mod punches;
+mod punching;
 mod reports;
 mod swarm;
 
@@ -31,6 +33,7 @@ use self::changes::Changes;
 use self::devices::{LastSeen, UserDevice};
 use self::groups::GroupChanges;
 use self::late::LateEnds;
+use self::punching::Punching;
 pub(crate) use self::reports::Fault;
 use self::reports::Reports;
 use self::swarm::{Word, check};
@@ -156,6 +159,7 @@ pub(crate) struct Presence {
     forgotten_late: Vec<UserDevice>,
     last_seen: LastSeen,
     reports: Reports,
+    punching: Punching,
     /// What sessions are to be told at the end of the turn.
     leaving: RefCell<Vec<(Arc<Outbox>, Frame)>>,
 }

@@ -114,6 +114,7 @@ fn kind(request: &Request) -> &'static str {
         Request::ListInvitations { .. } => "invites",
         Request::SetGroup { .. } => "group_settings",
         Request::Candidates { .. } => "candidates",
+        Request::Punch { .. } => "punch",
         Request::Unknown { .. } => "unknown request",
     }
 }
@@ -139,6 +140,7 @@ fn group(request: &Request) -> Option<GroupId> {
         | Request::FindFile { group, .. }
         | Request::ReportBadData { group, .. }
         | Request::ReportUnreachable { group, .. }
+        | Request::Punch { group, .. }
         | Request::CreateInvitation { group, .. }
         | Request::RevokeInvitation { group, .. }
         | Request::UseInvitation { group, .. }

@@ -12,10 +12,9 @@ use parking_lot::Mutex;
 use super::Runtime;
 use crate::client::session::TICKET_TIMEOUT;
 use crate::client::session::input::{Answer, EngineNews, Input};
-use crate::client::trackers::uptime;
 use crate::net::InterfaceAddress;
 use crate::store::DownloadRow;
-use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, SeedSpec, TransferId};
+use crate::swarm::{EngineEvent, Host, LocalCopy, MeetError, Meeting, Proof, SeedSpec, TransferId};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
     ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId, VerifiedPieces,
@@ -118,11 +117,8 @@ impl Host for SessionHost {
     }
 
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
-        self.runtime.upgrade().is_some_and(|runtime| {
-            let view = runtime.view();
-            let has_left = view.withdrawn.has_left(&(info_hash, device, group), uptime());
-            !has_left && view.library.is_offered(info_hash, group)
-        })
+        let runtime = self.runtime.upgrade();
+        runtime.is_some_and(|runtime| runtime.is_offered(info_hash, group, device))
     }
 
     fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
@@ -133,6 +129,20 @@ impl Host for SessionHost {
 
     fn interfaces(&self) -> Arc<[InterfaceAddress]> {
         self.runtime.upgrade().map(|runtime| runtime.own_addresses.interfaces()).unwrap_or_default()
+    }
+
+    fn can_meet(&self, info_hash: InfoHash, device: DeviceId) -> bool {
+        self.runtime.upgrade().is_some_and(|runtime| runtime.can_meet(info_hash, device))
+    }
+
+    fn meet(
+        &self,
+        info_hash: InfoHash,
+        device: DeviceId,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Meeting, MeetError> {
+        let runtime = self.runtime.upgrade().ok_or(MeetError::Unable)?;
+        runtime.meet(info_hash, device, is_over)
     }
 
     fn seed(&self, info_hash: InfoHash) -> Option<SeedSpec> {

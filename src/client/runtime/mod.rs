@@ -19,13 +19,14 @@ mod login;
 mod names;
 mod pages;
 mod published;
+mod punching;
 mod show;
 mod staying;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -128,6 +129,10 @@ pub(crate) struct Runtime {
     /// Runs the callbacks for downloads that have ended.
     callbacks: Workers,
     sharers: Workers,
+    /// Take part in hole punches.
+    punchers: Workers,
+    /// Punches that other devices have asked for, under way.
+    punches: AtomicUsize,
     listener: Listener,
     stop: Stop,
     threads: Threads,
@@ -177,6 +182,8 @@ impl Runtime {
             sources: Workers::new("sources", 1, &threads),
             offers: Workers::new("offers", 1, &threads),
             callbacks: Workers::new("callback", 1, &threads),
+            punchers: Workers::new("punch", punching::ANSWERS_MAX, &threads),
+            punches: AtomicUsize::new(0),
             sharers: Workers::new("sharer", SHARERS_MAX, &threads),
             listener,
             stop: Stop::new(),
@@ -368,6 +375,7 @@ impl Runtime {
         self.sharers.close(ERRANDS_TIMEOUT);
         self.errands.close(ERRANDS_TIMEOUT);
         self.sources.close(Duration::ZERO);
+        self.punchers.close(Duration::ZERO);
         // Otherwise a device that stays would log in again once its session has ended.
         self.staying.hold();
         let _ = self.ask(Command::Leave(None));

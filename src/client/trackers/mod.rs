@@ -22,6 +22,7 @@ mod learned;
 mod link;
 mod login;
 mod pause;
+mod punching;
 mod redial;
 mod session;
 mod stamps;
@@ -32,7 +33,7 @@ mod token;
 mod told;
 mod wrong_time;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,7 @@ use crate::types::Stamp;
 pub(crate) use call::{LoggedIn, Need, PASSWORD_TIMEOUT};
 pub(crate) use caller::with_caller;
 pub(crate) use clock::uptime;
+use punching::Punches;
 pub(crate) use state::LinkView;
 use state::SetState;
 
@@ -64,6 +66,8 @@ pub(crate) struct SetOptions {
     pub(crate) network: Arc<Network>,
     /// The port on which this device accepts links.
     pub(crate) port: u16,
+    /// Where it listens, if other sockets can dial from there.
+    pub(crate) peer_port: Option<SocketAddr>,
     /// Trackers that other trackers listed in earlier runs.
     pub(crate) learned: Vec<String>,
     /// The largest request time of earlier runs.
@@ -87,6 +91,7 @@ struct Shared {
     /// short.
     changed: Condvar,
     news: Sender<News>,
+    punches: Punches,
     /// Interrupts the calls under way; each interrupt replaces it for later calls.
     interrupt: Mutex<Stop>,
     stop: Stop,
@@ -107,6 +112,7 @@ impl TrackerSet {
             state,
             changed: Condvar::new(),
             news,
+            punches: Punches::default(),
             interrupt,
             stop,
             threads,

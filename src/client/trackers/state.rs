@@ -105,6 +105,8 @@ pub(super) struct Live {
     pub(super) observed: SocketAddr,
     /// What it was told of this device's addresses.
     pub(super) told: Told,
+    /// It has not said that it does not know hole punching.
+    pub(super) knows_punching: bool,
     /// The tracker addresses in its last list: at most as many as a network may have.
     pub(super) listed: Vec<String>,
 }

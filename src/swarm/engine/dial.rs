@@ -5,12 +5,13 @@
 //! [`dial_due`] never blocks; each dial has a thread of its own, which then serves the link. Where
 //! a device has several addresses, [`race`] tries them.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::messages;
+use super::punch::punch;
 use super::race::{DIALS_MAX, Dialling, Reached, race};
 use super::services::Services;
 use super::torrent::{Torrent, TorrentState};
@@ -69,7 +70,7 @@ fn dial_failed(torrent: &Torrent, device: DeviceId, error: &LinkError) {
         return;
     }
     state.peers.dial_failed(now, device, error.to_string());
-    let is_unreachable = matches!(error, LinkError::Unreachable(_));
+    let is_unreachable = matches!(error, LinkError::Unreachable(_) | LinkError::NotPunched { .. });
     let is_told = state.peers.note_answer(now, device, is_unreachable);
     drop(state);
     if is_told {
@@ -93,8 +94,13 @@ fn dial(
     let order = services.dial_memory.round(services.now(), device, candidates, &own_networks);
     let wanting = torrent.clone();
     let is_wanted = move || wanting.state.lock().wants_links();
-    let Reached { connection, admission: _admission, started, took } =
-        race(services, device, order, is_wanted)?;
+    let can_punch = services.punching.is_due(services.now(), device)
+        && services.host.can_meet(torrent.info_hash, device);
+    let raced = match race(services, device, order, can_punch, is_wanted) {
+        Err(LinkError::Unreachable(error)) => punch_instead(torrent, device, error, can_punch),
+        raced => raced,
+    };
+    let Reached { connection, admission: _admission, started, took, is_punched } = raced?;
     let proven = Instant::now();
     let mut stream = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
@@ -116,7 +122,8 @@ fn dial(
         return Err(LinkError::Violation("it answers for another file"));
     }
     let extended = read_extended(device, &mut stream, &theirs)?;
-    let link = new_link(services, (device, proof), true, &theirs, &extended, connection);
+    let mut link = new_link(services, (device, proof), true, &theirs, &extended, connection);
+    link.is_punched = is_punched;
     let registered = Registered::new(torrent, link, &[])?;
     registered.check_tickets_again(&shown, &own)?;
     if let Some(download) = torrent.state.lock().download() {
@@ -126,6 +133,27 @@ fn dial(
     let reader = LinkReader::new(registered.link.clone(), stream, services.config.message_timeout);
     registered.serve(reader, &extended, &told);
     Ok(())
+}
+
+/// No address of a device has answered: punches a hole if that can be tried now.
+fn punch_instead(
+    torrent: &Arc<Torrent>,
+    device: DeviceId,
+    error: io::Error,
+    can_punch: bool,
+) -> Result<Reached, LinkError> {
+    let services = &torrent.services;
+    let is_wanted = || torrent.state.lock().wants_links();
+    if can_punch {
+        match punch(services, torrent.info_hash, device, &is_wanted) {
+            Ok(reached) => return Ok(reached),
+            Err(why) => log::debug!("{}: no hole to {device}: {why}", torrent.info_hash),
+        }
+    }
+    Err(match services.punching.failure(device) {
+        Some(punch) => LinkError::NotPunched { error, punch },
+        None => LinkError::Unreachable(error),
+    })
 }
 
 /// The handshakes of BEP 3 and BEP 10, as we send them.

@@ -22,6 +22,8 @@ mod links;
 mod messages;
 mod peers;
 mod pool;
+mod punch;
+mod punching;
 mod race;
 pub(crate) mod reader;
 pub(crate) mod record;
@@ -44,7 +46,7 @@ use self::services::Services;
 use self::torrents::Torrents;
 use super::api::{
     Addresses, DownloadSpec, EngineConfig, EngineError, Host, InboundLink, Limits, LinkFacts,
-    ReadTrouble, SeedSpec, Traffic, UploadStats,
+    Meeting, ReadTrouble, SeedSpec, Traffic, UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
@@ -103,6 +105,7 @@ impl Engine {
     /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there
     /// are too many.
     pub fn accept(&self, incoming: Incoming) {
+        let Some(incoming) = self.services().punching.offer(incoming) else { return };
         let peer = incoming.peer_addr();
         let Some(mut admission) = self.services().registry.admit(peer.ip(), incoming.clone())
         else {
@@ -119,6 +122,19 @@ impl Engine {
         });
         if let Err(e) = spawned {
             log::warn!("{peer}: shed, no thread for it: {e}");
+        }
+    }
+
+    /// Takes part in a hole punch that a device has asked for: connects to it, and takes the
+    /// connection like one of the listener's.
+    ///
+    /// # Blocking
+    /// Until the moment, and for a few seconds.
+    pub(crate) fn answer_punch(&self, device: DeviceId, meeting: &Meeting) {
+        let services = self.services();
+        match punch::connect(services, device, meeting, &|| services.stop.is_set()) {
+            Ok(incoming) => self.accept(incoming),
+            Err(error) => log::debug!("{}: no hole to {device}: {error}", meeting.address),
         }
     }
 
@@ -195,6 +211,7 @@ impl Engine {
     /// This machine's networks have changed: devices that could not be reached are dialled again.
     pub fn networks_changed(&self) {
         self.services().dial_memory.forget_failures();
+        self.services().punching.forget_failures();
         for torrent in self.torrents.active() {
             let mut state = torrent.state.lock();
             state.peers.retry_now();

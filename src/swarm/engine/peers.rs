@@ -221,7 +221,9 @@ impl Peers {
         if self.has_room_for(link.device) {
             let peer = self.known.entry(link.device).or_default();
             peer.link = Some(link.key);
-            peer.dialled_at = link.dialled.then(|| link.connection.peer_addr());
+            // Behind a router the port is one that no tracker lists.
+            let is_at_candidate = link.dialled && !link.is_punched;
+            peer.dialled_at = is_at_candidate.then(|| link.connection.peer_addr());
             (peer.dialling, peer.has_moved) = (false, false);
             (peer.error, peer.unanswered.0) = (None, 0);
         }

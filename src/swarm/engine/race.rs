@@ -36,6 +36,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 const ROUND_MAX: Duration = HANDSHAKE_TIMEOUT;
 /// How long an address may take to take a connection while others wait for their turn.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// The same for every address while a hole punch may follow.
+const CONNECT_HURRIED_MAX: Duration = Duration::from_secs(1);
 /// How often a race looks whether the device is wanted still.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -70,11 +72,15 @@ pub(super) struct Reached {
     pub(super) started: Instant,
     /// How long connecting and the proof took.
     pub(super) took: Duration,
+    /// It took a hole punch.
+    pub(super) is_punched: bool,
 }
 
 struct Race {
     services: Arc<Services>,
     device: DeviceId,
+    /// There is another way if no address answers: no address is waited for long.
+    is_hurried: bool,
     /// Whether a link to the device is of use still. May lock a torrent.
     is_wanted: Box<dyn Fn() -> bool + Send + Sync>,
     until: Instant,
@@ -97,7 +103,7 @@ struct RaceState {
     error: Option<LinkError>,
 }
 
-/// Dials the addresses in that order.
+/// Dials the addresses in that order. If `is_hurried`, none is waited for long.
 ///
 /// # Errors
 /// That of the attempt which failed last; [`LinkError::LeftAlone`] if none was made.
@@ -105,12 +111,14 @@ pub(super) fn race(
     services: &Arc<Services>,
     device: DeviceId,
     targets: Vec<Target>,
+    is_hurried: bool,
     is_wanted: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Result<Reached, LinkError> {
     let state = RaceState { waiting: targets.into(), ..RaceState::default() };
     let race = Arc::new(Race {
         services: services.clone(),
         device,
+        is_hurried,
         is_wanted: Box::new(is_wanted),
         until: Instant::now() + ROUND_MAX,
         state: Mutex::new(state),
@@ -193,7 +201,11 @@ impl Race {
         let is_unwanted = || services.stop.is_set() || is_over() || !(self.is_wanted)();
         let bind_ip = services.config.bind_ip;
         let left = self.until.saturating_duration_since(started).max(LOOK);
-        let connect_max = if is_last { left } else { left.min(CONNECT_MAX) };
+        let connect_max = match self.is_hurried {
+            true => left.min(CONNECT_HURRIED_MAX),
+            false if is_last => left,
+            false => left.min(CONNECT_MAX),
+        };
         let dialled = Incoming::dial_unless(address, bind_ip, connect_max, &is_unwanted)
             .map_err(|e| (LinkError::Unreachable(e), Some(Failure::Unreached)))?;
         // Before the handshake, so that the end of the engine ends it. The bounds for each address
@@ -219,7 +231,7 @@ impl Race {
             let failure = if is_other { Failure::WrongKey } else { Failure::Unfinished };
             (LinkError::Unreachable(e), Some(failure))
         })?;
-        Ok(Reached { connection, admission, started, took: started.elapsed() })
+        Ok(Reached { connection, admission, started, took: started.elapsed(), is_punched: false })
     }
 
     fn ended(&self, target: &Target, outcome: Result<Reached, (LinkError, Option<Failure>)>) {

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::candidates::DialMemory;
 use super::counters::Counters;
 use super::pool::Pool;
+use super::punching::Punching;
 use crate::net::{Bounds, Registry, Stop, Threads, Workers};
 use crate::swarm::LinkKey;
 use crate::swarm::api::{EngineConfig, EngineEvent, Host, TransferId};
@@ -74,6 +75,7 @@ pub(crate) struct Services {
     /// Dials under way.
     pub(super) dials: AtomicUsize,
     pub(super) dial_memory: DialMemory,
+    pub(super) punching: Punching,
     /// Downloads whose thread runs.
     pub(super) downloads: AtomicU64,
     /// The zero of the pure parts' clock.
@@ -115,6 +117,7 @@ impl Services {
             next_key: AtomicU64::new(1),
             dials: AtomicUsize::new(0),
             dial_memory: DialMemory::default(),
+            punching: Punching::default(),
             downloads: AtomicU64::new(0),
             epoch: Instant::now(),
             active: Mutex::default(),

@@ -48,6 +48,8 @@ pub(crate) struct Link {
     proof: Mutex<Proof>,
     /// Whether we dialled it.
     pub(crate) dialled: bool,
+    /// Whether we dialled it through a hole that was punched.
+    pub(crate) is_punched: bool,
     /// What the handshakes settled.
     pub(crate) traits: LinkTraits,
     /// Whether the peer speaks the extension protocol.
@@ -130,6 +132,7 @@ impl Link {
             device,
             proof: Mutex::new(proof),
             dialled,
+            is_punched: false,
             traits,
             extensions,
             connection,

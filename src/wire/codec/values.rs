@@ -11,8 +11,8 @@ use crate::types::{
     FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName,
     GroupSettings, InfoHash, InvitationEntry, InvitationId, InvitationSecret, KeyRotation, Label,
     Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    PublicKey, RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken, SettingName,
-    Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    PublicKey, PunchSecret, RequestEntry, RequestId, RequestStamp, RotationStage, SessionToken,
+    SettingName, Sha1Digest, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
     TrackerEntry, TrackerState, UserEntry, UserId, UserName, Version, limits,
 };
 
@@ -43,7 +43,7 @@ macro_rules! wire_opaque {
     )*};
 }
 wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest ChainHash InfoHash Signature
-    PublicKey InvitationId InvitationSecret);
+    PublicKey InvitationId InvitationSecret PunchSecret);
 
 /// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
 macro_rules! wire_name {

@@ -359,6 +359,16 @@ pub enum Request {
         /// The addresses, the best first.
         candidates: Vec<Candidate>,
     },
+    /// Asks for a hole punch with a device that takes part in a file's swarm, as this one does: the
+    /// tracker tells both to begin.
+    Punch {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// The device.
+        device: DeviceId,
+    },
     /// A request of a later version; the answer is [`Refusal::Unsupported`](crate::types::Refusal).
     Unknown {
         /// Its tag.
@@ -484,6 +494,7 @@ impl Request {
             | Self::CreateInvitedUser { .. }
             | Self::ListInvitations { .. }
             | Self::Candidates { .. }
+            | Self::Punch { .. }
             | Self::Unknown { .. } => return None,
         })
     }
@@ -542,5 +553,6 @@ wire_enum!(Request "request" {
     43 => ListInvitations { after },
     44 => SetGroup { request, group, settings },
     48 => Candidates { candidates },
+    52 => Punch { group, info_hash, device },
     _ => Unknown { tag },
 });

@@ -1,0 +1,131 @@
+//! Hole punching: where no address of a device answers, both ends connect to each other at one
+//! moment, from the ports at which they listen
+//! ([decision 028](../../../docs/decisions/028-hole-punching.md)).
+//!
+//! **Invariant:** the end that has asked is TLS's client and expects the device's key, whatever
+//! direction the connection took; nothing else than TLS's first message is sent before the key is
+//! proven.
+//!
+//! Runs on the dial's thread, or on the thread of who takes part in a punch; blocks for some seconds
+//! at most.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::candidates::{Failure, Target};
+use super::race::Reached;
+use super::services::Services;
+use crate::net::Incoming;
+use crate::swarm::api::{MeetError, Meeting};
+use crate::types::{DeviceId, InfoHash};
+
+/// How long both ends try from the moment on.
+const TRIES_MAX: Duration = Duration::from_millis(2_500);
+/// How long one try takes at most: a router may have dropped the first packet of either.
+const TRY_MAX: Duration = Duration::from_millis(800);
+/// The pause behind a try that was refused.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// How long the proof of the key may take.
+const PROOF_MAX: Duration = Duration::from_secs(3);
+
+/// Has a tracker bring this device and another together, and connects to it; the other proves its
+/// key.
+///
+/// # Errors
+/// Every [`MeetError`].
+pub(super) fn punch(
+    services: &Arc<Services>,
+    info_hash: InfoHash,
+    device: DeviceId,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Reached, MeetError> {
+    let Some(_under_way) = services.punching.begin() else { return Err(MeetError::Busy) };
+    let is_over = || services.stop.is_set() || !is_wanted();
+    let met = services.host.meet(info_hash, device, &is_over);
+    let reached = met.and_then(|meeting| reach(services, device, &meeting, &is_over));
+    match &reached {
+        Ok(_) => services.punching.note_done(device),
+        Err(_) if is_over() => {}
+        Err(error) => services.punching.note_failed(services.now(), device, error),
+    }
+    reached
+}
+
+fn reach(
+    services: &Arc<Services>,
+    device: DeviceId,
+    meeting: &Meeting,
+    is_over: &dyn Fn() -> bool,
+) -> Result<Reached, MeetError> {
+    let started = Instant::now();
+    let failed = |error: io::Error| MeetError::Failed(error.to_string());
+    let expected = services.punching.expect(meeting.address);
+    let connected = connect(services, device, meeting, &|| is_over() || expected.has_come());
+    let incoming = expected.take().map_or(connected, Ok).map_err(failed)?;
+    let too_many = || MeetError::Failed("too many links are up".into());
+    let mut admission =
+        services.registry.admit(meeting.address.ip(), incoming.clone()).ok_or_else(too_many)?;
+    if !admission.trust() {
+        return Err(too_many());
+    }
+    let proven = services.config.transport.prove(incoming, PROOF_MAX, device);
+    let target = target(meeting);
+    match proven {
+        Ok(connection) => {
+            services.dial_memory.note_won(device, &target);
+            let took = started.elapsed();
+            Ok(Reached { connection, admission, started, took, is_punched: true })
+        }
+        Err(error) => {
+            let is_other = error.kind() == io::ErrorKind::InvalidData;
+            let failure = if is_other { Failure::WrongKey } else { Failure::Unfinished };
+            services.dial_memory.note_failed(services.now(), device, target.address, failure);
+            Err(failed(error))
+        }
+    }
+}
+
+/// Connects at the moment, and again for as long as both ends try.
+///
+/// # Errors
+/// The system's, of the last try; `ConnectionAborted` if it is over.
+pub(super) fn connect(
+    services: &Services,
+    device: DeviceId,
+    meeting: &Meeting,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<Incoming> {
+    // A tracker has seen the device there. It is counted all the same: this end cannot know.
+    if !services.dial_memory.begin(services.now(), device, &target(meeting)) {
+        return Err(io::Error::other("too many dials there have failed"));
+    }
+    let mut error = io::Error::from(io::ErrorKind::TimedOut);
+    let until = meeting.at + TRIES_MAX;
+    let mut next = meeting.at;
+    loop {
+        while let Some(left) = next.checked_duration_since(Instant::now()).filter(|t| !t.is_zero())
+        {
+            if is_over() || services.stop.wait(left.min(TRY_AGAIN)) {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || is_over() {
+            return Err(error);
+        }
+        let Meeting { address, from, .. } = *meeting;
+        match Incoming::dial_from_port(address, from, left.min(TRY_MAX), is_over) {
+            Ok(incoming) => return Ok(incoming),
+            Err(e) => error = e,
+        }
+        next = match error.kind() {
+            io::ErrorKind::TimedOut => Instant::now(),
+            _ => Instant::now() + TRY_AGAIN,
+        };
+    }
+}
+
+fn target(meeting: &Meeting) -> Target {
+    Target { address: meeting.address, is_hearsay: true }
+}
