@@ -42,6 +42,9 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Which end made the link.
     pub direction: Direction,
+    /// Both devices connected at one moment, since no address of the other answered.
+    #[serde(default)]
+    pub punched: bool,
     /// The group in which both take part.
     pub group_id: GroupId,
     /// When the link was made, by this device's clock.

@@ -21,6 +21,7 @@ fn peer(client::Peer { user, link }: client::Peer, now: Duration) -> Peer {
         device: link.device,
         address: link.address,
         direction: if link.is_dialled { Direction::Out } else { Direction::In },
+        punched: link.is_punched,
         group_id: link.group,
         since_ms: now.saturating_sub(link.age).as_millis() as u64,
         pieces: link.pieces,

@@ -6,7 +6,7 @@
 //! The core passes offers on without waiting. Each has a thread "punch" for a few seconds.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use log::debug;
 
@@ -18,6 +18,15 @@ use crate::types::{DeviceId, GroupId, InfoHash};
 
 /// Punches that other devices have asked for, under way at a time.
 pub(super) const ANSWERS_MAX: usize = 8;
+
+/// Counts a punch as under way until dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Runtime {
     /// Tells whether this device takes part in the file's swarm in that group, and the other has not
@@ -68,10 +77,10 @@ impl Runtime {
         }
         let runtime = self.clone();
         self.punchers.run(move || {
+            let _counted = Counted(&runtime.punches);
             if let Err(error) = runtime.take_part(&offer) {
                 debug!("{}: no hole: {error}", offer.device);
             }
-            runtime.punches.fetch_sub(1, Ordering::Relaxed);
         });
     }
 

@@ -10,6 +10,7 @@
 //! runtime. The events come on the trackers' reading threads, which never wait here.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,8 +118,9 @@ impl TrackerSet {
         is_over: &dyn Fn() -> bool,
     ) -> Result<Meeting, MeetError> {
         let (sender, begun) = bounded(1);
-        if self.shared.punches.state.lock().asked.insert(place, sender).is_some() {
-            return Err(MeetError::Busy);
+        match self.shared.punches.state.lock().asked.entry(place) {
+            Entry::Occupied(_) => return Err(MeetError::Busy),
+            Entry::Vacant(free) => drop(free.insert(sender)),
         }
         let begun = self.ask_to_punch(trackers, place).and_then(|()| {
             wait(&begun, ANSWER_MAX, is_over)

@@ -18,6 +18,8 @@ pub struct LinkPicture {
     pub address: SocketAddr,
     /// Whether we dialled it.
     pub is_dialled: bool,
+    /// Whether a hole was punched for it.
+    pub is_punched: bool,
     /// How long ago it was registered.
     pub age: Duration,
     /// Known pieces of the peer. A leecher reports its pieces to a seeder once, at the start, so

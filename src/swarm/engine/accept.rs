@@ -17,11 +17,12 @@ use crate::types::limits::HANDSHAKE_TIMEOUT;
 use crate::wire::frame::write_message;
 use crate::wire::peer::Handshake;
 
-/// Serves an inbound connection until it ends; fails only if no link comes about. `prove` is called
+/// Serves an inbound connection, or one of a hole punch that the peer has asked for, until it ends; fails only if no link comes about. `prove` is called
 /// once the peer is known to be one, and tells whether there is room.
 pub(crate) fn accept(
     torrents: &Arc<Torrents>,
     incoming: Incoming,
+    is_punched: bool,
     prove: impl FnOnce() -> bool,
 ) -> Result<(), LinkError> {
     let started = Instant::now();
@@ -54,7 +55,8 @@ pub(crate) fn accept(
     }
     let told = torrent.extended_handshake();
     let opening = opening(&torrent, &told);
-    let link = new_link(services, (device, proof), false, &theirs, &extended, connection);
+    let mut link = new_link(services, (device, proof), false, &theirs, &extended, connection);
+    link.is_punched = is_punched;
     let registered = Registered::new(&torrent, link, &opening)?;
     registered.check_tickets_again(&shown, &own)?;
     let reader = LinkReader::new(registered.link.clone(), stream, services.config.message_timeout);

@@ -105,7 +105,12 @@ impl Engine {
     /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there
     /// are too many.
     pub fn accept(&self, incoming: Incoming) {
-        let Some(incoming) = self.services().punching.offer(incoming) else { return };
+        if let Some(incoming) = self.services().punching.offer(incoming) {
+            self.take_in(incoming, false);
+        }
+    }
+
+    fn take_in(&self, incoming: Incoming, is_punched: bool) {
         let peer = incoming.peer_addr();
         let Some(mut admission) = self.services().registry.admit(peer.ip(), incoming.clone())
         else {
@@ -114,8 +119,11 @@ impl Engine {
         };
         let torrents = self.torrents.clone();
         let spawned = self.services().of_links.read.begin(move || {
+            let punching = &torrents.services.punching;
+            let Some(incoming) = punching.offer_silent(incoming) else { return };
             let closes = incoming.clone();
-            if let Err(e) = accept::accept(&torrents, incoming, || admission.prove()) {
+            let accepted = accept::accept(&torrents, incoming, is_punched, || admission.prove());
+            if let Err(e) = accepted {
                 log::info!("{peer}: connection closed: {e}");
             }
             closes.close();
@@ -133,7 +141,7 @@ impl Engine {
     pub(crate) fn answer_punch(&self, device: DeviceId, meeting: &Meeting) {
         let services = self.services();
         match punch::connect(services, device, meeting, &|| services.stop.is_set()) {
-            Ok(incoming) => self.accept(incoming),
+            Ok(incoming) => self.take_in(incoming, true),
             Err(error) => log::debug!("{}: no hole to {device}: {error}", meeting.address),
         }
     }

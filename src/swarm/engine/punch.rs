@@ -58,11 +58,11 @@ fn reach(
     meeting: &Meeting,
     is_over: &dyn Fn() -> bool,
 ) -> Result<Reached, MeetError> {
-    let started = Instant::now();
     let failed = |error: io::Error| MeetError::Failed(error.to_string());
     let expected = services.punching.expect(meeting.address);
     let connected = connect(services, device, meeting, &|| is_over() || expected.has_come());
     let incoming = expected.take().map_or(connected, Ok).map_err(failed)?;
+    let started = Instant::now();
     let too_many = || MeetError::Failed("too many links are up".into());
     let mut admission =
         services.registry.admit(meeting.address.ip(), incoming.clone()).ok_or_else(too_many)?;

@@ -23,6 +23,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(30);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// The pause when a tracker is busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(5);
+/// How long a connection is looked at that may be one of a punch.
+const SILENCE: Duration = Duration::from_millis(500);
 /// Devices remembered with which it has failed; when there are more, all are forgotten.
 const FAILED_MAX: usize = 4_096;
 
@@ -105,6 +107,34 @@ impl Punching {
                 None
             }
             _ => Some(incoming),
+        }
+    }
+
+    /// Takes a connection for the punch that expects one from its address, if nothing comes on it;
+    /// gives back any other. A router that chooses another port for each connection has the other
+    /// device come from a port that no tracker has seen; and that device waits for TLS's first
+    /// message, while any other that dials sends it at once.
+    ///
+    /// # Blocking
+    /// For [`SILENCE`] at most, while a connection from there is expected.
+    pub(super) fn offer_silent(&self, incoming: Incoming) -> Option<Incoming> {
+        let ip = incoming.peer_addr().ip();
+        let is_from = |(address, came): (&SocketAddr, &Option<Incoming>)| {
+            (address.ip() == ip && came.is_none()).then_some(*address)
+        };
+        let expected = || self.state.lock().expected.iter().find_map(is_from);
+        if expected().is_none() || incoming.wait(SILENCE).unwrap_or(true) {
+            return Some(incoming);
+        }
+        let mut state = self.state.lock();
+        let address = state.expected.iter().find_map(is_from);
+        let slot = address.and_then(|address| state.expected.get_mut(&address));
+        match slot {
+            Some(slot) => {
+                *slot = Some(incoming);
+                None
+            }
+            None => Some(incoming),
         }
     }
 

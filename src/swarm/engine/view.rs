@@ -65,6 +65,7 @@ fn picture(torrent: &Torrent, state: &TorrentState, link: &Link, now: Duration) 
         group: proof.group,
         address: link.connection.peer_addr(),
         is_dialled: link.dialled,
+        is_punched: link.is_punched,
         age: Instant::now().saturating_duration_since(link.since),
         pieces,
         received_per_second: from.bytes_per_second,

@@ -48,7 +48,7 @@ pub(crate) struct Link {
     proof: Mutex<Proof>,
     /// Whether we dialled it.
     pub(crate) dialled: bool,
-    /// Whether we dialled it through a hole that was punched.
+    /// Whether a hole was punched for it.
     pub(crate) is_punched: bool,
     /// What the handshakes settled.
     pub(crate) traits: LinkTraits,

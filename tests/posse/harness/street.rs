@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::network::{ip, nft};
@@ -29,6 +30,7 @@ impl Router {
              chain out {{ type nat hook postrouting priority 100; oifname \"eth0\" {how}; }}; \
              chain in {{ type filter hook input priority 0; \
                          iifname \"eth0\" ct state new drop; }}; \
+             counter dials {{ }}; \
              chain through {{ type filter hook forward priority 0; \
                               iifname \"eth0\" ct state new drop; }}; }}"
         )
@@ -97,6 +99,32 @@ impl Street {
         Ipv4Addr::new(a, b, c, last).into()
     }
 
+    /// Counts from now on the packets with which a house begins connections, but for those to the
+    /// tracker.
+    pub(crate) fn count_dials(&self, house: u8, tracker: SocketAddr) {
+        let rule = format!(
+            "add rule ip nat through oifname \"eth0\" tcp flags & (syn | ack) == syn \
+             tcp dport != {} counter name dials",
+            tracker.port()
+        );
+        nft(&self.houses[usize::from(house)][0], &rule).unwrap();
+    }
+
+    /// How many there were.
+    pub(crate) fn dials(&self, house: u8) -> usize {
+        let router = &self.houses[usize::from(house)][0];
+        let list = ["netns", "exec", router, "nft", "list", "counter", "ip", "nat", "dials"];
+        let said = Command::new("ip").args(list).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        let count = said.split_once("packets ").and_then(|(_, rest)| rest.split(' ').next());
+        count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{said}"))
+    }
+
+    /// The address of this namespace, at which the trackers are.
+    pub(crate) fn here(&self) -> IpAddr {
+        self.address(1)
+    }
+
     /// The outside address of a house.
     pub(crate) fn outside(&self, house: u8) -> IpAddr {
         self.address(10 + house)
@@ -106,7 +134,7 @@ impl Street {
     pub(crate) fn info(&self, world: &World) -> PathBuf {
         let text = std::fs::read_to_string(&world.info).unwrap();
         let path = world.path().join(format!("{}.txt", self.bridge));
-        std::fs::write(&path, text.replace("127.0.0.1", &self.address(1).to_string())).unwrap();
+        std::fs::write(&path, text.replace("127.0.0.1", &self.here().to_string())).unwrap();
         path
     }
 
