@@ -120,7 +120,7 @@ fn run(bytes: &[u8]) -> (usize, usize) {
     let engine = running.engine.clone();
     let came = std::thread::scope(|scope| {
         scope.spawn(move || {
-            let _ = accept(&engine.torrents, theirs.clone(), || true);
+            let _ = accept(&engine.torrents, theirs.clone(), false, || true);
             theirs.close();
         });
         let peer = Peer::new(ours, file);

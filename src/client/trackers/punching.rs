@@ -308,3 +308,62 @@ fn wait<T>(receiver: &Receiver<T>, timeout: Duration, is_over: &dyn Fn() -> bool
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::trackers::tests::*;
+
+    const PLACE: Place = (
+        GroupId::from_bytes([1; 16]),
+        InfoHash::from_bytes([2; 20]),
+        DeviceId::from_bytes([3; 32]),
+    );
+
+    /// Trackers that answer so when they are asked to punch.
+    fn scripted(reply: Reply) -> Fake {
+        Fake::start(move |request| match request {
+            Request::Punch { .. } => Act::Answer(Box::new(reply.clone())),
+            _ => usual(request),
+        })
+    }
+
+    fn is_punch(request: &Request) -> bool {
+        matches!(request, Request::Punch { .. })
+    }
+
+    #[test]
+    fn a_tracker_of_before_is_asked_once_and_the_next_one_then() {
+        let old = scripted(Reply::Refused(Refusal::Unsupported));
+        let new = scripted(Reply::Refused(Refusal::NoSuchDevice));
+        let (set, _news) = set_of(&[&old, &new]);
+        log_in(&set);
+        wait_for("both have confirmed the session", || {
+            set.shared.state.lock().helpers(0b11).count() == 2
+        });
+        let ask = || set.punch(0b11, PLACE, &|| false).err();
+        assert!(set.can_punch(0b01) && set.can_punch(0b10) && !set.can_punch(0b100));
+        assert_eq!(ask(), Some(MeetError::Unable));
+        assert!(!set.can_punch(0b01) && set.can_punch(0b10), "it need not be asked again");
+        assert_eq!(ask(), Some(MeetError::Unable));
+        assert_eq!((old.count(is_punch), new.count(is_punch)), (1, 2));
+        set.stop(PATIENCE);
+    }
+
+    #[test]
+    fn a_tracker_that_is_busy_or_does_not_begin_ends_it_soon() {
+        for (reply, want) in [
+            (Reply::Refused(Refusal::Busy), MeetError::Busy),
+            (Reply::Pong, MeetError::Failed("the tracker does not begin".into())),
+        ] {
+            let fake = scripted(reply);
+            let (set, _news) = set_of(&[&fake]);
+            log_in(&set);
+            let begun = Instant::now();
+            assert_eq!(set.punch(1, PLACE, &|| false).err(), Some(want));
+            assert!(begun.elapsed() < 2 * ANSWER_MAX + PROBE_MAX);
+            assert!(set.shared.punches.state.lock().asked.is_empty());
+            set.stop(PATIENCE);
+        }
+    }
+}

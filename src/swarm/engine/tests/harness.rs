@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::net::{DeviceSecurity, Listener, Stop, Transport};
+use crate::swarm::api::{MeetError, Meeting};
 use crate::swarm::disk::part_file::{Disk, SystemDisk};
 use crate::swarm::{
     DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, Transfer,
@@ -98,7 +99,12 @@ pub(super) struct Recorder {
     pub(super) copies: Mutex<Vec<LocalCopy>>,
     /// Tickets looked at.
     pub(super) checks: AtomicU32,
+    /// Brings this device and another together, as a tracker would; `None`: none can.
+    pub(super) meets: Mutex<Option<Meets>>,
 }
+
+/// What a tracker does when it is asked for a hole punch.
+pub(super) type Meets = Box<dyn Fn(DeviceId) -> Result<Meeting, MeetError> + Send>;
 
 impl Recorder {
     pub(super) fn new(device: DeviceId, number: u8) -> Self {
@@ -114,6 +120,7 @@ impl Recorder {
             membership: Mutex::new(membership),
             copies: Mutex::default(),
             checks: AtomicU32::new(0),
+            meets: Mutex::default(),
         }
     }
 }
@@ -174,6 +181,19 @@ impl Host for Recorder {
         self.chains.lock().insert(info_hash, values.clone());
     }
 
+    fn can_meet(&self, _: InfoHash, _: DeviceId) -> bool {
+        self.meets.lock().is_some()
+    }
+
+    fn meet(
+        &self,
+        _: InfoHash,
+        device: DeviceId,
+        _: &dyn Fn() -> bool,
+    ) -> Result<Meeting, MeetError> {
+        self.meets.lock().as_ref().map_or(Err(MeetError::Unable), |meets| meets(device))
+    }
+
     fn event(&self, event: EngineEvent) {
         self.events.lock().push(event);
     }
@@ -219,6 +239,7 @@ impl Station {
         let host = Arc::new(Recorder::new(device, number));
         let engine = Engine::start_on(config, host.clone(), disk).unwrap();
         let listener = Arc::new(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let _ = listener.share_port();
         let (stop, address) = (Stop::new(), listener.local_addr());
         let (accepts, listens, stops) = (engine.clone(), listener.clone(), stop.clone());
         let accepting =
