@@ -78,6 +78,14 @@ impl Listener {
         share_port(&SockRef::from(&self.listener))
     }
 
+    /// Takes a connection that waits, if one does. For a listener that is not run.
+    pub fn try_accept(&self) -> Option<Incoming> {
+        self.listener.set_nonblocking(true).ok()?;
+        let (stream, _) = self.listener.accept().ok()?;
+        stream.set_nonblocking(false).ok()?;
+        Incoming::new(stream).ok()
+    }
+
     /// Tells whether it takes connections of both families.
     fn takes_both(&self) -> bool {
         SockRef::from(&self.listener).only_v6().is_ok_and(|only| !only)

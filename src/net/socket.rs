@@ -156,28 +156,6 @@ impl Incoming {
         self.socket.local
     }
 
-    /// Waits until something can be read, or the other end has ended the connection; false if
-    /// neither happens in that time.
-    ///
-    /// # Errors
-    /// The system's.
-    ///
-    /// # Blocking
-    /// For at most `timeout`.
-    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        let until = Instant::now() + timeout;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).map_err(io::Error::other)?;
-            let mut waiting = [PollFd::new(&self.socket.stream, PollFlags::IN)];
-            match poll(&mut waiting, Some(&left)) {
-                Ok(count) => return Ok(count > 0),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-
     /// Ends the connection in both directions. Does not block.
     pub fn close(&self) {
         self.socket.close();

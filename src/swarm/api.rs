@@ -133,7 +133,7 @@ impl From<SocketAddr> for Addresses {
 pub struct Meeting {
     /// Where a tracker sees the device's peer port.
     pub address: SocketAddr,
-    /// The port to connect from: at which this client listens.
+    /// The port to connect from, which the tracker has seen.
     pub from: SocketAddr,
     /// When.
     pub at: Instant,
@@ -215,8 +215,8 @@ pub trait Host: Send + Sync + 'static {
     fn can_meet(&self, _info_hash: InfoHash, _device: DeviceId) -> bool {
         false
     }
-    /// Has a tracker bring this device and another of a file's swarm together. Called on a dial's
-    /// thread; may block for a few seconds, until `is_over` says so.
+    /// Has a tracker bring this device, which connects from the port of `from`, and another of a
+    /// file's swarm together. Called on a dial's thread; may block for a few seconds, until `is_over` says so.
     ///
     /// # Errors
     /// Every [`MeetError`].
@@ -224,6 +224,7 @@ pub trait Host: Send + Sync + 'static {
         &self,
         _info_hash: InfoHash,
         _device: DeviceId,
+        _from: SocketAddr,
         _is_over: &dyn Fn() -> bool,
     ) -> Result<Meeting, MeetError> {
         Err(MeetError::Unable)

@@ -4,6 +4,7 @@
 //! device takes part in the file's swarm, and has not left that swarm itself.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -139,10 +140,11 @@ impl Host for SessionHost {
         &self,
         info_hash: InfoHash,
         device: DeviceId,
+        from: SocketAddr,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Meeting, MeetError> {
         let runtime = self.runtime.upgrade().ok_or(MeetError::Unable)?;
-        runtime.meet(info_hash, device, is_over)
+        runtime.meet(info_hash, device, from, is_over)
     }
 
     fn seed(&self, info_hash: InfoHash) -> Option<SeedSpec> {

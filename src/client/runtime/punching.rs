@@ -5,6 +5,7 @@
 //!
 //! The core passes offers on without waiting. Each has a thread "punch" for a few seconds.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +18,7 @@ use crate::swarm::{MeetError, Meeting};
 use crate::types::{DeviceId, GroupId, InfoHash};
 
 /// Punches that other devices have asked for, under way at a time.
-pub(super) const ANSWERS_MAX: usize = 8;
+pub(super) const ANSWERS_MAX: usize = 32;
 
 /// Counts a punch as under way until dropped.
 struct Counted<'a>(&'a AtomicUsize);
@@ -49,6 +50,7 @@ impl Runtime {
         &self,
         info_hash: InfoHash,
         device: DeviceId,
+        from: SocketAddr,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Meeting, MeetError> {
         let places = self.places(info_hash, device);
@@ -56,7 +58,7 @@ impl Runtime {
         let Some((group, trackers)) = places.into_iter().find(is_helped) else {
             return Err(MeetError::Unable);
         };
-        self.trackers.punch(trackers, (group, info_hash, device), is_over)
+        self.trackers.punch(trackers, (group, info_hash, device), from, is_over)
     }
 
     /// The groups in which both take part in the file's swarm, and the trackers that say so.

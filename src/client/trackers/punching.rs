@@ -1,9 +1,10 @@
-//! Hole punches: a tracker brings two devices together, each of which shows it the peer port that
-//! the other is to connect to.
+//! Hole punches: a tracker brings two devices together, each of which shows it the port that the
+//! other is to connect to: the one that has asked a port of its own for each punch, the other the
+//! port at which it takes links (the *peer port*).
 //!
 //! **Invariant:** a secret is shown to the tracker that told it, and to no other. At most one
-//! connection from the peer port leads to a tracker: all punches there share it, and it is reset
-//! when the last of them has ended, so that the next one can be made at once. No lock is held
+//! connection from the peer port leads to a tracker: the punches that others have asked for share
+//! it, and it is reset when the last of them has ended, so that the next one can be made at once. No lock is held
 //! across socket IO.
 //!
 //! [`TrackerSet::punch`] and [`TrackerSet::answer_punch`] block, on a thread of the engine or of the
@@ -115,6 +116,7 @@ impl TrackerSet {
         &self,
         trackers: u64,
         place: Place,
+        from: SocketAddr,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Meeting, MeetError> {
         let (sender, begun) = bounded(1);
@@ -127,7 +129,7 @@ impl TrackerSet {
                 .ok_or_else(|| MeetError::Failed("the tracker does not begin".into()))
         });
         self.shared.punches.state.lock().asked.remove(&place);
-        self.meet(&begun?, is_over)
+        self.meet(&begun?, Some(from), is_over)
     }
 
     /// Takes part in a hole punch that another device has asked for.
@@ -142,7 +144,7 @@ impl TrackerSet {
         offer: &PunchOffer,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Meeting, MeetError> {
-        self.meet(offer, is_over)
+        self.meet(offer, None, is_over)
     }
 
     fn ask_to_punch(
@@ -177,11 +179,21 @@ impl TrackerSet {
         Err(MeetError::Unable)
     }
 
-    fn meet(&self, offer: &PunchOffer, is_over: &dyn Fn() -> bool) -> Result<Meeting, MeetError> {
-        let Some(from) = self.shared.options.peer_port else { return Err(MeetError::Unable) };
+    /// Meets the other device from the port of `from`, or from the peer port.
+    fn meet(
+        &self,
+        offer: &PunchOffer,
+        from: Option<SocketAddr>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Meeting, MeetError> {
+        let Some(peer_port) = self.shared.options.peer_port else { return Err(MeetError::Unable) };
         let (sender, told) = bounded(1);
         self.shared.punches.state.lock().begun.insert(offer.secret, sender);
-        let probed = self.shared.show(offer, from, is_over);
+        let probed = match from {
+            Some(from) => self.shared.show_from(offer, from, is_over).map(Arc::new),
+            None => self.shared.show(offer, peer_port, is_over),
+        };
+        let from = from.unwrap_or(peer_port);
         let probed = probed.map_err(|error| {
             MeetError::Failed(format!("no tracker sees this device's port: {error}"))
         });
@@ -230,24 +242,19 @@ impl Shared {
         }
     }
 
-    /// Shows the tracker this device's peer port and the secret.
+    /// Shows the tracker this device's peer port and the secret, over the connection that all share.
     fn show(
         &self,
         offer: &PunchOffer,
         from: SocketAddr,
         is_over: &dyn Fn() -> bool,
     ) -> io::Result<Arc<Probe>> {
-        let PunchOffer { tracker, key, secret, .. } = *offer;
-        let (address, rtt) = {
-            let mut state = self.state.lock();
-            let live = state.live(tracker, key).ok_or(io::ErrorKind::NotConnected)?;
-            (live.connection.peer_addr(), live.rtt)
-        };
-        let hello = ProbeHello { secret, rtt_ms: rtt.as_millis() as u32 };
+        let tracker = offer.tracker;
         if let Some(probe) = self.open_probe(tracker) {
+            let (_, hello) = self.hello(offer)?;
             return probe.show(&hello).map(|()| probe);
         }
-        let opened = self.dial_probe((address, from), &hello, is_over).map(Arc::new);
+        let opened = self.show_from(offer, from, is_over).map(Arc::new);
         let mut state = self.punches.state.lock();
         match &opened {
             Ok(probe) => drop(state.probes.insert(tracker, Slot::Open(Arc::downgrade(probe)))),
@@ -280,17 +287,27 @@ impl Shared {
         None
     }
 
-    fn dial_probe(
+    /// Where the tracker is, and what it is to be shown.
+    fn hello(&self, offer: &PunchOffer) -> io::Result<(SocketAddr, ProbeHello)> {
+        let mut state = self.state.lock();
+        let live = state.live(offer.tracker, offer.key).ok_or(io::ErrorKind::NotConnected)?;
+        let hello = ProbeHello { secret: offer.secret, rtt_ms: live.rtt.as_millis() as u32 };
+        Ok((live.connection.peer_addr(), hello))
+    }
+
+    /// Shows the tracker the port of `from` and the secret, over a connection of its own.
+    fn show_from(
         &self,
-        (address, from): (SocketAddr, SocketAddr),
-        hello: &ProbeHello,
+        offer: &PunchOffer,
+        from: SocketAddr,
         is_over: &dyn Fn() -> bool,
     ) -> io::Result<Probe> {
+        let (address, hello) = self.hello(offer)?;
         let dialled = Incoming::dial_from_port(address, from, PROBE_MAX, is_over)?;
         let (security, network) = (&self.options.security, &self.options.network);
         let (connection, _) = security.prove_tracker(dialled, PROBE_MAX, &network.accepted())?;
         let probe = Probe { connection, is_broken: AtomicBool::new(false) };
-        let opening = Opening::new(Hello::Probe(hello.clone()));
+        let opening = Opening::new(Hello::Probe(hello));
         write_message(&mut probe.connection.writer(), &opening)?;
         Ok(probe)
     }
@@ -328,6 +345,10 @@ mod tests {
         })
     }
 
+    fn from() -> SocketAddr {
+        "127.0.0.1:9".parse().unwrap()
+    }
+
     fn is_punch(request: &Request) -> bool {
         matches!(request, Request::Punch { .. })
     }
@@ -341,7 +362,7 @@ mod tests {
         wait_for("both have confirmed the session", || {
             set.shared.state.lock().helpers(0b11).count() == 2
         });
-        let ask = || set.punch(0b11, PLACE, &|| false).err();
+        let ask = || set.punch(0b11, PLACE, from(), &|| false).err();
         assert!(set.can_punch(0b01) && set.can_punch(0b10) && !set.can_punch(0b100));
         assert_eq!(ask(), Some(MeetError::Unable));
         assert!(!set.can_punch(0b01) && set.can_punch(0b10), "it need not be asked again");
@@ -360,7 +381,7 @@ mod tests {
             let (set, _news) = set_of(&[&fake]);
             log_in(&set);
             let begun = Instant::now();
-            assert_eq!(set.punch(1, PLACE, &|| false).err(), Some(want));
+            assert_eq!(set.punch(1, PLACE, from(), &|| false).err(), Some(want));
             assert!(begun.elapsed() < 2 * ANSWER_MAX + PROBE_MAX);
             assert!(set.shared.punches.state.lock().asked.is_empty());
             set.stop(PATIENCE);

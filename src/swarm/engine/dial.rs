@@ -96,11 +96,16 @@ fn dial(
     let is_wanted = move || wanting.state.lock().wants_links();
     let can_punch = services.punching.is_due(services.now(), device)
         && services.host.can_meet(torrent.info_hash, device);
-    let raced = match race(services, device, order, can_punch, is_wanted) {
-        Err(LinkError::Unreachable(error)) => punch_instead(torrent, device, error, can_punch),
-        raced => raced,
+    let punched = match can_punch && services.punching.has_worked(device) {
+        true => punch(services, torrent.info_hash, device, &is_wanted).ok(),
+        false => None,
     };
-    let Reached { connection, admission: _admission, started, took, is_punched } = raced?;
+    let reached =
+        match punched.map_or_else(|| race(services, device, order, can_punch, is_wanted), Ok) {
+            Err(LinkError::Unreachable(error)) => punch_instead(torrent, device, error),
+            reached => reached,
+        };
+    let Reached { connection, admission: _admission, started, took, is_punched } = reached?;
     let proven = Instant::now();
     let mut stream = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
@@ -140,10 +145,11 @@ fn punch_instead(
     torrent: &Arc<Torrent>,
     device: DeviceId,
     error: io::Error,
-    can_punch: bool,
 ) -> Result<Reached, LinkError> {
     let services = &torrent.services;
     let is_wanted = || torrent.state.lock().wants_links();
+    let can_punch = services.punching.is_due(services.now(), device)
+        && services.host.can_meet(torrent.info_hash, device);
     if can_punch {
         match punch(services, torrent.info_hash, device, &is_wanted) {
             Ok(reached) => return Ok(reached),

@@ -105,9 +105,7 @@ impl Engine {
     /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there
     /// are too many.
     pub fn accept(&self, incoming: Incoming) {
-        if let Some(incoming) = self.services().punching.offer(incoming) {
-            self.take_in(incoming, false);
-        }
+        self.take_in(incoming, false);
     }
 
     fn take_in(&self, incoming: Incoming, is_punched: bool) {
@@ -119,8 +117,6 @@ impl Engine {
         };
         let torrents = self.torrents.clone();
         let spawned = self.services().of_links.read.begin(move || {
-            let punching = &torrents.services.punching;
-            let Some(incoming) = punching.offer_silent(incoming) else { return };
             let closes = incoming.clone();
             let accepted = accept::accept(&torrents, incoming, is_punched, || admission.prove());
             if let Err(e) = accepted {
@@ -140,7 +136,7 @@ impl Engine {
     /// Until the moment, and for a few seconds.
     pub(crate) fn answer_punch(&self, device: DeviceId, meeting: &Meeting) {
         let services = self.services();
-        match punch::connect(services, device, meeting, &|| services.stop.is_set()) {
+        match punch::answer(services, device, meeting) {
             Ok(incoming) => self.take_in(incoming, true),
             Err(error) => log::debug!("{}: no hole to {device}: {error}", meeting.address),
         }

@@ -1,6 +1,6 @@
 //! Hole punching: where no address of a device answers, both ends connect to each other at one
-//! moment, from the ports at which they listen
-//! ([decision 028](../../../docs/decisions/028-hole-punching.md)).
+//! moment: the one that has asked from a port of its own for each attempt, the other from the port
+//! at which it takes links ([decision 028](../../../docs/decisions/028-hole-punching.md)).
 //!
 //! **Invariant:** the end that has asked is TLS's client and expects the device's key, whatever
 //! direction the connection took; nothing else than TLS's first message is sent before the key is
@@ -9,14 +9,16 @@
 //! Runs on the dial's thread, or on the thread of who takes part in a punch; blocks for some seconds
 //! at most.
 
+use std::cell::RefCell;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::candidates::{Failure, Target};
+use super::candidates::Target;
 use super::race::Reached;
 use super::services::Services;
-use crate::net::Incoming;
+use crate::net::{Incoming, Listener};
 use crate::swarm::api::{MeetError, Meeting};
 use crate::types::{DeviceId, InfoHash};
 
@@ -42,8 +44,11 @@ pub(super) fn punch(
 ) -> Result<Reached, MeetError> {
     let Some(_under_way) = services.punching.begin() else { return Err(MeetError::Busy) };
     let is_over = || services.stop.is_set() || !is_wanted();
-    let met = services.host.meet(info_hash, device, &is_over);
-    let reached = met.and_then(|meeting| reach(services, device, &meeting, &is_over));
+    let reached = open_port(services).and_then(|port| {
+        let from = port.local_addr();
+        let meeting = services.host.meet(info_hash, device, from, &is_over)?;
+        reach(services, device, (&meeting, &port), &is_over)
+    });
     match &reached {
         Ok(_) => services.punching.note_done(device),
         Err(_) if is_over() => {}
@@ -52,16 +57,32 @@ pub(super) fn punch(
     reached
 }
 
+/// A port for one punch: the two devices may have other links, and there is one connection between
+/// two ports.
+fn open_port(services: &Services) -> Result<Listener, MeetError> {
+    let ip = services.config.bind_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let opened = Listener::bind_both(SocketAddr::new(ip, 0));
+    let opened = opened.and_then(|port| port.share_port().map(|()| port));
+    opened.map_err(|error| MeetError::Failed(error.to_string()))
+}
+
 fn reach(
     services: &Arc<Services>,
     device: DeviceId,
-    meeting: &Meeting,
+    (meeting, port): (&Meeting, &Listener),
     is_over: &dyn Fn() -> bool,
 ) -> Result<Reached, MeetError> {
     let failed = |error: io::Error| MeetError::Failed(error.to_string());
-    let expected = services.punching.expect(meeting.address);
-    let connected = connect(services, device, meeting, &|| is_over() || expected.has_come());
-    let incoming = expected.take().map_or(connected, Ok).map_err(failed)?;
+    let came = RefCell::new(None);
+    // The router of the other end may choose another port for each connection.
+    let has_come = || {
+        let is_other = |incoming: &Incoming| incoming.peer_addr().ip() == meeting.address.ip();
+        let mut came = came.borrow_mut();
+        *came = came.take().or_else(|| port.try_accept().filter(is_other));
+        came.is_some()
+    };
+    let connected = connect(services, device, meeting, &|| is_over() || has_come());
+    let incoming = came.borrow_mut().take().map_or(connected, Ok).map_err(failed)?;
     let started = Instant::now();
     let too_many = || MeetError::Failed("too many links are up".into());
     let mut admission =
@@ -69,28 +90,32 @@ fn reach(
     if !admission.trust() {
         return Err(too_many());
     }
-    let proven = services.config.transport.prove(incoming, PROOF_MAX, device);
-    let target = target(meeting);
-    match proven {
-        Ok(connection) => {
-            services.dial_memory.note_won(device, &target);
-            let took = started.elapsed();
-            Ok(Reached { connection, admission, started, took, is_punched: true })
-        }
-        Err(error) => {
-            let is_other = error.kind() == io::ErrorKind::InvalidData;
-            let failure = if is_other { Failure::WrongKey } else { Failure::Unfinished };
-            services.dial_memory.note_failed(services.now(), device, target.address, failure);
-            Err(failed(error))
-        }
-    }
+    let connection =
+        services.config.transport.prove(incoming, PROOF_MAX, device).map_err(failed)?;
+    services.dial_memory.give_back(device, &target(meeting));
+    let took = started.elapsed();
+    Ok(Reached { connection, admission, started, took, is_punched: true })
+}
+
+/// Takes part in a punch that the device has asked for.
+///
+/// # Errors
+/// Those of [`connect`].
+pub(super) fn answer(
+    services: &Services,
+    device: DeviceId,
+    meeting: &Meeting,
+) -> io::Result<Incoming> {
+    let incoming = connect(services, device, meeting, &|| services.stop.is_set())?;
+    services.dial_memory.give_back(device, &target(meeting));
+    Ok(incoming)
 }
 
 /// Connects at the moment, and again for as long as both ends try.
 ///
 /// # Errors
 /// The system's, of the last try; `ConnectionAborted` if it is over.
-pub(super) fn connect(
+fn connect(
     services: &Services,
     device: DeviceId,
     meeting: &Meeting,

@@ -6,25 +6,23 @@
 //!
 //! Plain state under a lock of its own, which nothing else is locked within.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::net::Incoming;
 use crate::swarm::api::MeetError;
 use crate::types::DeviceId;
 
 /// Punches that this device asks for, under way at a time.
-const UNDER_WAY_MAX: usize = 4;
+const UNDER_WAY_MAX: usize = 8;
 /// First and longest time for which a device is left alone with which punching has failed.
 const PAUSE_MIN: Duration = Duration::from_secs(30);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// The pause when a tracker is busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(5);
-/// How long a connection is looked at that may be one of a punch.
-const SILENCE: Duration = Duration::from_millis(500);
+/// Devices remembered with which it has worked; when there are more, all are forgotten.
+const WORKED_MAX: usize = 4_096;
 /// Devices remembered with which it has failed; when there are more, all are forgotten.
 const FAILED_MAX: usize = 4_096;
 
@@ -46,9 +44,8 @@ pub(super) struct Punching {
 struct PunchingState {
     failed: HashMap<DeviceId, Failed>,
     under_way: usize,
-    /// Where connections of punches under way may come from, and those that came to the listener
-    /// instead of answering.
-    expected: HashMap<SocketAddr, Option<Incoming>>,
+    /// Devices that were reached by punching last.
+    worked: HashSet<DeviceId>,
 }
 
 /// Counts a punch until dropped.
@@ -60,32 +57,16 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// An address from which a connection is expected, until dropped.
-pub(super) struct Expected<'a>(&'a Punching, SocketAddr);
-
-impl Expected<'_> {
-    pub(super) fn has_come(&self) -> bool {
-        self.0.state.lock().expected.get(&self.1).is_some_and(Option::is_some)
-    }
-
-    pub(super) fn take(&self) -> Option<Incoming> {
-        self.0.state.lock().expected.get_mut(&self.1)?.take()
-    }
-}
-
-impl Drop for Expected<'_> {
-    fn drop(&mut self) {
-        let came = self.0.state.lock().expected.remove(&self.1).flatten();
-        came.inspect(Incoming::close);
-    }
-}
-
 impl Punching {
     /// Tells whether a punch with the device may be tried now.
     pub(super) fn is_due(&self, now: Duration, device: DeviceId) -> bool {
         let state = self.state.lock();
-        state.under_way < UNDER_WAY_MAX
-            && state.failed.get(&device).is_none_or(|failed| failed.until <= now)
+        state.failed.get(&device).is_none_or(|failed| failed.until <= now)
+    }
+
+    /// Tells whether the device was reached by punching last: no address of it answered then.
+    pub(super) fn has_worked(&self, device: DeviceId) -> bool {
+        self.state.lock().worked.contains(&device)
     }
 
     /// Why punching with the device failed, if it was tried and did.
@@ -95,47 +76,9 @@ impl Punching {
 
     /// This machine's networks have changed: what failed may work now.
     pub(super) fn forget_failures(&self) {
-        self.state.lock().failed.clear();
-    }
-
-    /// Takes a connection for the punch that expects one from its address; gives back any other.
-    pub(super) fn offer(&self, incoming: Incoming) -> Option<Incoming> {
         let mut state = self.state.lock();
-        match state.expected.get_mut(&incoming.peer_addr()) {
-            Some(slot @ None) => {
-                *slot = Some(incoming);
-                None
-            }
-            _ => Some(incoming),
-        }
-    }
-
-    /// Takes a connection for the punch that expects one from its address, if nothing comes on it;
-    /// gives back any other. A router that chooses another port for each connection has the other
-    /// device come from a port that no tracker has seen; and that device waits for TLS's first
-    /// message, while any other that dials sends it at once.
-    ///
-    /// # Blocking
-    /// For [`SILENCE`] at most, while a connection from there is expected.
-    pub(super) fn offer_silent(&self, incoming: Incoming) -> Option<Incoming> {
-        let ip = incoming.peer_addr().ip();
-        let is_from = |(address, came): (&SocketAddr, &Option<Incoming>)| {
-            (address.ip() == ip && came.is_none()).then_some(*address)
-        };
-        let expected = || self.state.lock().expected.iter().find_map(is_from);
-        if expected().is_none() || incoming.wait(SILENCE).unwrap_or(true) {
-            return Some(incoming);
-        }
-        let mut state = self.state.lock();
-        let address = state.expected.iter().find_map(is_from);
-        let slot = address.and_then(|address| state.expected.get_mut(&address));
-        match slot {
-            Some(slot) => {
-                *slot = Some(incoming);
-                None
-            }
-            None => Some(incoming),
-        }
+        state.failed.clear();
+        state.worked.clear();
     }
 
     pub(super) fn begin(&self) -> Option<UnderWay<'_>> {
@@ -146,16 +89,12 @@ impl Punching {
         })
     }
 
-    pub(super) fn expect(&self, address: SocketAddr) -> Expected<'_> {
-        self.state.lock().expected.insert(address, None);
-        Expected(self, address)
-    }
-
     pub(super) fn note_failed(&self, now: Duration, device: DeviceId, error: &MeetError) {
         let mut state = self.state.lock();
         if state.failed.len() >= FAILED_MAX && !state.failed.contains_key(&device) {
             state.failed.clear();
         }
+        state.worked.remove(&device);
         let failed = state.failed.entry(device).or_default();
         let pause = match error {
             MeetError::Busy => BUSY_PAUSE,
@@ -173,7 +112,12 @@ impl Punching {
     }
 
     pub(super) fn note_done(&self, device: DeviceId) {
-        self.state.lock().failed.remove(&device);
+        let mut state = self.state.lock();
+        state.failed.remove(&device);
+        if state.worked.len() >= WORKED_MAX {
+            state.worked.clear();
+        }
+        state.worked.insert(device);
     }
 }
 
@@ -214,11 +158,10 @@ mod tests {
     #[test]
     fn what_is_under_way_and_remembered_is_bounded() {
         let punching = Punching::default();
-        let under_way: Vec<_> = (0..9).map_while(|_| punching.begin()).collect();
+        let under_way: Vec<_> = (0..20).map_while(|_| punching.begin()).collect();
         assert_eq!(under_way.len(), UNDER_WAY_MAX);
-        assert!(!punching.is_due(Duration::ZERO, DEVICE));
         drop(under_way);
-        assert!(punching.is_due(Duration::ZERO, DEVICE));
+        assert!(punching.begin().is_some());
         for number in 0..2 * FAILED_MAX as u32 {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&number.to_be_bytes());

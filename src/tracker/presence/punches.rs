@@ -1,9 +1,9 @@
-//! Hole punches under way: two devices whose peer ports this tracker has seen connect at one moment
+//! Hole punches under way: two devices whose ports this tracker has seen connect at one moment
 //! ([decision 028](../../../docs/decisions/028-hole-punching.md)).
 //!
 //! **Invariant:** the address that one end is told of the other is one at which this tracker has
 //! seen a connection of the other's device that showed the secret of the other's session. Of two
-//! devices at most one punch is under way. At most [`UNDER_WAY_MAX`] are, and [`OF_SESSION_MAX`] of
+//! devices at most one punch for each file waits for its probes. At most [`UNDER_WAY_MAX`] are, and [`OF_SESSION_MAX`] of
 //! one session.
 //!
 //! Plain state: time and secrets are arguments, and what sessions are to be told goes out as values.
@@ -11,14 +11,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::SessionKey;
+use super::{SessionKey, SwarmKey};
 use crate::net::Source;
 use crate::tracker::pace::{Paces, Rate};
 use crate::types::{Candidate, CandidateKind, DeviceId, PunchSecret, UserId};
 
-/// How long a punch may take, from the request on: the probes, and the time in which both ends try
-/// to connect. Until then no other of these two devices begins.
-pub(super) const PUNCH_MAX: Duration = Duration::from_secs(6);
+/// How long both ends may take to show their ports.
+const PROBES_MAX: Duration = Duration::from_secs(5);
 /// Punches under way at a time.
 const UNDER_WAY_MAX: usize = 1_024;
 /// The same, of one session at either end: a client takes part in a few at a time.
@@ -28,14 +27,14 @@ const LEAD: Duration = Duration::from_millis(50);
 /// The longest round trip that the moment waits for.
 const RTT_MAX: Duration = Duration::from_millis(1_000);
 
-/// Punches that one session asks for: those to all peers of a swarm, then one now and then.
-const SESSION_RATE: Rate = Rate::per_minute(32, 30);
+/// Punches that one session asks for: one for each peer of each file that is behind a router.
+const SESSION_RATE: Rate = Rate::per_second(64, 4);
 /// The same of all sessions of a user.
-const USER_RATE: Rate = Rate::per_minute(64, 60);
-/// Punches with one device that one user asks for: it failed, and networks have changed.
-const PAIR_RATE: Rate = Rate::per_minute(3, 2);
+const USER_RATE: Rate = Rate::per_second(128, 8);
+/// Punches with one device that one user asks for: each file takes a link.
+const PAIR_RATE: Rate = Rate::per_second(32, 2);
 /// Punches in which one device is asked to take part, by whomever.
-const ASKED_RATE: Rate = Rate::per_minute(32, 60);
+const ASKED_RATE: Rate = Rate::per_second(64, 8);
 /// Paces in use at a time: some 2 MiB.
 const PACES_MAX: usize = 16_384;
 
@@ -55,12 +54,12 @@ pub(super) struct Party {
     pub(super) device: DeviceId,
 }
 
-/// What one end is to be told when both peer ports were seen.
+/// What one end is to be told when both ports were seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Go {
     pub(super) session: SessionKey,
     pub(super) secret: PunchSecret,
-    /// Where the other's peer port was seen.
+    /// Where the other's port was seen.
     pub(super) address: SocketAddr,
     pub(super) after: Duration,
 }
@@ -73,12 +72,13 @@ pub(crate) struct UnknownProbe;
 struct End {
     party: Party,
     secret: PunchSecret,
-    /// Where its peer port was seen, and how long a message takes to it and back.
+    /// Where its port was seen, and how long a message takes to it and back.
     seen: Option<(SocketAddr, Duration)>,
 }
 
 #[derive(Debug)]
 struct Punch {
+    swarm: SwarmKey,
     ends: [End; 2],
     until: Duration,
 }
@@ -102,13 +102,15 @@ impl Punches {
     pub(super) fn begin(
         &mut self,
         now: Duration,
+        swarm: SwarmKey,
         ends: [Party; 2],
         secrets: [PunchSecret; 2],
     ) -> bool {
         self.under_way.retain(|punch| punch.until > now);
         let devices = ends.map(|end| end.device);
-        let is_same =
+        let is_of_them =
             |punch: &Punch| punch.ends.iter().all(|end| devices.contains(&end.party.device));
+        let is_same = |punch: &Punch| punch.swarm == swarm && is_of_them(punch);
         let of_session = |session| {
             let has = |punch: &&Punch| punch.ends.iter().any(|end| end.party.session == session);
             self.under_way.iter().filter(has).count()
@@ -135,11 +137,11 @@ impl Punches {
         let [first, second] = secrets;
         let end = |party, secret| End { party, secret, seen: None };
         let ends = [end(asker, first), end(asked, second)];
-        self.under_way.push(Punch { ends, until: now + PUNCH_MAX });
+        self.under_way.push(Punch { swarm, ends, until: now + PROBES_MAX });
         true
     }
 
-    /// Takes what a connection from a peer port has shown. Once both ends' were seen, returns what
+    /// Takes what a connection from a port has shown. Once both ends' were seen, returns what
     /// they are to be told; nothing if a connection between them would be of no use.
     ///
     /// # Errors
@@ -154,16 +156,16 @@ impl Punches {
         self.under_way.retain(|punch| punch.until > now);
         let is_it =
             |end: &End| end.secret == secret && end.party.device == device && end.seen.is_none();
-        let punch = self.under_way.iter_mut().find(|punch| punch.ends.iter().any(is_it));
-        let punch = punch.ok_or(UnknownProbe)?;
-        if let Some(end) = punch.ends.iter_mut().find(|end| is_it(end)) {
+        let has_it = |punch: &Punch| punch.ends.iter().any(is_it);
+        let index = self.under_way.iter().position(has_it).ok_or(UnknownProbe)?;
+        let ends = &mut self.under_way[index].ends;
+        if let Some(end) = ends.iter_mut().find(|end| is_it(end)) {
             end.seen = Some((address, rtt.min(RTT_MAX)));
         }
-        let [End { seen: Some((first, near)), .. }, End { seen: Some((second, far)), .. }] =
-            punch.ends
-        else {
+        let [Some((first, near)), Some((second, far))] = [ends[0].seen, ends[1].seen] else {
             return Ok(None);
         };
+        let punch = self.under_way.remove(index);
         if !can_meet(first, second) {
             return Ok(None);
         }

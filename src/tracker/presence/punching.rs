@@ -42,7 +42,7 @@ impl Presence {
             return Reply::Refused(Refusal::NoSuchDevice);
         };
         let now = self.punching.started.elapsed();
-        if !self.punching.punches.begin(now, ends, secrets) {
+        if !self.punching.punches.begin(now, swarm, ends, secrets) {
             return Reply::Refused(Refusal::Busy);
         }
         let (info_hash, group) = swarm;
@@ -70,7 +70,7 @@ impl Presence {
         (is_in && is_of_use).then_some([party(key)?, party(*other)?])
     }
 
-    /// Takes a probe of a device: a connection from its peer port, which came from `address`.
+    /// Takes a probe of a device: a connection from the port of a punch, which came from `address`.
     ///
     /// # Errors
     /// [`UnknownProbe`]: nothing is told, and the connection ends.

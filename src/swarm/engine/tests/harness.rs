@@ -104,7 +104,7 @@ pub(super) struct Recorder {
 }
 
 /// What a tracker does when it is asked for a hole punch.
-pub(super) type Meets = Box<dyn Fn(DeviceId) -> Result<Meeting, MeetError> + Send>;
+pub(super) type Meets = Box<dyn Fn(SocketAddr) -> Result<Meeting, MeetError> + Send>;
 
 impl Recorder {
     pub(super) fn new(device: DeviceId, number: u8) -> Self {
@@ -188,10 +188,11 @@ impl Host for Recorder {
     fn meet(
         &self,
         _: InfoHash,
-        device: DeviceId,
+        _: DeviceId,
+        from: SocketAddr,
         _: &dyn Fn() -> bool,
     ) -> Result<Meeting, MeetError> {
-        self.meets.lock().as_ref().map_or(Err(MeetError::Unable), |meets| meets(device))
+        self.meets.lock().as_ref().map_or(Err(MeetError::Unable), |meets| meets(from))
     }
 
     fn event(&self, event: EngineEvent) {

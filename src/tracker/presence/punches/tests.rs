@@ -1,6 +1,7 @@
 //! Punches by numbers: no session and no clock.
 
 use super::*;
+use crate::types::{GroupId, InfoHash};
 
 const LATER: Duration = Duration::from_secs(1_000);
 
@@ -16,8 +17,13 @@ fn secret(number: u8) -> PunchSecret {
     PunchSecret::from_bytes([number; 16])
 }
 
+fn begin_for(punches: &mut Punches, now: Duration, file: u8, ends: [u8; 2]) -> bool {
+    let swarm = (InfoHash::from_bytes([file; 20]), GroupId::from_bytes([9; 16]));
+    punches.begin(now, swarm, ends.map(party), ends.map(secret))
+}
+
 fn begin(punches: &mut Punches, now: Duration, ends: [u8; 2]) -> bool {
-    punches.begin(now, ends.map(party), ends.map(secret))
+    begin_for(punches, now, 0, ends)
 }
 
 /// A probe of that end, seen at that address.
@@ -57,7 +63,7 @@ fn a_secret_counts_once_and_for_its_own_device_while_the_punch_lasts() {
     assert_eq!(taken, Err(UnknownProbe));
     assert_eq!(probe(&mut punches, LATER, 1, at, 0), Ok(None));
     assert_eq!(probe(&mut punches, LATER, 1, at, 0), Err(UnknownProbe), "it was used");
-    assert_eq!(probe(&mut punches, LATER + PUNCH_MAX, 2, at, 0), Err(UnknownProbe));
+    assert_eq!(probe(&mut punches, LATER + PROBES_MAX, 2, at, 0), Err(UnknownProbe));
     assert_eq!(punches.len(), 0);
 }
 
@@ -78,17 +84,24 @@ fn those_who_could_not_meet_are_told_nothing() {
 }
 
 #[test]
-fn two_devices_are_in_one_punch_at_a_time_and_in_a_few_a_minute() {
+fn two_devices_wait_for_one_punch_of_each_file_and_have_a_few_a_minute() {
     let mut punches = Punches::default();
     assert!(begin(&mut punches, LATER, [1, 2]));
     assert!(!begin(&mut punches, LATER, [1, 2]) && !begin(&mut punches, LATER, [2, 1]));
     assert!(begin(&mut punches, LATER, [1, 3]), "it has nothing to do with others");
-    let counted = |punches: &mut Punches, ends, seconds: std::ops::Range<u64>| {
-        let begun = |second: &u64| begin(punches, LATER + Duration::from_secs(*second), ends);
-        seconds.filter(begun).count()
+    assert!(begin_for(&mut punches, LATER, 1, [1, 2]), "each file takes a link");
+    assert!(probe(&mut punches, LATER, 1, "198.51.100.1:7", 0).is_ok());
+    assert!(probe(&mut punches, LATER, 2, "203.0.113.1:7", 0).unwrap().is_some());
+    assert!(begin(&mut punches, LATER, [1, 2]), "both connect now");
+    let mut punches = Punches::default();
+    let mut begun = |now, file| {
+        let is_begun = begin_for(&mut punches, now, file, [1, 2]);
+        punches.under_way.clear();
+        is_begun
     };
-    // Each that ends makes room for the next one, and after three there are two a minute.
-    assert_eq!(counted(&mut punches, [1, 2], 6..366), 2 + 12);
+    assert_eq!((0..200).filter(|file| begun(LATER, *file)).count(), 32);
+    let later = LATER + Duration::from_secs(5);
+    assert_eq!((0..200).filter(|file| begun(later, *file)).count(), 10);
 }
 
 #[test]
