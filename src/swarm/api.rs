@@ -131,7 +131,7 @@ impl From<SocketAddr> for Addresses {
 
 /// Where and when to connect to a device that does so at the same moment.
 pub struct Meeting {
-    /// Where a tracker sees the device's peer port.
+    /// Where a tracker sees the port that the device connects from.
     pub address: SocketAddr,
     /// The port to connect from, which the tracker has seen.
     pub from: SocketAddr,

@@ -1,4 +1,4 @@
-//! A connection from a client's peer port: it shows where that port is seen from outside, for hole
+//! A connection from a client's port: it shows where that port is seen from outside, for hole
 //! punches.
 //!
 //! **Invariant:** nothing is sent on it. It ends at the first secret that no punch has, or after

@@ -51,11 +51,11 @@ pub enum Hello {
     Client(ClientHello),
     /// A peer tracker opens a replication link.
     Replica(super::replication::ReplicaHello),
-    /// A client has the tracker see its peer port from outside, for a hole punch.
+    /// A client has the tracker see a port of its own from outside, for a hole punch.
     Probe(ProbeHello),
 }
 
-/// What a client says over a connection from its peer port, in the first frame and in each later
+/// What a client says over a connection from such a port, in the first frame and in each later
 /// one: the tracker notes where it sees the connection come from. It answers nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeHello {

@@ -4,8 +4,8 @@
 //!
 //! **Invariant:** a secret is shown to the tracker that told it, and to no other. At most one
 //! connection from the peer port leads to a tracker: the punches that others have asked for share
-//! it, and it is reset when the last of them has ended, so that the next one can be made at once. No lock is held
-//! across socket IO.
+//! it, and it is reset when the last of them has ended, so that the next one can be made at once.
+//! No lock is held across socket IO.
 //!
 //! [`TrackerSet::punch`] and [`TrackerSet::answer_punch`] block, on a thread of the engine or of the
 //! runtime. The events come on the trackers' reading threads, which never wait here.
@@ -32,9 +32,9 @@ use crate::wire::tracker::{Hello, Opening, ProbeHello, Reply, Request};
 
 /// How long a tracker may take to answer, and to begin a punch.
 const ANSWER_MAX: Duration = Duration::from_millis(1_500);
-/// How long a connection from the peer port to a tracker may take.
+/// How long a connection from a port to a tracker may take.
 const PROBE_MAX: Duration = Duration::from_secs(2);
-/// How long the other device may take to show its peer port.
+/// How long the other device may take to show its port.
 const OTHER_MAX: Duration = Duration::from_secs(3);
 /// The latest moment that a tracker may choose.
 const AHEAD_MAX: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ enum Slot {
     Open(Weak<Probe>),
 }
 
-/// A connection from the peer port to a tracker.
+/// A connection from a port to a tracker.
 #[derive(Debug)]
 struct Probe {
     connection: Connection,

@@ -3,8 +3,8 @@
 //!
 //! **Invariant:** the address that one end is told of the other is one at which this tracker has
 //! seen a connection of the other's device that showed the secret of the other's session. Of two
-//! devices at most one punch for each file waits for its probes. At most [`UNDER_WAY_MAX`] are, and [`OF_SESSION_MAX`] of
-//! one session.
+//! devices at most one punch for each file waits for its probes. At most [`UNDER_WAY_MAX`] do, and
+//! [`OF_SESSION_MAX`] of one session.
 //!
 //! Plain state: time and secrets are arguments, and what sessions are to be told goes out as values.
 

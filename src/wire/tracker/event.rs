@@ -156,8 +156,8 @@ pub enum Event {
         /// Since when.
         since: Stamp,
     },
-    /// A hole punch begins: the device has the tracker see its peer port, over a connection in which
-    /// it shows the secret.
+    /// A hole punch begins: the device has the tracker see a port of its own, over a connection in
+    /// which it shows the secret.
     PunchBegun {
         /// This end's.
         secret: PunchSecret,
@@ -170,11 +170,11 @@ pub enum Event {
         /// Whether this device asked for it: then it is TLS's client on the link.
         is_asker: bool,
     },
-    /// Both peer ports were seen: both devices connect at one moment.
+    /// Both ports were seen: both devices connect at one moment.
     PunchNow {
         /// This end's.
         secret: PunchSecret,
-        /// Where the other's peer port was seen.
+        /// Where the other's port was seen.
         address: SocketAddr,
         /// When to connect, in milliseconds from now.
         in_ms: u32,
