@@ -1,6 +1,6 @@
 //! Hole punching: where no address of a device answers, both ends connect to each other at one
 //! moment: the one that has asked from a port of its own for each attempt, the other from the port
-//! at which it takes links ([decision 028](../../../docs/decisions/028-hole-punching.md)).
+//! at which it takes links (decision 028).
 //!
 //! **Invariant:** the end that has asked is TLS's client and expects the device's key, whatever
 //! direction the connection took; nothing else than TLS's first message is sent before the key is

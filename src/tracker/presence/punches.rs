@@ -1,5 +1,5 @@
 //! Hole punches under way: two devices whose ports this tracker has seen connect at one moment
-//! ([decision 028](../../../docs/decisions/028-hole-punching.md)).
+//! (decision 028).
 //!
 //! **Invariant:** the address that one end is told of the other is one at which this tracker has
 //! seen a connection of the other's device that showed the secret of the other's session. Of two
