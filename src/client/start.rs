@@ -71,14 +71,13 @@ impl Client {
         let security = open_device(&config)?;
         let (network, early) = open_network(&config, &store)?;
         let (news, news_in) = bounded(NEWS_LEN);
-        let address = listener.local_addr();
-        let relay = start_relay(&config, address)?;
+        let relay = start_relay(&config, listener.local_addr())?;
         let relays_at = relay.as_ref().map(|relay| relay.local_addr().port());
         let wish = RelayWish { accepts: config.relays.uses, relays_at };
         let trackers = start_trackers(
             &config,
             &store,
-            address,
+            &listener,
             security.clone(),
             network.clone(),
             news,
@@ -220,19 +219,22 @@ fn open_network(
 fn start_trackers(
     config: &ClientConfig,
     store: &DeviceStore,
-    address: SocketAddr,
+    listener: &Listener,
     security: DeviceSecurity,
     network: Arc<Network>,
     news: Sender<News>,
     relays: RelayWish,
 ) -> Result<TrackerSet, ClientError> {
     let memory = TrackerMemory::load(store, network.expected());
+    let address = listener.local_addr();
+    let peer_port = listener.share_port().is_ok().then_some(address);
     let options = SetOptions {
         addresses: config.trackers.iter().map(|(_, address)| address.to_string()).collect(),
         bind_ip: address.ip(),
         security,
         network,
         port: address.port(),
+        peer_port,
         learned: memory.addresses,
         last_request: memory.last_request,
         relays,

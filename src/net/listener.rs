@@ -14,6 +14,7 @@ use std::time::Duration;
 use log::{info, warn};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::socket::share_port;
 use super::{Incoming, Stop};
 
 /// Connections that the system holds until they are accepted: a whole class may log in at once.
@@ -66,6 +67,24 @@ impl Listener {
             }
         }
         Self::bind(address)
+    }
+
+    /// Lets this user's sockets that ask for it dial from this port
+    /// ([`Incoming::dial_from_port`]). Another listener still cannot bind it, unless it asks for the
+    /// same.
+    ///
+    /// # Errors
+    /// `Unsupported` on other systems than Linux.
+    pub fn share_port(&self) -> io::Result<()> {
+        share_port(&SockRef::from(&self.listener))
+    }
+
+    /// Takes a connection that waits, if one does. For a listener that is not run.
+    pub fn try_accept(&self) -> Option<Incoming> {
+        self.listener.set_nonblocking(true).ok()?;
+        let (stream, _) = self.listener.accept().ok()?;
+        stream.set_nonblocking(false).ok()?;
+        Incoming::new(stream).ok()
     }
 
     /// Tells whether it takes connections of both families.
@@ -219,6 +238,36 @@ mod tests {
         stop.set();
         listener.wake();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_shared_port_is_dialled_from_and_not_bound_by_another_listener() {
+        let listener = Listener::bind_both("0.0.0.0:0".parse().unwrap()).unwrap();
+        if listener.share_port().is_err() {
+            return;
+        }
+        let from = listener.local_addr();
+        let others = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let dialled = others.iter().map(|other| {
+            let address = other.local_addr().unwrap();
+            let patience = Duration::from_secs(10);
+            let dialled = Incoming::dial_from_port(address, from, patience, &|| false).unwrap();
+            assert_eq!(other.accept().unwrap().1.port(), from.port());
+            dialled
+        });
+        let dialled: Vec<Incoming> = dialled.collect();
+        let again = Incoming::dial_from_port(
+            dialled[0].peer_addr(),
+            from,
+            Duration::from_secs(10),
+            &|| false,
+        );
+        let in_use = [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable];
+        assert!(in_use.contains(&again.unwrap_err().kind()), "there is one already");
+        for bind in [Listener::bind, Listener::bind_both] {
+            assert_eq!(bind(from).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+        TcpStream::connect((Ipv4Addr::LOCALHOST, from.port())).unwrap();
     }
 
     #[test]

@@ -172,10 +172,26 @@ impl DeviceSecurity {
         timeout: Duration,
         expected: &[Fingerprint],
     ) -> io::Result<(Connection, NetworkPublicKey)> {
+        let incoming = Incoming::dial(address, from, timeout)?;
+        self.prove_tracker(incoming, timeout, expected)
+    }
+
+    /// Makes the handshake on a connection that was dialled: a tracker of the network has to answer.
+    ///
+    /// # Errors
+    /// Those of [`DeviceSecurity::dial_tracker`].
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn prove_tracker(
+        &self,
+        incoming: Incoming,
+        timeout: Duration,
+        expected: &[Fingerprint],
+    ) -> io::Result<(Connection, NetworkPublicKey)> {
         let config =
             client_config(&self.identity, Expected::Network(expected.to_vec()), ALPN_TRACKER)
                 .map_err(invalid)?;
-        let incoming = Incoming::dial(address, from, timeout)?;
         of_tracker(shake_hands(incoming, client(&Arc::new(config))?, ALPN_TRACKER, timeout)?)
     }
 }

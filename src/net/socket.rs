@@ -7,7 +7,7 @@
 //! Dialling and sending block, on the caller's thread; the functions named `try_` do not.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,34 @@ impl Incoming {
         Self::new(stream)
     }
 
+    /// Dials `address` from a port that a listener of this process shares
+    /// ([`Listener::share_port`](super::Listener::share_port)), at `from`'s address if it has one of
+    /// that family. Gives up soon after `is_over` says so.
+    ///
+    /// # Errors
+    /// The system's; `AddrInUse` or `AddrNotAvailable` if there is a connection between the two
+    /// ports already; `ConnectionAborted` if it was given up.
+    ///
+    /// # Blocking
+    /// For at most `timeout`.
+    pub fn dial_from_port(
+        address: SocketAddr,
+        from: SocketAddr,
+        timeout: Duration,
+        is_over: &dyn Fn() -> bool,
+    ) -> io::Result<Self> {
+        let ip = match address.ip() {
+            ip if ip.is_ipv4() == from.is_ipv4() => from.ip(),
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = new_socket(address)?;
+        share_port(&socket)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::new(ip, from.port()).into())?;
+        Self::new(connected(socket, address, timeout, is_over)?)
+    }
+
     /// Takes a stream that a listener accepted.
     ///
     /// # Errors
@@ -172,10 +200,38 @@ fn dial_from(
     timeout: Duration,
     is_over: &dyn Fn() -> bool,
 ) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = new_socket(address)?;
     if let Some(ip) = from {
         socket.bind(&SocketAddr::new(ip, 0).into())?;
     }
+    connected(socket, address, timeout, is_over)
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+}
+
+/// Lets other sockets of this user bind the port that a socket has, or will have, if they do the
+/// same.
+///
+/// # Errors
+/// `Unsupported` where it is not known what the system makes of that.
+pub(super) fn share_port(socket: &Socket) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return socket.set_reuse_port(true);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn connected(
+    socket: Socket,
+    address: SocketAddr,
+    timeout: Duration,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<TcpStream> {
     connect(&socket, address, timeout, is_over)?;
     let stream = TcpStream::from(socket);
     // Linux connects a socket to itself when the port dialled is free and ephemeral. Nothing

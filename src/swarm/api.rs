@@ -130,6 +130,32 @@ impl From<SocketAddr> for Addresses {
     }
 }
 
+/// Where and when to connect to a device that does so at the same moment.
+pub struct Meeting {
+    /// Where a tracker sees the port that the device connects from.
+    pub address: SocketAddr,
+    /// The port to connect from, which the tracker has seen.
+    pub from: SocketAddr,
+    /// When.
+    pub at: Instant,
+    /// Keeps the ways of this end's router open until dropped.
+    pub kept: Option<Box<dyn Send + Sync>>,
+}
+
+/// Why two devices are not brought together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MeetError {
+    /// No tracker can, or not these two.
+    #[error("no tracker can bring the two together")]
+    Unable,
+    /// Not now.
+    #[error("too many others are being brought together")]
+    Busy,
+    /// It was tried.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// What the engine needs from the client. Implementations must not call back into the engine from
 /// `journal`, `metainfo` and `chain`.
 pub trait Host: Send + Sync + 'static {
@@ -190,6 +216,25 @@ pub trait Host: Send + Sync + 'static {
     /// address of the device has answered for a moment; may block for a few seconds.
     fn relay(&self, _info_hash: InfoHash, _device: DeviceId) -> Option<RelayPlace> {
         None
+    }
+    /// Tells whether a tracker may help to connect to a device that no address reaches. Must not
+    /// block.
+    fn can_meet(&self, _info_hash: InfoHash, _device: DeviceId) -> bool {
+        false
+    }
+    /// Has a tracker bring this device, which connects from the port of `from`, and another of a
+    /// file's swarm together. Called on a dial's thread; may block for a few seconds, until `is_over` says so.
+    ///
+    /// # Errors
+    /// Every [`MeetError`].
+    fn meet(
+        &self,
+        _info_hash: InfoHash,
+        _device: DeviceId,
+        _from: SocketAddr,
+        _is_over: &dyn Fn() -> bool,
+    ) -> Result<Meeting, MeetError> {
+        Err(MeetError::Unable)
     }
     /// Something happened that the user may want to hear of. Called on any of the engine's threads;
     /// must not block for long.

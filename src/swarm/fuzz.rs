@@ -15,6 +15,7 @@ use sha1::{Digest, Sha1};
 
 use self::peer::Peer;
 use super::engine::accept::accept;
+use super::link::Way;
 use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, TransferId};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};
@@ -120,7 +121,7 @@ fn run(bytes: &[u8]) -> (usize, usize) {
     let engine = running.engine.clone();
     let came = std::thread::scope(|scope| {
         scope.spawn(move || {
-            let _ = accept(&engine.torrents, theirs.clone(), false, || true);
+            let _ = accept(&engine.torrents, theirs.clone(), Way::Direct, || true);
             theirs.close();
         });
         let peer = Peer::new(ours, file);

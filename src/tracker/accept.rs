@@ -19,6 +19,7 @@ use log::{debug, warn};
 use super::core::Input;
 use super::handshakes::Newcomer;
 use super::outbox::Outbox;
+use super::probe;
 use super::session;
 use super::shared::{Oddity, Shared};
 use super::sink::LinkSink;
@@ -142,7 +143,10 @@ pub(super) fn serve(
         (Ok((Hello::Replica(hello), version)), PeerIdentity::Tracker(key)) => {
             serve_link(shared, connection, admission, hello, (version, key))
         }
-        (Ok((Hello::Client(_), _)), PeerIdentity::Tracker(_)) => {
+        (Ok((Hello::Probe(hello), _)), PeerIdentity::Device(device)) => {
+            probe::serve(shared, connection, hello, device)
+        }
+        (Ok((Hello::Client(_) | Hello::Probe(_), _)), PeerIdentity::Tracker(_)) => {
             Err(WireError::bad("hello", "a tracker opens no session").into())
         }
         (Ok((Hello::Replica(_), _)), PeerIdentity::Device(_)) => {

@@ -46,6 +46,7 @@ mod pace;
 mod page;
 mod password;
 mod presence;
+mod probe;
 mod quota;
 mod readers;
 mod relay;

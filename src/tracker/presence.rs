@@ -17,6 +17,8 @@ mod devices;
 mod follow;
 mod groups;
 mod late;
+mod punches;
+mod punching;
 mod relays;
 mod reports;
 mod swarm;
@@ -32,6 +34,7 @@ use self::changes::Changes;
 use self::devices::{LastSeen, UserDevice};
 use self::groups::GroupChanges;
 use self::late::LateEnds;
+use self::punching::Punching;
 pub(crate) use self::relays::told_address;
 use self::relays::{Introductions, RelayUse};
 pub(crate) use self::reports::Fault;
@@ -161,6 +164,7 @@ pub(crate) struct Presence {
     last_seen: LastSeen,
     reports: Reports,
     introductions: Introductions,
+    punching: Punching,
     /// What sessions are to be told at the end of the turn.
     leaving: RefCell<Vec<(Arc<Outbox>, Frame)>>,
 }

@@ -116,6 +116,7 @@ fn kind(request: &Request) -> &'static str {
         Request::Candidates { .. } => "candidates",
         Request::RelayUse { .. } => "relay_use",
         Request::AskRelay { .. } => "ask_relay",
+        Request::Punch { .. } => "punch",
         Request::Unknown { .. } => "unknown request",
     }
 }
@@ -142,6 +143,7 @@ fn group(request: &Request) -> Option<GroupId> {
         | Request::ReportBadData { group, .. }
         | Request::ReportUnreachable { group, .. }
         | Request::AskRelay { group, .. }
+        | Request::Punch { group, .. }
         | Request::CreateInvitation { group, .. }
         | Request::RevokeInvitation { group, .. }
         | Request::UseInvitation { group, .. }

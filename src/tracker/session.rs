@@ -29,8 +29,8 @@ use super::vouch::{Allowance, RESUME_COST, later_than};
 use crate::net::{Admission, Connection, Reader, Source};
 use crate::types::limits::{TRACKER_FRAME_LEN_MAX_BEFORE_LOGIN, TRACKER_REQUEST_LEN_MAX};
 use crate::types::{
-    Candidate, DeviceId, DeviceName, GroupId, Label, Outcome, Password, Refusal, RequestStamp,
-    SessionToken, TokenClaims, UserEntry, UserId, Version,
+    Candidate, DeviceId, DeviceName, GroupId, Label, Outcome, Password, PunchSecret, Refusal,
+    RequestStamp, SessionToken, TokenClaims, UserEntry, UserId, Version,
 };
 use crate::wire::frame::{FrameError, read_message_within, to_frame};
 use crate::wire::tracker::{
@@ -268,6 +268,14 @@ impl<'a> Session<'a> {
                 self.set_relay_use(user, (accepts, relays_at))
             }
             Request::AskRelay { group, device } => self.ask_relay(user, (group, device)),
+            Request::Punch { group, info_hash, device } => {
+                let secrets = [(); 2].map(|()| PunchSecret::from_bytes(rand::random()));
+                let asked = ((info_hash, group), device);
+                let punch = move |view: &mut View<'_>| {
+                    view.presence.punch(key, user, asked, secrets, view.replica.directory())
+                };
+                core.ask(punch).ok_or(CoreEnded)
+            }
             Request::StayOnDevice { request, name, password } => {
                 self.stay_on_device(user, request, name, &password)
             }

@@ -26,6 +26,7 @@ mod joiners;
 pub mod limits;
 mod name;
 mod pattern;
+mod punch;
 mod rate;
 mod relay;
 mod row;
@@ -61,6 +62,7 @@ pub use id::{DeviceId, FileId, GroupId, ParseIdError, RequestId, StoreId, UserId
 pub use invitation::{GroupSettings, InvitationId, InvitationSecret, invitation_expires_ms};
 pub use name::{DeviceName, FileName, GroupName, Label, NameError, UserName};
 pub use pattern::{FileOrder, Pattern, PatternError};
+pub use punch::PunchSecret;
 pub use rate::{Rate, RateError};
 pub use relay::{RelayMeeting, RelayParty, RelaySecret};
 pub use row::{

@@ -24,8 +24,8 @@ use super::peer::{self, ExtendedHandshake, Handshake, MetadataMessage, PeerId, P
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 use super::samples::{Sample, samples};
 use super::tracker::{
-    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, MAGIC, Opening, Reply,
-    Request, Resolved, Unwelcome, Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, MAGIC, Opening, ProbeHello,
+    Reply, Request, Resolved, Unwelcome, Welcome,
 };
 use super::{VERSION_NEWEST, VERSION_OLDEST, Wire, WireError, bencode};
 use crate::types::{
@@ -34,10 +34,11 @@ use crate::types::{
     GroupName, GroupRow, GroupSettings, InfoHash, InvitationEntry, InvitationId, InvitationRow,
     InvitationSecret, InvitationUseRow, KeyRotation, Label, Limit, Lineage, MemberEntry,
     MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    PublicKey, Refusal, RelayMeeting, RelayParty, RelaySecret, RequestEntry, RequestId, RequestRow,
-    RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName, Sha1Digest, SharingRow,
-    Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims, TrackerEntry,
-    TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector, limits,
+    PublicKey, PunchSecret, Refusal, RelayMeeting, RelayParty, RelaySecret, RequestEntry,
+    RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName,
+    Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
+    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector,
+    limits,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/PROTOCOL.md");
@@ -121,7 +122,7 @@ fn check_leaf(name: &str, kind: &str, value: &[u8]) {
     let want = example!(
         UserId GroupId FileId RequestId DeviceId InfoHash Sha1Digest ChainHash Signature PublicKey Stamp UserName
         GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern InvitationId
-        InvitationSecret RelaySecret
+        InvitationSecret RelaySecret PunchSecret
     );
     assert_eq!(value, want, "what {name} calls {kind} is something else");
 }
@@ -144,13 +145,13 @@ fn every_message_is_as_documented() {
         ($check:ident: $($type:ident)*) => { $($check::<$type>(&schema, &mut unchecked, stringify!($type));)* };
     }
     check_all!(check:
-        Opening ClientHello FromClient Request AnnounceEntry FromTracker Welcome Unwelcome Reply Refusal Limit
+        Opening ClientHello ProbeHello FromClient Request AnnounceEntry FromTracker Welcome Unwelcome Reply Refusal Limit
         Success Effect Event DeviceEntry UserEntry GroupEntry Part MemberEntry InvitationEntry GroupSettings RequestEntry FileEntry FileFacts FileOrder
         Resolved PeerEntry Candidate DownloadState TrackerEntry TrackerState RequestStamp
         ReplicaHello ToDialler ReplicaWelcome LinkRefusal ToAcceptor RowBatch Durable VersionVector Lineage
         Row Version Place MembershipState TokenClaims SessionToken TicketClaims Ticket
         u8 u16 u32 u64 bool UserId GroupId StoreId FileId RequestId DeviceId InfoHash Sha1Digest ChainHash Signature
-        InvitationId InvitationSecret RelaySecret RelayParty RelayMeeting KeyRotation RotationStage PublicKey Stamp UserName GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern
+        InvitationId InvitationSecret PunchSecret RelaySecret RelayParty RelayMeeting KeyRotation RotationStage PublicKey Stamp UserName GroupName DeviceName FileName Label Password PasswordHash SettingName Pattern
     );
     check_all!(check_part: UserRow GroupRow MembershipRow FileRow SharingRow RequestRow DeviceRow InvitationRow InvitationUseRow);
     check::<(GroupId, InvitationId)>(&schema, &mut unchecked, "InvitationPlace");

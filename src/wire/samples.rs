@@ -16,8 +16,8 @@ use super::metainfo::Metainfo;
 use super::peer::{ExtendedHandshake, MetadataMessage, PeerMessage};
 use super::replication::{LinkRefusal, ReplicaHello, ReplicaWelcome, ToAcceptor, ToDialler};
 use super::tracker::{
-    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request,
-    Resolved, Unwelcome, Welcome,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, ProbeHello, Reply,
+    Request, Resolved, Unwelcome, Welcome,
 };
 use crate::types::{
     Candidate, CandidateKind, ChainHash, Content, DeviceEntry, DeviceId, DeviceName, DeviceRow,
@@ -25,11 +25,11 @@ use crate::types::{
     Geometry, GroupEntry, GroupId, GroupName, GroupRow, GroupSettings, InfoHash, InvitationEntry,
     InvitationId, InvitationRow, InvitationSecret, InvitationUseRow, KeyRotation, Label, Limit,
     Lineage, MemberEntry, MembershipRow, MembershipState, Part, Password, PasswordHash, Pattern,
-    PeerEntry, Place, PublicKey, Refusal, RelayMeeting, RelayParty, RelaySecret, RequestEntry,
-    RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken, SettingName,
-    Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims, TokenClaims,
-    TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version, VersionVector,
-    limits,
+    PeerEntry, Place, PublicKey, PunchSecret, Refusal, RelayMeeting, RelayParty, RelaySecret,
+    RequestEntry, RequestId, RequestRow, RequestStamp, RotationStage, Row, RowBatch, SessionToken,
+    SettingName, Sha1Digest, SharingRow, Signature, Stamp, StoreId, Success, Ticket, TicketClaims,
+    TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName, UserRow, Version,
+    VersionVector, limits,
 };
 
 /// Bytes from which values are drawn; zeros follow the last one.
@@ -110,6 +110,7 @@ macro_rules! sample_ids {
 sample_ids!(
     UserId 0x11 GroupId 0x22 StoreId 0x33 RequestId 0x44 DeviceId 0x55 Sha1Digest 0x66 ChainHash 0x66 InfoHash 0x77
     Signature 0x88 FileId 0x99 PublicKey 0xaa InvitationId 0xbb InvitationSecret 0xcc RelaySecret 0xdd
+    PunchSecret 0xee
 );
 
 macro_rules! sample_names {
@@ -447,6 +448,7 @@ sample_structs! {
     TicketClaims { group, user, device, issued_ms, expires_ms }
     Ticket { claims, signature }
     ClientHello { port }
+    ProbeHello { secret, rtt_ms }
     Opening { versions, hello }
     Welcome { version, number, store, observed, clock_ms }
     AnnounceEntry { group, info_hash, state }
@@ -535,7 +537,7 @@ sample_enum!(Refusal {
 });
 sample_enum!(FileOrder { Name, Size, Date });
 sample_enum!(Limit { Groups, Memberships, Files, Members, Devices, Invitations });
-sample_enum!(Hello { Client(hello), Replica(hello) });
+sample_enum!(Hello { Client(hello), Replica(hello), Probe(hello) });
 sample_enum!(Request {
     Ping,
     CreateUser { request, name, password },
@@ -585,6 +587,7 @@ sample_enum!(Request {
     Candidates { candidates },
     RelayUse { accepts, relays_at },
     AskRelay { group, device },
+    Punch { group, info_hash, device },
 });
 sample_enum!(Reply {
     Refused(refusal),
@@ -626,6 +629,8 @@ sample_enum!(Event {
     MemberJoined { group, label, user, inviter, since },
     Relayed { group, device, is_dialler, address, secret },
     RelayFor { meeting },
+    PunchBegun { secret, group, info_hash, device, is_asker },
+    PunchNow { secret, address, in_ms },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

@@ -20,10 +20,13 @@ use super::codec::{wire_enum, wire_leaf_enum, wire_struct};
 use super::frame::to_frame;
 use super::version::VERSION_FIRST_WITH_RANGE;
 use super::{Decoder, VersionRange, Wire, WireError};
-use crate::types::StoreId;
+use crate::types::{PunchSecret, StoreId};
 
 /// First bytes of every first frame: a stranger who speaks something else is noticed at once.
 pub const MAGIC: [u8; 4] = *b"PSSE";
+
+/// The kind of a probe's hello.
+const PROBE_TAG: u8 = 20;
 
 /// The first frame of a connection to a tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +51,18 @@ pub enum Hello {
     Client(ClientHello),
     /// A peer tracker opens a replication link.
     Replica(super::replication::ReplicaHello),
+    /// A client has the tracker see a port of its own from outside, for a hole punch.
+    Probe(ProbeHello),
+}
+
+/// What a client says over a connection from such a port, in the first frame and in each later
+/// one: the tracker notes where it sees the connection come from. It answers nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeHello {
+    /// What the client's session was told.
+    pub secret: PunchSecret,
+    /// Round-trip time to this tracker, in milliseconds.
+    pub rtt_ms: u32,
 }
 
 /// A client's first words.
@@ -130,6 +145,10 @@ impl Wire for Opening {
                 out.push(1);
                 hello.encode(out);
             }
+            Hello::Probe(hello) => {
+                out.push(PROBE_TAG);
+                hello.encode(out);
+            }
         }
     }
 
@@ -148,6 +167,7 @@ impl Wire for Opening {
         let hello = match u8::decode(from)? {
             0 => Hello::Client(Wire::decode(from)?),
             1 => Hello::Replica(Wire::decode(from)?),
+            PROBE_TAG => Hello::Probe(Wire::decode(from)?),
             tag => return Err(WireError::UnknownTag { what: "hello", tag: tag.into() }),
         };
         Ok(Self { versions, hello })
@@ -156,6 +176,7 @@ impl Wire for Opening {
 
 wire_struct! {
     ClientHello { port: u16 }
+    ProbeHello { secret: PunchSecret, rtt_ms: u32 }
     Welcome { version: u16, number: u32, store: StoreId, observed: SocketAddr, clock_ms: u64 }
 }
 wire_enum!(FromTracker "frame" {

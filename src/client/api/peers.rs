@@ -45,6 +45,9 @@ pub struct Peer {
     /// It goes through a relay, whose address is named above.
     #[serde(default)]
     pub relayed: bool,
+    /// Both devices connected at one moment, since no address of the other answered.
+    #[serde(default)]
+    pub punched: bool,
     /// The group in which both take part.
     pub group_id: GroupId,
     /// When the link was made, by this device's clock.

@@ -22,6 +22,7 @@ fn peer(client::Peer { user, link }: client::Peer, now: Duration) -> Peer {
         address: link.address,
         direction: if link.is_dialled { Direction::Out } else { Direction::In },
         relayed: link.is_relayed,
+        punched: link.is_punched,
         group_id: link.group,
         since_ms: now.saturating_sub(link.age).as_millis() as u64,
         pieces: link.pieces,

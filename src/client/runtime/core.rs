@@ -164,6 +164,7 @@ impl Core {
                     self.end_session_if_over();
                 }
             }
+            News::PunchOffered(offer) => runtime.answer_punch(offer),
             News::Admitted(entry) => {
                 runtime.names.learn_groups([(entry.group, entry.label.clone())].into_iter());
                 self.inputs.push(Input::News(News::Admitted(entry)));

@@ -4,6 +4,7 @@
 //! device takes part in the file's swarm, and has not left that swarm itself.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,11 @@ use parking_lot::Mutex;
 use super::Runtime;
 use crate::client::session::input::{Answer, EngineNews, Input};
 use crate::client::session::{TICKET_TIMEOUT, View};
-use crate::client::trackers::uptime;
 use crate::net::InterfaceAddress;
 use crate::store::DownloadRow;
-use crate::swarm::{EngineEvent, Host, LocalCopy, Proof, RelayPlace, SeedSpec, TransferId};
+use crate::swarm::{
+    EngineEvent, Host, LocalCopy, MeetError, Meeting, Proof, RelayPlace, SeedSpec, TransferId,
+};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
     ChainingValues, DeviceId, FileFacts, GroupId, InfoHash, InodeId, Ticket, UserId, VerifiedPieces,
@@ -124,11 +126,8 @@ impl Host for SessionHost {
     }
 
     fn is_offered(&self, info_hash: InfoHash, group: GroupId, device: DeviceId) -> bool {
-        self.runtime.upgrade().is_some_and(|runtime| {
-            let view = runtime.view();
-            let has_left = view.withdrawn.has_left(&(info_hash, device, group), uptime());
-            !has_left && view.library.is_offered(info_hash, group)
-        })
+        let runtime = self.runtime.upgrade();
+        runtime.is_some_and(|runtime| runtime.is_offered(info_hash, group, device))
     }
 
     fn serves(&self, info_hash: InfoHash, group: GroupId) -> bool {
@@ -145,6 +144,21 @@ impl Host for SessionHost {
         let runtime = self.runtime.upgrade()?;
         let group = *Self::common_groups(&runtime.view(), info_hash, device).first()?;
         runtime.trackers.ask_relay(group, device)
+    }
+
+    fn can_meet(&self, info_hash: InfoHash, device: DeviceId) -> bool {
+        self.runtime.upgrade().is_some_and(|runtime| runtime.can_meet(info_hash, device))
+    }
+
+    fn meet(
+        &self,
+        info_hash: InfoHash,
+        device: DeviceId,
+        from: SocketAddr,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Meeting, MeetError> {
+        let runtime = self.runtime.upgrade().ok_or(MeetError::Unable)?;
+        runtime.meet(info_hash, device, from, is_over)
     }
 
     fn seed(&self, info_hash: InfoHash) -> Option<SeedSpec> {

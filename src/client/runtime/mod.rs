@@ -19,6 +19,7 @@ mod login;
 mod names;
 mod pages;
 mod published;
+mod punching;
 pub(crate) mod relays;
 mod show;
 mod staying;
@@ -26,7 +27,7 @@ mod staying;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -130,6 +131,10 @@ pub(crate) struct Runtime {
     /// Runs the callbacks for downloads that have ended.
     callbacks: Workers,
     sharers: Workers,
+    /// Take part in hole punches.
+    punchers: Workers,
+    /// Punches that other devices have asked for, under way.
+    punches: AtomicUsize,
     listener: Listener,
     /// Relays for others, if the user is willing.
     pub(crate) relay: Option<Relay>,
@@ -184,6 +189,8 @@ impl Runtime {
             sources: Workers::new("sources", 1, &threads),
             offers: Workers::new("offers", 1, &threads),
             callbacks: Workers::new("callback", 1, &threads),
+            punchers: Workers::new("punch", punching::ANSWERS_MAX, &threads),
+            punches: AtomicUsize::new(0),
             sharers: Workers::new("sharer", SHARERS_MAX, &threads),
             listener,
             relay,
@@ -379,6 +386,7 @@ impl Runtime {
         self.sharers.close(ERRANDS_TIMEOUT);
         self.errands.close(ERRANDS_TIMEOUT);
         self.sources.close(Duration::ZERO);
+        self.punchers.close(Duration::ZERO);
         // Otherwise a device that stays would log in again once its session has ended.
         self.staying.hold();
         let _ = self.ask(Command::Leave(None));

@@ -145,7 +145,10 @@ impl Session {
             }
             News::Admitted(_) => return Some(news),
             // The driver handles these: they need its state.
-            News::Trackers(_) | News::SessionOver(_) | News::KeyChanged(_) => {}
+            News::Trackers(_)
+            | News::SessionOver(_)
+            | News::KeyChanged(_)
+            | News::PunchOffered(_) => {}
         }
         None
     }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::types::{
-    DeviceId, FileId, Fingerprint, GroupEntry, GroupId, InfoHash, Label, PeerEntry, RotationStage,
-    Stamp, UserEntry, UserId,
+    DeviceId, FileId, Fingerprint, GroupEntry, GroupId, InfoHash, Label, PeerEntry, PunchSecret,
+    RotationStage, Stamp, UserEntry, UserId,
 };
 
 /// A notification from the trackers.
@@ -108,6 +108,8 @@ pub(crate) enum News {
         /// Those signed at this time or before.
         until_ms: u64,
     },
+    /// Another device asks for a hole punch with this one.
+    PunchOffered(PunchOffer),
     /// A user's device was forgotten: its tickets are revoked.
     DeviceVoid {
         /// The user.
@@ -132,6 +134,21 @@ pub(crate) enum News {
     Trusted(FirstMet),
     /// The network's valid keys have changed.
     KeyChanged(KeyChange),
+}
+
+/// A hole punch that a tracker has begun.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PunchOffer {
+    /// Index of the tracker.
+    pub(crate) tracker: usize,
+    /// The connection on which it said so.
+    pub(crate) key: u64,
+    /// This end's secret.
+    pub(crate) secret: PunchSecret,
+    pub(crate) group: GroupId,
+    pub(crate) info_hash: InfoHash,
+    /// The device at the other end.
+    pub(crate) device: DeviceId,
 }
 
 /// A file that was removed from its group.

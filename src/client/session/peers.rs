@@ -186,6 +186,11 @@ impl PeerBook {
         self.parts.get(&(info_hash, device, group)).is_some_and(Known::is_listed)
     }
 
+    /// The connected trackers that list the device in the file's swarm in the group, as a bit mask.
+    pub(crate) fn seen_by(&self, info_hash: InfoHash, device: DeviceId, group: GroupId) -> u64 {
+        self.parts.get(&(info_hash, device, group)).map_or(0, |known| known.now)
+    }
+
     /// The devices that take part in the file's swarm in one of the groups, with their addresses.
     pub(crate) fn peers_in(
         &self,

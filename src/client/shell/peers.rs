@@ -69,7 +69,7 @@ fn row(peer: &Peer, peers: &Peers, now_ms: u64, format: Format) -> Vec<String> {
     vec![
         user,
         device,
-        format!("{by} {}", peer.address),
+        format!("{by} {}{}", peer.address, if peer.punched { ", punched" } else { "" }),
         format!("{pieces} of {} piece{}", peers.pieces, if peers.pieces == 1 { "" } else { "s" }),
         format!("down {}", rate(peer.received_per_second)),
         format!("up {}", rate(peer.sent_per_second)),
@@ -162,6 +162,7 @@ mod tests {
             device: DeviceId::from_bytes([0xab; 32]),
             address: "10.0.0.2:6001".parse().unwrap(),
             direction: Direction::Out,
+            punched: false,
             group_id: GroupId::from_bytes([1; 16]),
             since_ms: 1_000,
             pieces: Some(3),
@@ -184,7 +185,9 @@ mod tests {
             "nik | abababababab | to 10.0.0.2:6001 | 3 of 24 pieces | down 1.2 MB/s | up 0 B/s | \
              for 0:01:01 | we take, 4 asked; it waits for its turn"
         );
-        let idle = Peer { interested: false, peer_interested: false, user: None, ..peer };
-        assert_eq!(row(&idle, &peers, 0, Format::Plain).last().unwrap(), "idle");
+        let idle =
+            Peer { interested: false, peer_interested: false, user: None, punched: true, ..peer };
+        let told = row(&idle, &peers, 0, Format::Plain);
+        assert_eq!((told[2].as_str(), told[7].as_str()), ("to 10.0.0.2:6001, punched", "idle"));
     }
 }

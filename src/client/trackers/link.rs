@@ -18,6 +18,7 @@ use super::pause::Pause;
 use super::state::{Distrust, Live, Pending};
 use super::{News, RemovedFile, SetOptions, Shared};
 use crate::client::error::accept_hint;
+use crate::client::session::news::PunchOffer;
 use crate::net::{Connection, Reader, WrongNetwork, is_own_address, resolve};
 use crate::swarm::RelayPlace;
 use crate::types::limits::{
@@ -240,6 +241,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
             observed: welcome.observed,
             told: Default::default(),
             relay: Default::default(),
+            knows_punching: true,
             listed: Vec::new(),
         };
         let link = &mut state.links[index];
@@ -347,6 +349,14 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     // The answer to the current token will tell whether the session is over.
                     Event::SessionOver => shared.session_lost(index, key),
                     Event::Closing => return LinkError::Closing,
+                    Event::PunchBegun { secret, group, info_hash, device, is_asker } => {
+                        let offer =
+                            PunchOffer { tracker: index, key, secret, group, info_hash, device };
+                        shared.punch_begun(offer, is_asker);
+                    }
+                    Event::PunchNow { secret, address, in_ms } => {
+                        shared.punch_now(secret, address, in_ms);
+                    }
                     // An event of a later version.
                     Event::Unknown { .. } => {
                         debug!("tracker {}: an event of a kind that is not known here", index + 1)

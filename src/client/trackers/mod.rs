@@ -22,6 +22,7 @@ mod learned;
 mod link;
 mod login;
 mod pause;
+mod punching;
 mod redial;
 mod relays;
 mod session;
@@ -33,7 +34,7 @@ mod token;
 mod told;
 mod wrong_time;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ use crate::types::Stamp;
 pub(crate) use call::{LoggedIn, Need, PASSWORD_TIMEOUT};
 pub(crate) use caller::with_caller;
 pub(crate) use clock::uptime;
+use punching::Punches;
 use relays::Relays;
 pub(crate) use relays::{RelayNews, RelayWish};
 pub(crate) use state::LinkView;
@@ -67,6 +69,8 @@ pub(crate) struct SetOptions {
     pub(crate) network: Arc<Network>,
     /// The port on which this device accepts links.
     pub(crate) port: u16,
+    /// Where it listens, if other sockets can dial from there.
+    pub(crate) peer_port: Option<SocketAddr>,
     /// Trackers that other trackers listed in earlier runs.
     pub(crate) learned: Vec<String>,
     /// The largest request time of earlier runs.
@@ -93,6 +97,7 @@ struct Shared {
     changed: Condvar,
     news: Sender<News>,
     relays: Relays,
+    punches: Punches,
     /// Interrupts the calls under way; each interrupt replaces it for later calls.
     interrupt: Mutex<Stop>,
     stop: Stop,
@@ -114,6 +119,7 @@ impl TrackerSet {
             changed: Condvar::new(),
             news,
             relays: Relays::default(),
+            punches: Punches::default(),
             interrupt,
             stop,
             threads,

@@ -107,6 +107,8 @@ pub(super) struct Live {
     pub(super) told: Told,
     /// What it has said of relays.
     pub(super) relay: TrackerRelay,
+    /// It has not said that it does not know hole punching.
+    pub(super) knows_punching: bool,
     /// The tracker addresses in its last list: at most as many as a network may have.
     pub(super) listed: Vec<String>,
 }

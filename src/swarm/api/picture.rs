@@ -20,6 +20,8 @@ pub struct LinkPicture {
     pub is_dialled: bool,
     /// Whether it goes through a relay, whose address is shown.
     pub is_relayed: bool,
+    /// Whether a hole was punched for it.
+    pub is_punched: bool,
     /// How long ago it was registered.
     pub age: Duration,
     /// Known pieces of the peer. A leecher reports its pieces to a seeder once, at the start, so

@@ -11,18 +11,19 @@ use std::time::Instant;
 use super::dial::{Registered, new_link, opening};
 use super::torrents::Torrents;
 use crate::net::Incoming;
+use crate::swarm::link::Way;
 use crate::swarm::link::handshake::{LinkError, read_extended, read_ticket, reader};
 use crate::swarm::link::reader::LinkReader;
 use crate::types::limits::HANDSHAKE_TIMEOUT;
 use crate::wire::frame::write_message;
 use crate::wire::peer::Handshake;
 
-/// Serves an inbound connection until it ends; fails only if no link comes about. `prove` is called
+/// Serves an inbound connection, or one of a hole punch that the peer has asked for, until it ends; fails only if no link comes about. `prove` is called
 /// once the peer is known to be one, and tells whether there is room.
 pub(crate) fn accept(
     torrents: &Arc<Torrents>,
     incoming: Incoming,
-    is_relayed: bool,
+    way: Way,
     prove: impl FnOnce() -> bool,
 ) -> Result<(), LinkError> {
     let started = Instant::now();
@@ -53,13 +54,13 @@ pub(crate) fn accept(
     if !prove() {
         return Err(LinkError::Refused("too many links are up"));
     }
-    if !is_relayed {
+    if way != Way::Relayed {
         torrent.drain_relayed(device);
     }
     let told = torrent.extended_handshake();
     let opening = opening(&torrent, &told);
     let mut link = new_link(services, (device, proof), false, &theirs, &extended, connection);
-    link.relayed = is_relayed;
+    link.way = way;
     let registered = Registered::new(&torrent, link, &opening)?;
     registered.check_tickets_again(&shown, &own)?;
     let reader = LinkReader::new(registered.link.clone(), stream, services.config.message_timeout);

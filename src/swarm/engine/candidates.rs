@@ -163,14 +163,15 @@ impl DialMemory {
         failed.until = failed.until.max(now + wait);
     }
 
+    /// Notes that a dial there was not in vain: it does not count.
+    pub(super) fn give_back(&self, device: DeviceId, target: &Target) {
+        self.state.lock().give_back(device, target);
+    }
+
     /// Notes that the device proved its key there: that dial does not count.
     pub(super) fn note_won(&self, device: DeviceId, target: &Target) {
         let mut state = self.state.lock();
-        if state.is_counted(device, target)
-            && let Some(until) = state.spoken_for.get_mut(&Source::of(target.address.ip()))
-        {
-            *until = until.saturating_sub(UNPROVEN_EVERY);
-        }
+        state.give_back(device, target);
         state.failed.remove(&(device, target.address));
         if state.won.len() >= WINNERS_MAX && !state.won.contains_key(&device) {
             state.won.clear();
@@ -191,6 +192,14 @@ impl DialMemory {
 }
 
 impl MemoryState {
+    fn give_back(&mut self, device: DeviceId, target: &Target) {
+        if self.is_counted(device, target)
+            && let Some(until) = self.spoken_for.get_mut(&Source::of(target.address.ip()))
+        {
+            *until = until.saturating_sub(UNPROVEN_EVERY);
+        }
+    }
+
     /// Tells whether dials there count against the source: no tracker sees the device there, and it
     /// has proven nothing there.
     fn is_counted(&self, device: DeviceId, target: &Target) -> bool {

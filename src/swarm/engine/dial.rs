@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::candidates::Target;
 use super::messages;
+use super::punch::punch;
 use super::race::{AskRelay, DIALS_MAX, Dialling, Reached, race};
 use super::services::Services;
 use super::torrent::{Torrent, TorrentState};
 use crate::net::Connection;
 use crate::swarm::api::{EngineEvent, Proof};
-use crate::swarm::link::Link;
 use crate::swarm::link::handshake::{LinkError, link_traits, read_extended, read_ticket, reader};
 use crate::swarm::link::reader::LinkReader;
+use crate::swarm::link::{Link, Way};
 use crate::types::{Candidate, DeviceId, Ticket};
 use crate::wire::frame::write_message;
 use crate::wire::peer::{ExtendedHandshake, Handshake, PeerId, PeerMessage};
@@ -69,7 +71,7 @@ fn dial_failed(torrent: &Torrent, device: DeviceId, error: &LinkError) {
         return;
     }
     state.peers.dial_failed(now, device, error.to_string());
-    let is_unreachable = matches!(error, LinkError::Unreachable(_));
+    let is_unreachable = matches!(error, LinkError::Unreachable(_) | LinkError::NotPunched { .. });
     let is_told = state.peers.note_answer(now, device, is_unreachable);
     drop(state);
     if is_told {
@@ -93,9 +95,8 @@ fn dial(
     let order = services.dial_memory.round(services.now(), device, candidates, &own_networks);
     let wanting = torrent.clone();
     let is_wanted = move || wanting.state.lock().wants_links();
-    let relay = relay_for(torrent, device);
-    let Reached { connection, admission: _admission, started, took, is_relayed } =
-        race(services, device, order, relay, is_wanted)?;
+    let reached = reach(torrent, device, order, is_wanted)?;
+    let Reached { connection, admission: _admission, started, took, way } = reached;
     let proven = Instant::now();
     let mut stream = reader(&connection, started);
     write_message(&mut connection.writer(), &own)?;
@@ -110,7 +111,7 @@ fn dial(
         .quota
         .dialled(device)
         .ok_or(LinkError::Refused("enough links to that device are up"))?;
-    if !is_relayed {
+    if way != Way::Relayed {
         torrent.drain_relayed(device);
     }
     let told = torrent.extended_handshake();
@@ -121,7 +122,7 @@ fn dial(
     }
     let extended = read_extended(device, &mut stream, &theirs)?;
     let mut link = new_link(services, (device, proof), true, &theirs, &extended, connection);
-    link.relayed = is_relayed;
+    link.way = way;
     let registered = Registered::new(torrent, link, &[])?;
     registered.check_tickets_again(&shown, &own)?;
     if let Some(download) = torrent.state.lock().download() {
@@ -131,6 +132,52 @@ fn dial(
     let reader = LinkReader::new(registered.link.clone(), stream, services.config.message_timeout);
     registered.serve(reader, &extended, &told);
     Ok(())
+}
+
+/// Makes a connection to a device: to one of its addresses; else by a hole punch, if that can be
+/// tried now; else through a relay.
+fn reach(
+    torrent: &Arc<Torrent>,
+    device: DeviceId,
+    order: Vec<Target>,
+    is_wanted: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) -> Result<Reached, LinkError> {
+    let services = &torrent.services;
+    let relay = relay_for(torrent, device);
+    let can_punch = services.punching.is_due(services.now(), device)
+        && services.host.can_meet(torrent.info_hash, device);
+    if !can_punch {
+        let reached = race(services, device, order, relay, false, is_wanted);
+        return reached.map_err(|error| not_punched(services, device, error));
+    }
+    if services.punching.has_worked(device)
+        && let Ok(reached) = punch(services, torrent.info_hash, device, &is_wanted)
+    {
+        return Ok(reached);
+    }
+    let error = match race(services, device, order, None, true, is_wanted.clone()) {
+        Err(LinkError::Unreachable(error)) => LinkError::Unreachable(error),
+        reached => return reached,
+    };
+    if services.punching.is_due(services.now(), device) {
+        match punch(services, torrent.info_hash, device, &is_wanted) {
+            Ok(reached) => return Ok(reached),
+            Err(why) => log::debug!("{}: no hole to {device}: {why}", torrent.info_hash),
+        }
+    }
+    let error = not_punched(services, device, error);
+    if relay.is_none() {
+        return Err(error);
+    }
+    race(services, device, Vec::new(), relay, false, is_wanted).map_err(|_| error)
+}
+
+/// Adds to the error of a device that no address reaches why no hole was punched to it.
+fn not_punched(services: &Services, device: DeviceId, error: LinkError) -> LinkError {
+    match (error, services.punching.failure(device)) {
+        (LinkError::Unreachable(error), Some(punch)) => LinkError::NotPunched { error, punch },
+        (error, _) => error,
+    }
 }
 
 /// How a relay is asked for; `None` while the device is linked through one: then a direct link is

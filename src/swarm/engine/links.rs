@@ -65,7 +65,7 @@ impl Links {
 
     /// How many go through a relay.
     pub(super) fn relayed(&self) -> u32 {
-        self.iter().filter(|link| link.relayed).count() as u32
+        self.iter().filter(|link| link.is_relayed()).count() as u32
     }
 
     pub(super) fn is_empty(&self) -> bool {

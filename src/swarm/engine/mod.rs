@@ -22,6 +22,8 @@ mod links;
 mod messages;
 mod peers;
 mod pool;
+mod punch;
+mod punching;
 mod race;
 pub(crate) mod reader;
 pub(crate) mod record;
@@ -45,12 +47,13 @@ use self::services::Services;
 use self::torrents::Torrents;
 use super::api::{
     Addresses, DownloadSpec, EngineConfig, EngineError, Host, InboundLink, Limits, LinkFacts,
-    ReadTrouble, RelayPlace, SeedSpec, Traffic, UploadStats,
+    Meeting, ReadTrouble, RelayPlace, SeedSpec, Traffic, UploadStats,
 };
 use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
 use super::link::handshake::LinkError;
 use crate::net::{Admission, Incoming, is_own_address};
+use crate::swarm::link::Way;
 use crate::types::{DeviceId, InfoHash, Ticket};
 use crate::wire::relay::RelayHello;
 
@@ -111,6 +114,10 @@ impl Engine {
     /// Takes an inbound connection from the client's listener. Never blocks; sheds it when there
     /// are too many.
     pub fn accept(&self, incoming: Incoming) {
+        self.take_in(incoming, Way::Direct);
+    }
+
+    fn take_in(&self, incoming: Incoming, way: Way) {
         let peer = incoming.peer_addr();
         let Some(mut admission) = self.services().registry.admit(peer.ip(), incoming.clone())
         else {
@@ -120,13 +127,27 @@ impl Engine {
         let torrents = self.torrents.clone();
         let spawned = self.services().of_links.read.begin(move || {
             let closes = incoming.clone();
-            if let Err(e) = accept::accept(&torrents, incoming, false, || admission.prove()) {
+            let accepted = accept::accept(&torrents, incoming, way, || admission.prove());
+            if let Err(e) = accepted {
                 log::info!("{peer}: connection closed: {e}");
             }
             closes.close();
         });
         if let Err(e) = spawned {
             log::warn!("{peer}: shed, no thread for it: {e}");
+        }
+    }
+
+    /// Takes part in a hole punch that a device has asked for: connects to it, and takes the
+    /// connection like one of the listener's.
+    ///
+    /// # Blocking
+    /// Until the moment, and for a few seconds.
+    pub(crate) fn answer_punch(&self, device: DeviceId, meeting: &Meeting) {
+        let services = self.services();
+        match punch::answer(services, device, meeting) {
+            Ok(incoming) => self.take_in(incoming, Way::Punched),
+            Err(error) => log::debug!("{}: no hole to {device}: {error}", meeting.address),
         }
     }
 
@@ -146,7 +167,8 @@ impl Engine {
             services.meetings.fetch_sub(1, Ordering::Relaxed);
             let ended = met.and_then(|(incoming, mut admission)| {
                 let closes = incoming.clone();
-                let ended = accept::accept(&torrents, incoming, true, || admission.prove());
+                let prove = || admission.prove();
+                let ended = accept::accept(&torrents, incoming, Way::Relayed, prove);
                 closes.close();
                 ended
             });
@@ -233,6 +255,7 @@ impl Engine {
     /// This machine's networks have changed: devices that could not be reached are dialled again.
     pub fn networks_changed(&self) {
         self.services().dial_memory.forget_failures();
+        self.services().punching.forget_failures();
         for torrent in self.torrents.active() {
             let mut state = torrent.state.lock();
             state.peers.retry_now();

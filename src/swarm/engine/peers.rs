@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::swarm::LinkKey;
 use crate::swarm::api::{SeenPeer, UnreachablePeer};
-use crate::swarm::link::Link;
+use crate::swarm::link::{Link, Way};
 use crate::types::{Candidate, CandidateKind, DeviceId, UserId};
 
 /// Peers remembered a file: more than will ever be linked.
@@ -243,8 +243,10 @@ impl Peers {
         if self.has_room_for(link.device) {
             let peer = self.known.entry(link.device).or_default();
             peer.link = Some(link.key);
-            peer.dialled_at = (link.dialled && !link.relayed).then(|| link.connection.peer_addr());
-            peer.relayed = link.relayed.then(|| (now + direct_after(0), 1));
+            // Behind a router the port is one that no tracker lists; a relay's is not the device's.
+            let is_at_candidate = link.dialled && link.way == Way::Direct;
+            peer.dialled_at = is_at_candidate.then(|| link.connection.peer_addr());
+            peer.relayed = link.is_relayed().then(|| (now + direct_after(0), 1));
             (peer.dialling, peer.has_moved) = (false, false);
             (peer.error, peer.unanswered.0) = (None, 0);
         }

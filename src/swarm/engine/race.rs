@@ -21,6 +21,7 @@ use super::candidates::{Failure, Target};
 use super::services::Services;
 use crate::net::{Admission, Connection, Incoming};
 use crate::swarm::api::RelayPlace;
+use crate::swarm::link::Way;
 use crate::swarm::link::handshake::LinkError;
 use crate::types::DeviceId;
 use crate::types::limits::HANDSHAKE_TIMEOUT;
@@ -38,6 +39,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 const ROUND_MAX: Duration = HANDSHAKE_TIMEOUT;
 /// How long an address may take to take a connection while others wait for their turn.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// The same for every address while a hole punch may follow.
+const CONNECT_HURRIED_MAX: Duration = Duration::from_secs(1);
 /// How long the device's own addresses are alone before a relay is asked for, unless all of them
 /// have failed: a direct link through the worst network is made by then.
 const RELAY_AFTER: Duration = Duration::from_secs(1);
@@ -75,8 +78,8 @@ pub(super) struct Reached {
     pub(super) started: Instant,
     /// How long connecting and the proof took.
     pub(super) took: Duration,
-    /// It goes through a relay.
-    pub(super) is_relayed: bool,
+    /// How the devices came together.
+    pub(super) way: Way,
 }
 
 /// Asks for a place at a relay. May block for a few seconds.
@@ -92,6 +95,8 @@ enum Next {
 struct Race {
     services: Arc<Services>,
     device: DeviceId,
+    /// There is another way if no address answers: no address is waited for long.
+    is_hurried: bool,
     /// Whether a link to the device is of use still. May lock a torrent.
     is_wanted: Box<dyn Fn() -> bool + Send + Sync>,
     until: Instant,
@@ -118,7 +123,8 @@ struct RaceState {
     error: Option<LinkError>,
 }
 
-/// Dials the addresses in that order, and a relay after a moment.
+/// Dials the addresses in that order, and a relay after a moment. If `is_hurried`, none is waited
+/// for long.
 ///
 /// # Errors
 /// That of the attempt which failed last; [`LinkError::LeftAlone`] if none was made.
@@ -127,6 +133,7 @@ pub(super) fn race(
     device: DeviceId,
     targets: Vec<Target>,
     relay: Option<AskRelay>,
+    is_hurried: bool,
     is_wanted: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Result<Reached, LinkError> {
     let relay_waits = relay.is_some();
@@ -134,6 +141,7 @@ pub(super) fn race(
     let race = Arc::new(Race {
         services: services.clone(),
         device,
+        is_hurried,
         is_wanted: Box::new(is_wanted),
         until: Instant::now() + ROUND_MAX,
         relay,
@@ -248,11 +256,15 @@ impl Race {
         let is_unwanted = || services.stop.is_set() || is_over() || !(self.is_wanted)();
         let bind_ip = services.config.bind_ip;
         let left = self.until.saturating_duration_since(started).max(LOOK);
-        let connect_max = if is_last { left } else { left.min(CONNECT_MAX) };
+        let connect_max = match self.is_hurried {
+            true => left.min(CONNECT_HURRIED_MAX),
+            false if is_last => left,
+            false => left.min(CONNECT_MAX),
+        };
         let dialled = Incoming::dial_unless(address, bind_ip, connect_max, &is_unwanted)
             .map_err(|e| (LinkError::Unreachable(e), Some(Failure::Unreached)))?;
         let (connection, admission) = self.prove(dialled, address)?;
-        Ok(Reached { connection, admission, started, took: started.elapsed(), is_relayed: false })
+        Ok(Reached { connection, admission, started, took: started.elapsed(), way: Way::Direct })
     }
 
     /// Goes to the relay, and proves the device's key through it. What fails there says nothing
@@ -268,7 +280,7 @@ impl Race {
             .map_err(|e| (LinkError::Unreachable(e), None))?;
         let (connection, admission) =
             self.prove(dialled, address).map_err(|(error, _)| (error, None))?;
-        Ok(Reached { connection, admission, started, took: started.elapsed(), is_relayed: true })
+        Ok(Reached { connection, admission, started, took: started.elapsed(), way: Way::Relayed })
     }
 
     /// Has the device prove its key on a connection.

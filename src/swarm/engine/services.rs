@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::candidates::DialMemory;
 use super::counters::Counters;
 use super::pool::Pool;
+use super::punching::Punching;
 use crate::net::{Bounds, Registry, Stop, Threads, Workers};
 use crate::swarm::LinkKey;
 use crate::swarm::api::{EngineConfig, EngineEvent, Host, TransferId};
@@ -76,6 +77,7 @@ pub(crate) struct Services {
     pub(super) dial_memory: DialMemory,
     /// Devices that are being met at relays.
     pub(super) meetings: AtomicUsize,
+    pub(super) punching: Punching,
     /// Downloads whose thread runs.
     pub(super) downloads: AtomicU64,
     /// The zero of the pure parts' clock.
@@ -118,6 +120,7 @@ impl Services {
             dials: AtomicUsize::new(0),
             dial_memory: DialMemory::default(),
             meetings: AtomicUsize::new(0),
+            punching: Punching::default(),
             downloads: AtomicU64::new(0),
             epoch: Instant::now(),
             active: Mutex::default(),

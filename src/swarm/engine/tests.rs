@@ -9,6 +9,8 @@ mod faults;
 mod harness;
 mod limits;
 mod local;
+#[cfg(target_os = "linux")]
+mod punching;
 mod raw;
 mod reaching;
 mod reading;

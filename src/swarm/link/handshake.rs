@@ -47,6 +47,9 @@ pub(crate) enum LinkError {
     /// Nothing that is that device answers there.
     #[error("{0}")]
     Unreachable(io::Error),
+    /// The same, and a hole punch has failed.
+    #[error("{error}; hole punching was tried and failed: {punch}")]
+    NotPunched { error: io::Error, punch: String },
 }
 
 /// Makes the reader of a connection whose handshake began at `started`.

@@ -38,6 +38,17 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 /// Silence on our side after which a keep-alive is sent (BEP 3).
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
+/// How the two devices of a link came together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// One has connected to the other.
+    Direct,
+    /// Both have connected to each other at one moment.
+    Punched,
+    /// Through a relay: a direct link takes its place.
+    Relayed,
+}
+
 /// A link that is up.
 pub(crate) struct Link {
     /// Its name in this engine.
@@ -48,8 +59,8 @@ pub(crate) struct Link {
     proof: Mutex<Proof>,
     /// Whether we dialled it.
     pub(crate) dialled: bool,
-    /// Whether it goes through a relay: a direct one takes its place.
-    pub(crate) relayed: bool,
+    /// How the devices came together.
+    pub(crate) way: Way,
     /// What the handshakes settled.
     pub(crate) traits: LinkTraits,
     /// Whether the peer speaks the extension protocol.
@@ -118,6 +129,11 @@ pub(crate) enum Work {
 }
 
 impl Link {
+    /// Whether it goes through a relay.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.way == Way::Relayed
+    }
+
     pub(crate) fn new(
         key: LinkKey,
         (device, proof): (DeviceId, Proof),
@@ -132,7 +148,7 @@ impl Link {
             device,
             proof: Mutex::new(proof),
             dialled,
-            relayed: false,
+            way: Way::Direct,
             traits,
             extensions,
             connection,

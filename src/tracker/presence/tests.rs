@@ -10,8 +10,8 @@ use crate::tracker::outbox::Notifier;
 use crate::types::limits::TRACKER_FRAME_LEN_MAX;
 use crate::types::{
     Content, Effect, FileFacts, FileRow, GroupRow, InvitationId, InvitationUseRow, MembershipRow,
-    MembershipState, PasswordHash, Place, RequestRow, Row, Sha1Digest, SharingRow, Stamp, StoreId,
-    StoreState, Transaction, UserName, UserRow,
+    MembershipState, PasswordHash, Place, PunchSecret, RequestRow, Row, Sha1Digest, SharingRow,
+    Stamp, StoreId, StoreState, Transaction, UserName, UserRow,
 };
 use crate::wire::frame::read_message;
 
@@ -456,6 +456,63 @@ fn an_address_of_this_machine_is_told_to_those_on_it_alone() {
     // A new login begins without.
     scene.log_in(1, NIK, START_MS + 1);
     assert!(scene.presence.sessions[&1].candidates.is_empty());
+}
+
+#[test]
+fn those_are_told_to_punch_who_are_in_one_swarm_at_two_addresses() {
+    let mut scene = Scene::new(2);
+    let eve = UserId::from_bytes([3; 16]);
+    scene.hear(START_MS, START_MS, password_of(eve, "first", None));
+    let users = [(1, NIK, "198.51.100.1:1"), (2, BOB, "203.0.113.1:2"), (3, eve, "192.0.2.1:3")];
+    for (key, user, address) in users {
+        scene.log_in(key, user, START_MS);
+        scene.presence.sessions.get_mut(&key).unwrap().visitor.address = address.parse().unwrap();
+    }
+    let device = |key| scene.presence.sessions[&key].visitor.device;
+    let (nik, bob) = (device(1), device(2));
+    let secrets = [1, 2].map(|number| PunchSecret::from_bytes([number; 16]));
+    let punch = |scene: &mut Scene, key, user, file, device| {
+        let asked = ((hash(file), GROUP), device);
+        scene.presence.punch(key, user, asked, secrets, scene.replica.directory())
+    };
+    let refused = Reply::Refused(Refusal::NoSuchDevice);
+    scene.announce(1, NIK, &[entry(0, DownloadState::Seeding)]).unwrap();
+    assert_eq!(punch(&mut scene, 2, BOB, 0, nik), refused, "he has no part in it");
+    let leeches = entry(0, DownloadState::Leeching);
+    scene.announce(2, BOB, &[leeches.clone(), entry(1, DownloadState::Leeching)]).unwrap();
+    scene.announce(3, eve, &[leeches]).unwrap();
+    assert_eq!(punch(&mut scene, 3, eve, 0, nik), refused, "she is no member");
+    assert_eq!(punch(&mut scene, 2, BOB, 1, nik), refused, "nik has no part in that");
+    assert_eq!(punch(&mut scene, 2, BOB, 0, bob), refused, "it is himself");
+    let not_his = punch(&mut scene, 1, BOB, 0, nik);
+    assert_eq!(not_his, Reply::Refused(Refusal::LoginFirst));
+    let begins = |event: &Event| matches!(event, Event::PunchBegun { .. });
+    assert!(!scene.told(1).iter().any(begins) && !scene.told(2).iter().any(begins));
+    assert_eq!(punch(&mut scene, 2, BOB, 0, nik), Reply::Pong);
+    let (info_hash, group) = (hash(0), GROUP);
+    let begun =
+        |secret, device, is_asker| Event::PunchBegun { secret, group, info_hash, device, is_asker };
+    assert!(scene.told(1).contains(&begun(secrets[1], bob, false)));
+    assert!(scene.told(2).contains(&begun(secrets[0], nik, true)));
+    assert!(!scene.told(3).iter().any(begins));
+    assert_eq!(punch(&mut scene, 2, BOB, 0, nik), Reply::Refused(Refusal::Busy));
+    // The ports that probes have shown are told, not those that the clients say they listen on.
+    let shown = |scene: &mut Scene, secret, device, address: &str| {
+        let address = address.parse().unwrap();
+        scene.presence.probed((secret, device), address, Duration::ZERO)
+    };
+    assert!(shown(&mut scene, secrets[1], nik, "198.51.100.1:71").is_ok());
+    assert!(shown(&mut scene, secrets[0], nik, "198.51.100.1:72").is_err(), "it is bob's");
+    assert!(shown(&mut scene, secrets[0], bob, "203.0.113.1:82").is_ok());
+    let now = |scene: &mut Scene, key| {
+        let told = scene.told(key).into_iter().find_map(|event| match event {
+            Event::PunchNow { secret, address, .. } => Some((secret, address.to_string())),
+            _ => None,
+        });
+        told.unwrap()
+    };
+    assert_eq!(now(&mut scene, 1), (secrets[1], "203.0.113.1:82".into()));
+    assert_eq!(now(&mut scene, 2), (secrets[0], "198.51.100.1:71".into()));
 }
 
 #[test]

@@ -11,10 +11,10 @@ use crate::types::{
     FileEntry, FileFacts, FileId, FileName, FileOrder, GroupEntry, GroupId, GroupName,
     GroupSettings, InfoHash, InvitationEntry, InvitationId, InvitationSecret, KeyRotation, Label,
     Limit, MemberEntry, MembershipState, Part, Password, PasswordHash, Pattern, PeerEntry, Place,
-    PublicKey, RelayMeeting, RelayParty, RelaySecret, RequestEntry, RequestId, RequestStamp,
-    RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId, Success,
-    Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId, UserName,
-    Version, limits,
+    PublicKey, PunchSecret, RelayMeeting, RelayParty, RelaySecret, RequestEntry, RequestId,
+    RequestStamp, RotationStage, SessionToken, SettingName, Sha1Digest, Signature, Stamp, StoreId,
+    Success, Ticket, TicketClaims, TokenClaims, TrackerEntry, TrackerState, UserEntry, UserId,
+    UserName, Version, limits,
 };
 
 /// Bytes in a setting's name.
@@ -44,7 +44,7 @@ macro_rules! wire_opaque {
     )*};
 }
 wire_opaque!(UserId GroupId StoreId FileId RequestId DeviceId Sha1Digest ChainHash InfoHash Signature
-    PublicKey InvitationId InvitationSecret RelaySecret);
+    PublicKey InvitationId InvitationSecret RelaySecret PunchSecret);
 
 /// Implements [`Wire`] for validated names: text, checked again by the name's own rules.
 macro_rules! wire_name {

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::types::{
-    DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, RelayMeeting,
-    RelaySecret, Stamp, UserEntry, UserId,
+    DeviceId, FileId, GroupEntry, GroupId, InfoHash, KeyRotation, Label, PeerEntry, PunchSecret,
+    RelayMeeting, RelaySecret, Stamp, UserEntry, UserId,
 };
 use crate::wire::codec::wire_enum;
 
@@ -175,6 +175,29 @@ pub enum Event {
         /// Who they are.
         meeting: RelayMeeting,
     },
+    /// A hole punch begins: the device has the tracker see a port of its own, over a connection in
+    /// which it shows the secret.
+    PunchBegun {
+        /// This end's.
+        secret: PunchSecret,
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// The device at the other end.
+        device: DeviceId,
+        /// Whether this device asked for it: then it is TLS's client on the link.
+        is_asker: bool,
+    },
+    /// Both ports were seen: both devices connect at one moment.
+    PunchNow {
+        /// This end's.
+        secret: PunchSecret,
+        /// Where the other's port was seen.
+        address: SocketAddr,
+        /// When to connect, in milliseconds from now.
+        in_ms: u32,
+    },
     /// An event of a later version, to be ignored.
     Unknown {
         /// Its tag.
@@ -203,5 +226,7 @@ wire_enum!(Event "event" {
     17 => MemberJoined { group, label, user, inviter, since },
     18 => Relayed { group, device, is_dialler, address, secret },
     19 => RelayFor { meeting },
+    20 => PunchBegun { secret, group, info_hash, device, is_asker },
+    21 => PunchNow { secret, address, in_ms },
     _ => Unknown { tag },
 });

@@ -376,6 +376,16 @@ pub enum Request {
         /// Which device.
         device: DeviceId,
     },
+    /// Asks for a hole punch with a device that takes part in a file's swarm, as this one does: the
+    /// tracker tells both to begin.
+    Punch {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        info_hash: InfoHash,
+        /// The device.
+        device: DeviceId,
+    },
     /// A request of a later version; the answer is [`Refusal::Unsupported`](crate::types::Refusal).
     Unknown {
         /// Its tag.
@@ -503,6 +513,7 @@ impl Request {
             | Self::Candidates { .. }
             | Self::RelayUse { .. }
             | Self::AskRelay { .. }
+            | Self::Punch { .. }
             | Self::Unknown { .. } => return None,
         })
     }
@@ -563,5 +574,6 @@ wire_enum!(Request "request" {
     48 => Candidates { candidates },
     49 => RelayUse { accepts, relays_at },
     50 => AskRelay { group, device },
+    52 => Punch { group, info_hash, device },
     _ => Unknown { tag },
 });

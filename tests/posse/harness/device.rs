@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use posse::net::{Connection, DeviceSecurity, Incoming, Reader, Transport, Writer};
 use posse::trust::KeyPair;
-use posse::types::DeviceId;
 use posse::types::limits::HANDSHAKE_TIMEOUT;
+use posse::types::{DeviceId, PunchSecret};
+use posse::wire::frame::write_message;
+use posse::wire::tracker::{Hello, Opening, ProbeHello};
 
 use super::PATIENCE;
 
@@ -48,6 +50,20 @@ impl Device {
     /// Dials another device and makes the handshake of TLS.
     pub(crate) fn dial(&self, address: SocketAddr, whose: DeviceId) -> io::Result<Secured> {
         self.transport().dial(address, self.from, HANDSHAKE_TIMEOUT, whose).map(Secured::new)
+    }
+
+    /// Shows a tracker where the port is seen that a listener shares, for a hole punch.
+    pub(crate) fn probe(
+        &self,
+        tracker: SocketAddr,
+        from: SocketAddr,
+        secret: PunchSecret,
+    ) -> io::Result<Secured> {
+        let dialled = Incoming::dial_from_port(tracker, from, HANDSHAKE_TIMEOUT, &|| false)?;
+        let (connection, _) = self.security.prove_tracker(dialled, HANDSHAKE_TIMEOUT, &[])?;
+        let hello = Hello::Probe(ProbeHello { secret, rtt_ms: 0 });
+        write_message(&mut connection.writer(), &Opening::new(hello))?;
+        Ok(Secured::new(connection))
     }
 
     /// Makes the handshake of TLS with a device that has dialled, and tells which it is.

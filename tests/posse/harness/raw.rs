@@ -12,10 +12,13 @@ use posse::types::{
 };
 use posse::wire::frame::{FrameError, read_message, write_message};
 use posse::wire::tracker::{
-    AnnounceEntry, ClientHello, FromClient, FromTracker, Hello, Opening, Reply, Request,
+    AnnounceEntry, ClientHello, Event, FromClient, FromTracker, Hello, Opening, Reply, Request,
 };
 
 use super::{Device, Secured, device};
+
+/// Events that are kept.
+const HEARD_MAX: usize = 64;
 
 /// A new request, asked now and after those before.
 pub(crate) fn request_id() -> RequestStamp {
@@ -41,6 +44,8 @@ pub(crate) struct RawClient {
     /// What the last login gave.
     pub(crate) token: Option<SessionToken>,
     number: u32,
+    /// The last events that came before replies.
+    pub(crate) heard: Vec<Event>,
 }
 
 impl RawClient {
@@ -49,9 +54,13 @@ impl RawClient {
         let mut stream = device.dial_tracker(tracker)?;
         write_message(&mut stream, &Opening::new(Hello::Client(ClientHello { port })))?;
         match read_message(&mut stream, limits::TRACKER_FRAME_LEN_MAX).map_err(lost)? {
-            FromTracker::Welcome(_) => {
-                Ok(Self { stream, device: device.clone(), token: None, number: 0 })
-            }
+            FromTracker::Welcome(_) => Ok(Self {
+                stream,
+                device: device.clone(),
+                token: None,
+                number: 0,
+                heard: Vec::new(),
+            }),
             other => Err(io::Error::other(format!("the tracker does not welcome us: {other:?}"))),
         }
     }
@@ -66,7 +75,7 @@ impl RawClient {
         client
     }
 
-    /// Sends a request and waits for its reply; events that come between are passed over. As a
+    /// Sends a request and waits for its reply; events that come between are kept. As a
     /// client does, asks again with a later time where the tracker wants one.
     pub(crate) fn ask(&mut self, mut request: Request) -> io::Result<Reply> {
         loop {
@@ -88,7 +97,12 @@ impl RawClient {
                 FromTracker::Reply { number, reply, .. } if number == self.number => {
                     return Ok(reply);
                 }
-                FromTracker::Event(_) => {}
+                FromTracker::Event(event) => {
+                    if self.heard.len() >= HEARD_MAX {
+                        self.heard.remove(0);
+                    }
+                    self.heard.push(event);
+                }
                 other => {
                     return Err(io::Error::other(format!("an answer out of order: {other:?}")));
                 }

@@ -139,6 +139,7 @@ fn peer() -> Peer {
         device: crate::types::DeviceId::from_bytes([3; 32]),
         address: "10.0.0.7:6001".parse().unwrap(),
         direction: Direction::In,
+        punched: false,
         group_id: GroupId::from_bytes([1; 16]),
         since_ms: 0,
         pieces: Some(2),

@@ -339,6 +339,7 @@ pub(in crate::client::trackers) fn options(
         security: DeviceSecurity::new(&KeyPair::generate().unwrap()).unwrap(),
         network: Arc::new(Network::new(expected, true, None, |_| Ok(()))),
         port: 9,
+        peer_port: Some("127.0.0.1:9".parse().unwrap()),
         learned: Vec::new(),
         last_request: Stamp::ZERO,
         relays: Default::default(),

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::net::{DeviceSecurity, Listener, Stop, Transport};
+use crate::swarm::api::{MeetError, Meeting};
 use crate::swarm::disk::part_file::{Disk, SystemDisk};
 use crate::swarm::{
     DownloadSpec, Engine, EngineConfig, EngineEvent, Hashed, Host, LocalCopy, Proof, RelayPlace,
@@ -100,10 +101,15 @@ pub(super) struct Recorder {
     pub(super) checks: AtomicU32,
     /// Names a relay for a device.
     pub(super) relay: Mutex<Option<AskRelay>>,
+    /// Brings this device and another together, as a tracker would; `None`: none can.
+    pub(super) meets: Mutex<Option<Meets>>,
 }
 
 /// How a test names a relay for a device.
 pub(super) type AskRelay = Box<dyn Fn(DeviceId) -> Option<RelayPlace> + Send>;
+
+/// What a tracker does when it is asked for a hole punch.
+pub(super) type Meets = Box<dyn Fn(SocketAddr) -> Result<Meeting, MeetError> + Send>;
 
 impl Recorder {
     pub(super) fn new(device: DeviceId, number: u8) -> Self {
@@ -120,6 +126,7 @@ impl Recorder {
             copies: Mutex::default(),
             checks: AtomicU32::new(0),
             relay: Mutex::default(),
+            meets: Mutex::default(),
         }
     }
 }
@@ -184,6 +191,20 @@ impl Host for Recorder {
         self.relay.lock().as_ref().and_then(|ask| ask(device))
     }
 
+    fn can_meet(&self, _: InfoHash, _: DeviceId) -> bool {
+        self.meets.lock().is_some()
+    }
+
+    fn meet(
+        &self,
+        _: InfoHash,
+        _: DeviceId,
+        from: SocketAddr,
+        _: &dyn Fn() -> bool,
+    ) -> Result<Meeting, MeetError> {
+        self.meets.lock().as_ref().map_or(Err(MeetError::Unable), |meets| meets(from))
+    }
+
     fn event(&self, event: EngineEvent) {
         self.events.lock().push(event);
     }
@@ -229,6 +250,7 @@ impl Station {
         let host = Arc::new(Recorder::new(device, number));
         let engine = Engine::start_on(config, host.clone(), disk).unwrap();
         let listener = Arc::new(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let _ = listener.share_port();
         let (stop, address) = (Stop::new(), listener.local_addr());
         let (accepts, listens, stops) = (engine.clone(), listener.clone(), stop.clone());
         let accepting =

@@ -166,7 +166,7 @@ fn of_many_addresses_four_are_dialled_at_a_time() {
     let services = leecher.engine.torrents.services.clone();
     let targets = bystanders.iter().map(|one| Target::from(&at(one.address))).collect();
     let dialling =
-        std::thread::spawn(move || race(&services, device, targets, None, || true).is_err());
+        std::thread::spawn(move || race(&services, device, targets, None, false, || true).is_err());
     let count = || bystanders.iter().map(Bystander::count).sum::<usize>();
     eventually("four are dialled", || count() == AT_ONCE_MAX);
     // The next would have begun long ago.
@@ -184,10 +184,10 @@ fn without_room_for_other_dials_the_addresses_are_tried_one_after_the_other() {
     services.dials.fetch_add(DIALS_MAX, Ordering::SeqCst);
     let addresses = [closed_port(), other.address, seeder.address];
     let targets = addresses.iter().map(|address| Target::from(&at(*address))).collect();
-    let reached = race(services, seeder.device, targets, None, || true).unwrap();
+    let reached = race(services, seeder.device, targets, None, false, || true).unwrap();
     assert_eq!(reached.connection.peer_addr(), seeder.address);
     assert_eq!(services.dials.load(Ordering::SeqCst), DIALS_MAX, "no other thread helped");
-    assert!(race(services, seeder.device, Vec::new(), None, || true).is_err());
+    assert!(race(services, seeder.device, Vec::new(), None, false, || true).is_err());
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_race_dials_no_further_when_nobody_wants_its_device_any_more() {
         let count = count.clone();
         move || count() < 2
     };
-    assert!(race(&services, device, targets, None, is_wanted).is_err());
+    assert!(race(&services, device, targets, None, false, is_wanted).is_err());
     assert_eq!(count(), 2);
 }
 
@@ -215,6 +215,6 @@ fn a_race_without_helpers_ends_in_the_time_of_one_handshake() {
     let bystanders: Vec<_> = (0..3).map(|_| Bystander::start(Manner::Silent)).collect();
     let targets = bystanders.iter().map(|one| Target::from(&at(one.address))).collect();
     let began = Instant::now();
-    assert!(race(&services, device, targets, None, || true).is_err());
+    assert!(race(&services, device, targets, None, false, || true).is_err());
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }

@@ -81,8 +81,8 @@ impl Torrent {
     /// dialled by the lower id stays; of two dialled by the
     /// same end, the newer.
     fn supersedes(&self, new: &Link, older: &Link) -> bool {
-        if new.relayed != older.relayed {
-            return older.relayed;
+        if new.is_relayed() != older.is_relayed() {
+            return older.is_relayed();
         }
         let is_lower = self.services.device() < new.device;
         new.dialled == older.dialled || new.dialled == is_lower
@@ -95,7 +95,8 @@ impl Torrent {
     /// For at most [`DRAIN_MAX`]; what is not there by then is asked for again.
     pub(crate) fn drain_relayed(&self, device: DeviceId) {
         let mut state = self.state.lock();
-        let Some(link) = state.links.to_device(device).filter(|link| link.relayed).cloned() else {
+        let Some(link) = state.links.to_device(device).filter(|link| link.is_relayed()).cloned()
+        else {
             return;
         };
         let until = self.now() + DRAIN_MAX;
