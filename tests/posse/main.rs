@@ -20,6 +20,7 @@
 //! | [`disturbed`] | what other programs do to a download's file, and file systems that lack calls |
 //! | [`away`] | shared files that are deleted, unmounted, or cannot be read, and come back |
 //! | [`reaching`] | members meet at any of their addresses, and nobody is sent elsewhere |
+//! | [`lan`] | members on one network find each other without a tracker, and strangers learn little |
 //! | [`moving`] | machines that get another address, cables that are out |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
@@ -65,6 +66,7 @@ mod harness;
 mod hostile;
 mod intruders;
 mod invitations;
+mod lan;
 mod limits;
 mod many;
 mod membership;

@@ -5,7 +5,7 @@
 //! guards small state and is held for moments; none is held while another is taken.
 //!
 //! Threads: "core"; "store" writes transactions; "listener" passes connections to the engine;
-//! "addresses" watches the interfaces;
+//! "addresses" watches the interfaces; "lan" finds members on them;
 //! "staying" logs in by the device's key; "notifications" stores events. On demand: "disk" (a few
 //! for each mount), "errand" (tickets, tokens), "sources", "offers", "callback", "sharer"
 //! (completed downloads) and "leaving" (stops the engine). Commands run on the caller's thread.
@@ -15,6 +15,7 @@ mod core;
 mod disks;
 mod files;
 mod host;
+mod lan;
 mod login;
 mod names;
 mod pages;
@@ -37,6 +38,8 @@ use self::disks::Disks;
 pub(crate) use self::files::{compare, is_intact};
 #[cfg(test)]
 pub(crate) use self::host::SessionHost;
+use self::lan::LanState;
+pub(crate) use self::lan::LanStatus;
 use self::names::Names;
 pub use self::pages::Pages;
 pub(crate) use self::published::Callback;
@@ -105,6 +108,7 @@ pub(crate) struct Runtime {
     pub(crate) config: ClientConfig,
     pub(crate) address: SocketAddr,
     pub(crate) own_addresses: OwnAddresses,
+    pub(crate) lan: LanState,
     pub(crate) store: Arc<DeviceStore>,
     pub(crate) security: DeviceSecurity,
     pub(crate) network: Arc<Network>,
@@ -160,6 +164,7 @@ impl Runtime {
         let runtime = Arc::new(Self {
             address: listener.local_addr(),
             own_addresses: OwnAddresses::new(listener.local_addr(), &config.advertise),
+            lan: LanState::default(),
             store,
             security,
             network,
@@ -219,6 +224,7 @@ impl Runtime {
         let started = started.and_then(|()| {
             runtime.threads.spawn("addresses", move || addresses::run(&this, &this.stop))
         });
+        let started = started.and_then(|()| lan::start(&runtime, &runtime.threads));
         let (store, this) = (runtime.store.clone(), Arc::downgrade(&runtime));
         let user = move || Some(this.upgrade()?.view().library.user()?.user);
         let started = started.and_then(|()| {
@@ -374,6 +380,7 @@ impl Runtime {
         let _ = self.messages.send(Message::Stop);
         self.stop.set();
         self.listener.wake();
+        self.lan.wake();
         self.disks.close();
         self.offers.close(Duration::ZERO);
         self.callbacks.close(ERRANDS_TIMEOUT);

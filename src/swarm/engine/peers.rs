@@ -70,8 +70,8 @@ impl Peer {
 
 impl Peers {
     /// Lists a device. It is dialled at once if it has come, or has another address that a tracker
-    /// sees or at which it has proven its key; other addresses are its user's word alone, and end no
-    /// pause.
+    /// sees, at which it announces itself on this network, or at which it has proven its key; other
+    /// addresses are its user's word alone, and end no pause.
     pub(super) fn list(
         &mut self,
         device: DeviceId,
@@ -86,7 +86,9 @@ impl Peers {
         peer.has_moved = peer.link.is_some() && peer.dialled_at.is_some_and(is_other);
         let mut others = candidates.clone();
         others.retain(|candidate| !peer.candidates.contains(candidate));
-        let is_seen = |candidate: &Candidate| candidate.kind == CandidateKind::Observed;
+        let is_seen = |candidate: &Candidate| {
+            matches!(candidate.kind, CandidateKind::Observed | CandidateKind::Lan)
+        };
         if !peer.is_listed || others.iter().any(is_seen) || is_proven(&others) {
             (peer.failures, peer.retry_at) = (0, Duration::ZERO);
         }
