@@ -27,21 +27,21 @@ use crate::client::trackers::uptime;
 use crate::net::{Interface, Multicast, Threads, interfaces};
 
 /// How often the thread looks whether something has changed that it is not woken for.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After what pauses an announcement is repeated, and a question: the first may be lost, as when an
 /// interface has just come up (RFC 6762, sections 5.2 and 8.3).
 const ANNOUNCED_AFTER: [u64; 2] = [0, 1_000];
 const ASKED_AFTER: [u64; 3] = [0, 1_000, 3_000];
 /// How often it asks while there is no tracker: who came meanwhile has announced itself, but that
 /// may be lost.
-const ASKED_AGAIN: Duration = Duration::from_secs(60);
+const ASKED_AGAIN: Duration = Duration::from_secs(10);
 /// An answer waits for this long, in milliseconds, so that not all answer at once; and a second
 /// passes between two (RFC 6762, section 6).
 const ANSWER_AFTER_MS: std::ops::Range<u64> = 20..120;
 const ANSWER_PAUSE: Duration = Duration::from_secs(1);
-/// Datagrams read in a second: a thousand members may answer one question. The system drops the
-/// rest.
-const DATAGRAMS_MAX: u32 = 2_000;
+/// Datagrams read in a second: a thousand members may answer one question, beside a flood. The
+/// system drops the rest.
+const DATAGRAMS_MAX: u32 = 10_000;
 /// How often the core is told of changes.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before sockets that could not be opened are tried again.

@@ -50,6 +50,8 @@ struct Peer {
     /// It has left the address at which its link was dialled: it is dialled although it is linked.
     has_moved: bool,
     dialling: bool,
+    /// It has come to another address since the dial under way began.
+    is_elsewhere: bool,
     failures: u32,
     retry_at: Duration,
     banned: bool,
@@ -91,6 +93,7 @@ impl Peers {
         };
         if !peer.is_listed || others.iter().any(is_seen) || is_proven(&others) {
             (peer.failures, peer.retry_at) = (0, Duration::ZERO);
+            peer.is_elsewhere = peer.dialling;
         }
         peer.candidates = candidates.into();
         peer.is_listed = true;
@@ -176,11 +179,17 @@ impl Peers {
                 peer.retry_at = free_at;
                 return None;
             }
-            peer.dialling = true;
+            (peer.dialling, peer.is_elsewhere) = (true, false);
             Some((*device, peer.candidates.clone()))
         };
         let room = room.saturating_sub(under_way).min(dials);
         listed.filter_map(take).take(room).collect()
+    }
+
+    /// Tells whether a device that is being dialled has come to another address meanwhile: the dial
+    /// under way may wait for ten seconds where the device is no more.
+    pub(super) fn is_elsewhere(&self, device: DeviceId) -> bool {
+        self.known.get(&device).is_some_and(|peer| peer.is_elsewhere)
     }
 
     /// Notes that no address of a device could be dialled: that says nothing about the device.

@@ -82,9 +82,10 @@ impl LocalNetwork {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let table = format!("cut{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let ends = if is_told { "reject with tcp reset" } else { "drop" };
+        // The reset that tells comes from that address, too.
         let rules = format!(
             "table inet {table} {{ \
-             chain i {{ type filter hook input priority 0; ip saddr {from} meta l4proto tcp drop; }}; \
+             chain i {{ type filter hook input priority 0; ip saddr {from} tcp flags & rst == 0 drop; }}; \
              chain o {{ type filter hook output priority 0; ip daddr {from} meta l4proto tcp {ends}; }}; }}"
         );
         nft(self.name(number), &rules).unwrap();

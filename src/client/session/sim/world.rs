@@ -12,7 +12,7 @@ use crate::client::error::{ClientError, SessionEnd};
 use crate::client::lan::Found;
 use crate::client::session::Session;
 use crate::client::session::input::*;
-use crate::client::session::library::Work;
+use crate::client::session::library::{Phase, Work};
 use crate::client::session::news::{News, RemovedFile};
 use crate::store::{DownloadRow, Progress, QueuedRow, ShareRow, ShareState, StoreError, Write};
 use crate::swarm::{Pulse, SeedSpec, TransferState};
@@ -573,7 +573,7 @@ impl World {
         self.session.input(input, self.now);
         self.drain();
         let view = self.session.view();
-        assert!(view.library.user().is_some() || view.book.found().is_empty());
+        assert!(view.library.phase != Phase::Out || view.book.found().is_empty());
     }
 
     fn tracker_tells(&mut self) {
