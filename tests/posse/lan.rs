@@ -161,6 +161,19 @@ fn members_of_one_network_find_each_other_when_all_trackers_are_cut_off() {
 }
 
 #[test]
+fn members_find_each_other_over_ipv6_as_well() {
+    let Some(mut stage) = Stage::set(903) else { return };
+    let ipv6 = (0..2).map(|machine| stage.network.turn_to_ipv6(machine));
+    let Some(ipv6) = ipv6.collect::<Option<Vec<_>>>() else { return };
+    let (device, cut) = (stage.nik.device().to_string(), Instant::now());
+    let at = stage.cut();
+    is_found_at(&mut stage.bob, &device, at);
+    is_found_at(&mut stage.bob, &device, SocketAddr::new(ipv6[0], at.port()));
+    println!("found by mDNS over IPv6 after {:?}", cut.elapsed());
+    stage.completes(cut, "over IPv6");
+}
+
+#[test]
 fn a_hostile_machine_on_the_network_harms_nobody() {
     let Some(mut stage) = Stage::set(902) else { return };
     let socket = listener(&stage.network);

@@ -32,9 +32,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// interface has just come up (RFC 6762, sections 5.2 and 8.3).
 const ANNOUNCED_AFTER: [u64; 2] = [0, 1_000];
 const ASKED_AFTER: [u64; 3] = [0, 1_000, 3_000];
-/// How often it asks while there is no tracker: who came meanwhile has announced itself, but that
-/// may be lost.
-const ASKED_AGAIN: Duration = Duration::from_secs(10);
+/// How long after the last question of anybody it asks while there is no tracker, in milliseconds:
+/// who came meanwhile has announced itself, but that may be lost. All hear the answers (RFC 6762,
+/// section 7.3).
+const ASKED_AGAIN_MS: std::ops::Range<u64> = 10_000..13_000;
+/// A question that comes from this machine so soon after its own is its own.
+const OWN_QUESTION: Duration = Duration::from_millis(100);
+/// How much later than its epoch an id is used, in milliseconds, so that not all devices of a
+/// network announce themselves at once.
+const ID_LATE_MS: std::ops::Range<u64> = 0..30_000;
 /// An answer waits for this long, in milliseconds, so that not all answer at once; and a second
 /// passes between two (RFC 6762, section 6).
 const ANSWER_AFTER_MS: std::ops::Range<u64> = 20..120;
@@ -126,6 +132,11 @@ impl Due {
         self.ask = ASKED_AFTER.map(|ms| now + Duration::from_millis(ms)).into();
     }
 
+    /// Somebody has asked: that will do for a while.
+    fn ask_again(&mut self, now: Duration) {
+        self.ask = vec![now + Duration::from_millis(rand::random_range(ASKED_AGAIN_MS))];
+    }
+
     /// Takes those whose time has come; tells whether there were any.
     fn take(times: &mut Vec<Duration>, now: Duration) -> bool {
         let before = times.len();
@@ -151,6 +162,8 @@ struct Lan<'a> {
     neighbours: Neighbours,
     due: Due,
     announced_at: Option<Duration>,
+    asked_at: Option<Duration>,
+    id_late_ms: u64,
     open_at: Duration,
     told_at: Option<Duration>,
     had_tracker: bool,
@@ -167,6 +180,8 @@ impl<'a> Lan<'a> {
             neighbours: Neighbours::default(),
             due: Due::default(),
             announced_at: None,
+            asked_at: None,
+            id_late_ms: rand::random_range(ID_LATE_MS),
             open_at: Duration::ZERO,
             told_at: None,
             had_tracker: false,
@@ -206,8 +221,8 @@ impl<'a> Lan<'a> {
             runtime.lan.set(LanStatus::Off("nobody is logged in".into()));
             return self.leave();
         };
-        let epoch = epoch(runtime.trackers.clock_ms());
-        self.neighbours.turn(&networks, epoch);
+        let clock_ms = runtime.trackers.clock_ms();
+        self.neighbours.turn(&networks, epoch(clock_ms));
         self.neighbours.expire(now);
         if !self.neighbours.is_empty() {
             self.neighbours.know(view.book.devices());
@@ -217,7 +232,8 @@ impl<'a> Lan<'a> {
             self.leave();
             self.open_at = now;
         }
-        let id = RotatingId::new(network, runtime.security.device(), epoch);
+        let own_epoch = epoch(clock_ms.saturating_sub(self.id_late_ms));
+        let id = RotatingId::new(network, runtime.security.device(), own_epoch);
         if self.on.is_none() && now >= self.open_at {
             self.open(here, id, now);
         }
@@ -233,7 +249,7 @@ impl<'a> Lan<'a> {
             self.due.ask(now);
             self.due.announce(now);
         } else if !has_tracker && self.due.ask.is_empty() {
-            self.due.ask = vec![now + ASKED_AGAIN];
+            self.due.ask_again(now);
         }
         runtime.lan.set(LanStatus::On(id.to_string()));
     }
@@ -294,6 +310,13 @@ impl<'a> Lan<'a> {
             *count += 1;
             match read(&datagram[..len]) {
                 Some(Message::Query) => {
+                    let is_recent = |asked: Duration| now.saturating_sub(asked) < OWN_QUESTION;
+                    if on.may_be_own(sender) && self.asked_at.is_some_and(is_recent) {
+                        continue;
+                    }
+                    if !self.due.ask.is_empty() && !self.had_tracker {
+                        self.due.ask_again(now);
+                    }
                     let wait = rand::random_range(ANSWER_AFTER_MS);
                     let at = now + Duration::from_millis(wait);
                     let free = self.announced_at.map_or(at, |said| at.max(said + ANSWER_PAUSE));
@@ -319,6 +342,7 @@ impl<'a> Lan<'a> {
             on.say(self.runtime, false);
         }
         if Due::take(&mut self.due.ask, now) {
+            self.asked_at = Some(now);
             on.send_each(|_| query().ok());
         }
     }
@@ -352,6 +376,16 @@ impl On {
             let what = Announcement::new(self.id, runtime.address.port(), addresses);
             announce(&if is_end { what.taken_back() } else { what }).ok()
         });
+    }
+
+    /// Tells whether a datagram may be this machine's. Over IPv6 it comes from an address that is not
+    /// listed.
+    fn may_be_own(&self, sender: IpAddr) -> bool {
+        if matches!(sender, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+            return true;
+        }
+        let mut own = self.sockets.interfaces().iter().flat_map(|one| &one.addresses);
+        own.any(|address| address.ip == sender)
     }
 
     fn send_each(&self, datagram: impl Fn(&Interface) -> Option<Vec<u8>>) {

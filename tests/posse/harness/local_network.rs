@@ -1,6 +1,6 @@
 //! Machines on one local network, of which this process is a part: network namespaces on a bridge.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -75,6 +75,25 @@ impl LocalNetwork {
         ip(&["-n", name, "addr", "del", &old, "dev", "eth0"]).unwrap();
         ip(&["-n", name, "addr", "add", &format!("{new}/24"), "dev", "eth0"]).unwrap();
         new
+    }
+
+    /// Gives a machine an IPv6 address, too, and lets it send no IPv4 multicast; returns the address.
+    /// Where there is no IPv6 it prints the reason and returns none.
+    pub(crate) fn turn_to_ipv6(&self, number: u8) -> Option<IpAddr> {
+        let [a, b, c] = self.net.map(u16::from);
+        let (name, address) =
+            (self.name(number), Ipv6Addr::new(0xfd00, a, b, c, 0, 0, 0, 10 + u16::from(number)));
+        let with_prefix = format!("{address}/64");
+        let added = ip(&["-n", name, "-6", "addr", "add", &with_prefix, "dev", "eth0", "nodad"]);
+        let rules = "table inet still { chain o { type filter hook output priority 0; \
+                     ip daddr 224.0.0.0/4 drop; }; }";
+        match added.and_then(|()| nft(name, rules)) {
+            Ok(()) => Some(address.into()),
+            Err(why) => {
+                eprintln!("SKIPPED: there is no IPv6 here: {why}");
+                None
+            }
+        }
     }
 
     /// Lets no TCP pass between a machine and an address: the one is told so, or hears nothing.
