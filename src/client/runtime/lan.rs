@@ -8,16 +8,16 @@
 //! The thread "lan" wakes every [`LOOK_EVERY`], and for each datagram to multicast DNS. It blocks
 //! on its sockets, and on the core's queue.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, info, warn};
-use parking_lot::Mutex;
 
 use super::Runtime;
+use super::lan_state::LanStatus;
 use crate::client::lan::{
     Announcement, DATAGRAM_MAX, GROUP, Message, Neighbours, RotatingId, announce, epoch, query,
     read,
@@ -53,48 +53,6 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before sockets that could not be opened are tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(30);
 
-/// Whether this device is announced on local networks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LanStatus {
-    /// No, for this reason.
-    Off(String),
-    /// Under this rotating id.
-    On(String),
-}
-
-/// What other threads see of the thread "lan", and how they wake it.
-#[derive(Debug, Default)]
-pub(crate) struct LanState {
-    status: Mutex<Option<LanStatus>>,
-    waker: OnceLock<UnixStream>,
-}
-
-impl LanState {
-    /// Whether this device is announced.
-    pub(crate) fn status(&self) -> LanStatus {
-        let nobody = || LanStatus::Off("nobody is logged in".into());
-        self.status.lock().clone().unwrap_or_else(nobody)
-    }
-
-    /// Has the thread look now.
-    pub(super) fn wake(&self) {
-        // If its buffer is full, the thread is awake.
-        let _ = self.waker.get().map(|mut waker| waker.write(&[0]));
-    }
-
-    fn set(&self, status: LanStatus) {
-        let mut current = self.status.lock();
-        if current.as_ref() == Some(&status) {
-            return;
-        }
-        match &status {
-            LanStatus::On(_) => debug!("this device is announced on its networks"),
-            LanStatus::Off(why) => debug!("this device is not announced on its networks: {why}"),
-        }
-        *current = Some(status);
-    }
-}
-
 /// Starts the thread, if this device is ever to be announced.
 pub(super) fn start(runtime: &Arc<Runtime>, threads: &Threads) -> io::Result<()> {
     let never = if !runtime.config.lan {
@@ -111,7 +69,7 @@ pub(super) fn start(runtime: &Arc<Runtime>, threads: &Threads) -> io::Result<()>
     let (waker, woken) = UnixStream::pair()?;
     waker.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;
-    let _ = runtime.lan.waker.set(waker);
+    runtime.lan.set_waker(waker);
     let runtime = runtime.clone();
     threads.spawn("lan", move || Lan::new(&runtime, woken).run())
 }

@@ -16,6 +16,7 @@ mod disks;
 mod files;
 mod host;
 mod lan;
+mod lan_state;
 mod login;
 mod names;
 mod pages;
@@ -38,8 +39,8 @@ use self::disks::Disks;
 pub(crate) use self::files::{compare, is_intact};
 #[cfg(test)]
 pub(crate) use self::host::SessionHost;
-use self::lan::LanState;
-pub(crate) use self::lan::LanStatus;
+use self::lan_state::LanState;
+pub(crate) use self::lan_state::LanStatus;
 use self::names::Names;
 pub use self::pages::Pages;
 pub(crate) use self::published::Callback;
