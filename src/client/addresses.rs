@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use super::runtime::LanStatus;
 use super::start::Client;
 use super::trackers::uptime;
 use crate::swarm::InboundLink;
-use crate::types::{Candidate, Label};
+use crate::types::{Candidate, DeviceId, Label};
 
 /// The addresses of this device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,28 @@ pub struct AddressReport {
     pub relaying: Option<SocketAddr>,
     /// An address at which members could not connect lately, and how many.
     pub unreachable: Option<(SocketAddr, u32)>,
+    /// What is known of this machine's networks.
+    pub lan: LanReport,
+}
+
+/// Whether this device announces itself on this machine's networks, and who else does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LanReport {
+    /// The rotating id under which it does, or why it does not.
+    pub announced: Result<String, String>,
+    /// The members' devices that were recognised, with their users' names if these are known.
+    pub found: Vec<FoundDevice>,
+}
+
+/// A member's device that announces itself on one of this machine's networks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundDevice {
+    /// The device.
+    pub device: DeviceId,
+    /// The name of its user, if it is known.
+    pub user: Option<Label>,
+    /// Where it takes links, as it says.
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl Client {
@@ -42,7 +65,23 @@ impl Client {
             relays: runtime.trackers.relays(),
             relaying: runtime.relay.as_ref().map(|relay| relay.local_addr()),
             unreachable: view.reports.unreachable(uptime()),
+            lan: self.lan(),
         }
+    }
+
+    fn lan(&self) -> LanReport {
+        let runtime = &self.inner;
+        let book = &runtime.view().book;
+        let announced = match runtime.lan.status() {
+            LanStatus::On(id) => Ok(id),
+            LanStatus::Off(why) => Err(why),
+        };
+        let found = book.found().iter().map(|(device, addresses)| FoundDevice {
+            device: *device,
+            user: book.user_of(*device).and_then(|user| runtime.names.user(user)),
+            addresses: addresses.clone(),
+        });
+        LanReport { announced, found: found.collect() }
     }
 
     /// Replaces the addresses that routers forward to this device: trackers are told of them, and

@@ -21,6 +21,8 @@ pub struct ClientConfig {
     /// Addresses at which others can reach this device, as its user knows; port 0 stands for the
     /// port it listens on.
     pub advertise: Vec<SocketAddr>,
+    /// Whether this device announces itself on local networks, and finds others there.
+    pub lan: bool,
     /// The trackers of the network.
     pub trackers: TrackerInfo,
     /// Directory of the device's state: identity, shares, downloads. Only one client at a time can
@@ -67,6 +69,7 @@ impl ClientConfig {
         Self {
             listen,
             advertise: Vec::new(),
+            lan: true,
             trackers,
             data_dir,
             network: None,

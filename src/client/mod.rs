@@ -25,6 +25,7 @@ mod event;
 mod groups;
 mod handle;
 mod invitations;
+mod lan;
 mod limits;
 mod listing;
 mod network;
@@ -51,7 +52,7 @@ mod versions;
 mod why;
 
 pub(crate) use crate::types::human_bytes;
-pub use addresses::AddressReport;
+pub use addresses::{AddressReport, FoundDevice, LanReport};
 pub use backend::Backend;
 pub use config::{ClientConfig, DOWNLOADS_MAX, RelayOptions};
 pub use data_dir::default_data_dir;

@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) listen: SocketAddr,
     /// At most [`ADVERTISED_MAX`].
     pub(crate) advertise: Vec<SocketAddr>,
+    /// Whether it announces itself on local networks.
+    pub(crate) lan: bool,
     pub(crate) trackers: TrackerInfo,
     /// The option; the line of the trackers' file is in `trackers`.
     pub(crate) network: Option<Fingerprint>,
@@ -58,8 +60,19 @@ impl Setup {
     pub(crate) fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
         let (network, threads, downloads_max) = (None, None, None);
         let (limits, page) = (Limits::default(), PageSetup::default());
-        let (advertise, relays) = (Vec::new(), RelayOptions::default());
-        Self { listen, advertise, trackers, network, threads, limits, downloads_max, page, relays }
+        let (advertise, relays, lan) = (Vec::new(), RelayOptions::default(), true);
+        Self {
+            listen,
+            advertise,
+            lan,
+            trackers,
+            network,
+            threads,
+            limits,
+            downloads_max,
+            page,
+            relays,
+        }
     }
 
     /// Reads the arguments of the last start; `None` if there are none.
@@ -128,6 +141,7 @@ impl Setup {
         Ok(Self {
             listen,
             advertise,
+            lan: value["lan"].as_bool().unwrap_or(true),
             trackers,
             network,
             threads: number("threads"),
@@ -159,6 +173,7 @@ impl Setup {
             "version": VERSION,
             "listen": self.listen.to_string(),
             "advertise": self.advertise,
+            "lan": self.lan,
             "trackers": lines,
             "network": self.network.map(|network| network.to_string()),
             "threads": self.threads,
@@ -205,6 +220,7 @@ mod tests {
             network: Some(network),
             threads: Some(3),
             advertise: vec!["203.0.113.9:0".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap()],
+            lan: false,
             limits: Limits { upload: Some(Rate::new(50_000).unwrap()), download: None },
             downloads_max: Some(0),
             relays: RelayOptions { uses: false, offers: Some(7881), rate: None },

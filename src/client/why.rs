@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::ClientError;
-use super::runtime::Runtime;
+use super::runtime::{LanStatus, Runtime};
 use super::session::input::Input;
 use super::session::status::DownloadPhase;
 use super::start::Client;
@@ -71,7 +71,12 @@ impl Client {
         }
         self.inner.explain_reports(share.map(|share| &*share.row), &mut lines);
         if !self.inner.trackers.is_reachable() {
-            lines.push("no tracker can be reached, so new peers are not found".into());
+            let where_else = match self.inner.lan.status() {
+                LanStatus::On(_) => " but on this network",
+                LanStatus::Off(_) => "",
+            };
+            lines
+                .push(format!("no tracker can be reached, so new peers are not found{where_else}"));
         }
         Ok(lines)
     }

@@ -40,11 +40,44 @@ impl InterfaceAddress {
     }
 }
 
+/// An interface that is up, and its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// The system's number of it.
+    pub index: u32,
+    /// At least one.
+    pub addresses: Vec<InterfaceAddress>,
+}
+
 /// Lists the addresses of this machine's interfaces that are up.
 ///
 /// # Errors
 /// The system's.
 pub fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
+    let mut addresses: Vec<InterfaceAddress> =
+        usable()?.into_iter().map(|(_, address)| address).collect();
+    addresses.sort_by_key(|address| (address.ip, address.prefix_len));
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// The same by interface, in the order of their numbers.
+///
+/// # Errors
+/// The system's.
+pub fn interfaces() -> io::Result<Vec<Interface>> {
+    let mut all = usable()?;
+    all.sort_by_key(|(index, address)| (*index, address.ip, address.prefix_len));
+    all.dedup();
+    let numbered = all.chunk_by(|(one, _), (other, _)| one == other).filter_map(|of_one| {
+        let index = of_one.first()?.0?;
+        Some(Interface { index, addresses: of_one.iter().map(|(_, address)| *address).collect() })
+    });
+    Ok(numbered.collect())
+}
+
+/// Each address, and the number of its interface.
+fn usable() -> io::Result<Vec<(Option<u32>, InterfaceAddress)>> {
     let is_inner = |name: &str| INNER.iter().any(|inner| name.starts_with(inner));
     let all = if_addrs::get_if_addrs()?;
     let usable = all.iter().filter(|interface| {
@@ -53,20 +86,12 @@ pub fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
         let is_up = interface.is_oper_up();
         is_up && !is_link_local && !interface.is_loopback() && !is_inner(&interface.name)
     });
-    let mut addresses: Vec<InterfaceAddress> = usable
-        .take(ADDRESSES_MAX)
-        .map(|interface| match &interface.addr {
-            if_addrs::IfAddr::V4(v4) => {
-                InterfaceAddress { ip: v4.ip.into(), prefix_len: v4.prefixlen }
-            }
-            if_addrs::IfAddr::V6(v6) => {
-                InterfaceAddress { ip: v6.ip.into(), prefix_len: v6.prefixlen }
-            }
-        })
-        .collect();
-    addresses.sort_by_key(|address| (address.ip, address.prefix_len));
-    addresses.dedup();
-    Ok(addresses)
+    let address = |interface: &if_addrs::Interface| match &interface.addr {
+        if_addrs::IfAddr::V4(v4) => InterfaceAddress { ip: v4.ip.into(), prefix_len: v4.prefixlen },
+        if_addrs::IfAddr::V6(v6) => InterfaceAddress { ip: v6.ip.into(), prefix_len: v6.prefixlen },
+    };
+    let numbered = usable.map(|interface| (interface.index, address(interface)));
+    Ok(numbered.take(ADDRESSES_MAX).collect())
 }
 
 #[cfg(test)]
@@ -100,5 +125,7 @@ mod tests {
     fn no_loopback_address_is_listed() {
         let all = interface_addresses().unwrap();
         assert!(all.iter().all(|address| !address.ip.is_loopback()), "{all:?}");
+        let by_interface = interfaces().unwrap();
+        assert!(by_interface.iter().flat_map(|one| &one.addresses).all(|one| all.contains(one)));
     }
 }

@@ -11,6 +11,7 @@ mod budget;
 mod connection;
 mod interfaces;
 mod listener;
+mod multicast;
 mod registry;
 mod resolve;
 mod security;
@@ -26,8 +27,9 @@ pub(crate) use security::fuzz;
 
 pub use budget::{Budget, Lease};
 pub use connection::{Connection, Reader, Writer};
-pub use interfaces::{InterfaceAddress, interface_addresses};
+pub use interfaces::{Interface, InterfaceAddress, interface_addresses, interfaces};
 pub use listener::Listener;
+pub(crate) use multicast::{Multicast, MulticastGroup};
 pub use registry::{Admission, Bounds, Close, Registry};
 pub use resolve::{is_listening, resolve};
 pub use security::{

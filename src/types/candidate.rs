@@ -16,6 +16,8 @@ pub enum CandidateKind {
     Mapped,
     /// Its user has named it.
     Advertised,
+    /// It announces itself there on a network of this machine. No tracker is told.
+    Lan,
     /// A kind of a later version.
     Other(u8),
 }
@@ -28,6 +30,7 @@ impl CandidateKind {
             Self::Observed => "observed",
             Self::Mapped => "mapped",
             Self::Advertised => "advertised",
+            Self::Lan => "lan",
             Self::Other(_) => "other",
         }
     }

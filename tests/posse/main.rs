@@ -21,6 +21,7 @@
 //! | [`away`] | shared files that are deleted, unmounted, or cannot be read, and come back |
 //! | [`reaching`] | members meet at any of their addresses, and nobody is sent elsewhere |
 //! | [`punching`] | members behind routers that let nobody in meet all the same |
+//! | [`lan`] | members on one network find each other without a tracker, and strangers learn little |
 //! | [`moving`] | machines that get another address, cables that are out |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
@@ -66,6 +67,7 @@ mod harness;
 mod hostile;
 mod intruders;
 mod invitations;
+mod lan;
 mod limits;
 mod many;
 mod membership;

@@ -9,7 +9,9 @@ use posse::types::{Candidate, CandidateKind, DownloadState, Refusal};
 use posse::wire::tracker::{Reply, Request};
 use serde_json::Value;
 
-use crate::harness::{Cable, ClientProcess, Content, House, RawClient, World, eventually, sha1_of};
+use crate::harness::{
+    Cable, ClientProcess, Content, House, Pace, RawClient, World, eventually, sha1_of,
+};
 
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -104,6 +106,60 @@ fn a_machine_with_ipv6_alone_meets_one_with_both() {
     nik.ok("download_file lab b.bin", &[]);
     nik.wait_downloads();
     assert_eq!(sha1_of(&nik.path("b.bin")), second.sha1());
+}
+
+/// How soon and how fast a file comes from nik to bob, who has asked for nothing before.
+fn pace(row: &str, nik: &mut ClientProcess, bob: &mut ClientProcess, content: &Content) -> Pace {
+    nik.login("nik");
+    nik.ok(&format!("upload_file {} lab", content.name), &[]);
+    bob.login("bob");
+    let began = Instant::now();
+    bob.ok(&format!("download_file lab {}", content.name), &[]);
+    let pace = Pace::of(bob, &content.name, content.bytes.len(), began);
+    eprintln!("{row}: {pace}");
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path(&content.name)), content.sha1());
+    pace
+}
+
+/// A world whose tracker listens everywhere, and a file of nik's.
+fn far_world(listen: &str, seed: u64) -> (World, Content) {
+    let world = World::with_options(1, &["--listen", listen]);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("a.bin", 32 << 20, seed);
+    world.put("nik", &content);
+    (world, content)
+}
+
+#[test]
+fn members_who_meet_inside_or_over_ipv6_wait_no_longer_than_those_on_one_cable() {
+    let Some(cable) = Cable::lay() else { return };
+    let (world, content) = far_world("0.0.0.0", 807);
+    let info = cable.info(&world);
+    let mut nik = cable.client(&world.home("nik"), ANY.ip(), &info);
+    let mut bob = ClientProcess::start(&world.home("bob"), ANY, &info, true);
+    let direct = pace("one cable, IPv4", &mut nik, &mut bob, &content);
+    drop((nik, bob));
+
+    let Some(house) = House::build(2) else { return };
+    let (world, content) = far_world("0.0.0.0", 808);
+    let info = house.router.info(&world);
+    let mut nik = house.client(0, &world.home("nik"), &info);
+    let mut bob = house.client(1, &world.home("bob"), &info);
+    let inside = pace("both behind one router", &mut nik, &mut bob, &content);
+    drop((nik, bob));
+
+    let Some(cable) = Cable::lay() else { return };
+    let Some((here, _)) = cable.add_ipv6() else { return };
+    let (world, content) = far_world("[::]", 809);
+    let info = cable.info_at(&world, here);
+    cable.remove_ipv4();
+    let mut nik = cable.client(&world.home("nik"), ANY.ip(), &info);
+    let mut bob = ClientProcess::start(&world.home("bob"), ANY, &world.info, true);
+    let over_ipv6 = pace("IPv6 alone and both", &mut nik, &mut bob, &content);
+    for (row, pace) in [("inside", inside), ("over IPv6", over_ipv6)] {
+        assert!(pace.first < direct.first + Duration::from_secs(2), "{row}: {pace}");
+    }
 }
 
 #[test]

@@ -33,10 +33,11 @@ pub use event::{Event, Update};
 pub use peers::{Direction, Peer, Peers, Pieces, Traffic};
 pub use progress::{Progress, Work};
 pub use reply::{
-    Account, Addresses, Begun, Device, Download, DownloadState, Ends, File, Group, GroupSettings,
-    Invite, Joined, Limited, Limits, Link, Member, NewInvite, NewToken, Notification,
-    ObservedAddress, OfferedAddress, Page, QrImage, ReachedAddress, Reply, Request, SessionEnded,
-    Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable, Upload, UserDevice,
+    Account, Addresses, Begun, Device, Download, DownloadState, Ends, File, FoundDevice, Group,
+    GroupSettings, Invite, Joined, Lan, Limited, Limits, Link, Member, NewInvite, NewToken,
+    Notification, ObservedAddress, OfferedAddress, Page, QrImage, ReachedAddress, Reply, Request,
+    SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable, Upload,
+    UserDevice,
 };
 pub use snapshot::Snapshot;
 

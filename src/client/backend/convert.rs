@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use super::super::api::{
-    Account, Addresses, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group,
-    Limited, Limits, Member, Notification, ObservedAddress, OfferedAddress, ReachedAddress,
-    Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable,
-    Upload, UserDevice,
+    Account, Addresses, ApiError, Device, Download, DownloadState, ErrorCode, Event, File,
+    FoundDevice, Group, Lan, Limited, Limits, Member, Notification, ObservedAddress,
+    OfferedAddress, ReachedAddress, Request, SessionEnded, Shared, Tracker, TrackerRole,
+    TrackerState, Trackers, Unreachable, Upload, UserDevice,
 };
 use super::super::{
-    AddressReport, ClientError, ClientEvent, DownloadPhase, DownloadStatus, LimitsStatus,
-    NotificationKind, SessionEnd, TrackersStatus,
+    AddressReport, ClientError, ClientEvent, DownloadPhase, DownloadStatus, LanReport,
+    LimitsStatus, NotificationKind, SessionEnd, TrackersStatus,
 };
 use crate::client;
 use crate::swarm::InboundLink;
@@ -76,7 +76,19 @@ pub(super) fn addresses(report: AddressReport) -> Addresses {
         relays: report.relays,
         relaying: report.relaying,
         unreachable: report.unreachable.map(unreachable),
+        lan: Some(lan(report.lan)),
     }
+}
+
+fn lan(report: LanReport) -> Lan {
+    let found = |found: client::FoundDevice| FoundDevice {
+        device: found.device,
+        user: found.user,
+        addresses: found.addresses,
+    };
+    let reason = report.announced.clone().err();
+    let found = report.found.into_iter().map(found).collect();
+    Lan { announced: report.announced.ok(), reason, found }
 }
 
 pub(super) fn group(entry: GroupEntry) -> Group {

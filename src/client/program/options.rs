@@ -63,6 +63,12 @@ pub(super) struct Arguments {
     /// Makes links through relays again, when there is no other way
     #[arg(long, conflicts_with = "no_relays")]
     use_relays: bool,
+    /// Does not announce this device on local networks, and looks for no others there
+    #[arg(long, overrides_with = "lan")]
+    no_lan: bool,
+    /// Takes back a --no-lan of an earlier start
+    #[arg(long, overrides_with = "no_lan")]
+    lan: bool,
     /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG
     #[arg(long, value_name = "LEVEL")]
     pub(super) log: Option<String>,
@@ -214,6 +220,7 @@ impl Arguments {
         if setup.advertise.len() > ADVERTISED_MAX {
             return Err(bad(format!("--advertise names at most {ADVERTISED_MAX} addresses")));
         }
+        setup.lan = (setup.lan || self.lan) && !self.no_lan;
         self.page.apply(&mut setup.page)?;
         setup.downloads_max = self.max_downloads.map(usize::from).or(setup.downloads_max);
         Ok((setup, dir))
@@ -299,6 +306,7 @@ pub(super) fn to_config(setup: &Setup, data_dir: PathBuf) -> ClientConfig {
         limits: setup.limits,
         advertise: setup.advertise.clone(),
         relays: setup.relays,
+        lan: setup.lan,
         downloads_max: setup.downloads_max.unwrap_or(DOWNLOADS_MAX),
         ..ClientConfig::new(setup.listen, setup.trackers.clone())
     }
@@ -492,6 +500,21 @@ mod tests {
             assert!(parse(&[wrong]).is_err(), "{wrong}");
         }
         assert!(parse(&["--use-relays", "--no-relays"]).is_err());
+    }
+
+    #[test]
+    fn no_lan_is_remembered_and_taken_back() {
+        let root = tempfile::tempdir().unwrap();
+        let start = |words: &[&str]| {
+            let (setup, dir) = parse(words).unwrap().setup_below(root.path(), None).unwrap();
+            crate::store::DeviceStore::open(&dir).unwrap();
+            setup.save(&dir).unwrap();
+            to_config(&setup, dir).lan
+        };
+        assert!(start(&["0.0.0.0", "6001", "10.0.0.1", "7000"]));
+        assert!(!start(&["--no-lan"]) && !start(&[]));
+        assert!(start(&["--lan"]) && start(&[]));
+        assert!(!start(&["--lan", "--no-lan"]) && start(&["--no-lan", "--lan"]));
     }
 
     #[test]

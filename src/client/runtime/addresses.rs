@@ -125,6 +125,7 @@ pub(super) fn run(runtime: &Runtime, stop: &Stop) {
         if has_slept || has_moved {
             info!("the machine has {}", if has_moved { "other addresses" } else { "been asleep" });
             runtime.trackers.look_again();
+            runtime.lan.wake();
             if let Some(engine) = runtime.engine() {
                 engine.networks_changed();
             }

@@ -39,6 +39,7 @@ impl Runtime {
             return Err(error);
         }
         self.end_session_if_over();
+        self.lan.wake();
         let (runtime, id) = (self.clone(), user.user);
         self.errands.run(move || match runtime.catch_up(id) {
             Ok(news) => news.iter().for_each(|event| runtime.bus.tell(event)),

@@ -5,7 +5,7 @@
 //! guards small state and is held for moments; none is held while another is taken.
 //!
 //! Threads: "core"; "store" writes transactions; "listener" passes connections to the engine;
-//! "addresses" watches the interfaces; "relays" meets devices at relays;
+//! "addresses" watches the interfaces; "lan" finds members on them; "relays" meets devices at relays;
 //! "staying" logs in by the device's key; "notifications" stores events. On demand: "disk" (a few
 //! for each mount), "errand" (tickets, tokens), "sources", "offers", "callback", "sharer"
 //! (completed downloads) and "leaving" (stops the engine). Commands run on the caller's thread.
@@ -15,6 +15,8 @@ mod core;
 mod disks;
 mod files;
 mod host;
+mod lan;
+mod lan_state;
 mod login;
 mod names;
 mod pages;
@@ -39,6 +41,8 @@ use self::disks::Disks;
 pub(crate) use self::files::{compare, is_intact};
 #[cfg(test)]
 pub(crate) use self::host::SessionHost;
+use self::lan_state::LanState;
+pub(crate) use self::lan_state::LanStatus;
 use self::names::Names;
 pub use self::pages::Pages;
 pub(crate) use self::published::Callback;
@@ -108,6 +112,7 @@ pub(crate) struct Runtime {
     pub(crate) config: ClientConfig,
     pub(crate) address: SocketAddr,
     pub(crate) own_addresses: OwnAddresses,
+    pub(crate) lan: LanState,
     pub(crate) store: Arc<DeviceStore>,
     pub(crate) security: DeviceSecurity,
     pub(crate) network: Arc<Network>,
@@ -172,6 +177,7 @@ impl Runtime {
         let runtime = Arc::new(Self {
             address: listener.local_addr(),
             own_addresses: OwnAddresses::new(listener.local_addr(), &config.advertise),
+            lan: LanState::default(),
             store,
             security,
             network,
@@ -237,6 +243,7 @@ impl Runtime {
         let this = runtime.clone();
         let started = started
             .and_then(|()| runtime.threads.spawn("relays", move || relays::run(&this, &this.stop)));
+        let started = started.and_then(|()| lan::start(&runtime, &runtime.threads));
         let (store, this) = (runtime.store.clone(), Arc::downgrade(&runtime));
         let user = move || Some(this.upgrade()?.view().library.user()?.user);
         let started = started.and_then(|()| {
@@ -393,6 +400,7 @@ impl Runtime {
         let _ = self.messages.send(Message::Stop);
         self.stop.set();
         self.listener.wake();
+        self.lan.wake();
         self.disks.close();
         self.offers.close(Duration::ZERO);
         self.callbacks.close(ERRANDS_TIMEOUT);

@@ -199,7 +199,23 @@ impl Session {
             Progress::Paused(_) | Progress::Failed(_) => Order::Pause(id),
             Progress::Complete | Progress::Cancelled => return,
         };
+        let is_run = matches!(order, Order::Run(_));
         self.emit(Effect::Engine(order));
+        if is_run {
+            // Those that have been found meanwhile; without a tracker nobody else names them.
+            self.name_peers(info_hash);
+        }
+    }
+
+    /// Tells the engine which devices take part in a download's swarms.
+    fn name_peers(&mut self, info_hash: InfoHash) {
+        let Some(download) = self.library.download(info_hash) else { return };
+        let mut groups = vec![download.row.group];
+        groups.extend(self.library.sources_of(info_hash));
+        let peers = self.book.peers_in(info_hash, &groups);
+        if !peers.is_empty() {
+            self.emit(Effect::Engine(Order::AddPeers(info_hash, peers)));
+        }
     }
 
     /// The engine has begun a download, or has refused it.
@@ -232,12 +248,7 @@ impl Session {
                 } else if !self.library.download(info_hash).is_some_and(Download::is_let_run) {
                     self.steer(info_hash);
                 }
-                let mut groups = vec![group];
-                groups.extend(self.library.sources_of(info_hash));
-                let peers = self.book.peers_in(info_hash, &groups);
-                if !peers.is_empty() {
-                    self.emit(Effect::Engine(Order::AddPeers(info_hash, peers)));
-                }
+                self.name_peers(info_hash);
                 self.answer(beginner, Ok(Answer::Done));
             }
             (Err(reason), Some(_)) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::news::{KeyChange, News};
 use crate::client::error::{ClientError, SessionEnd};
 use crate::client::event::ClientEvent;
+use crate::client::lan::Found;
 use crate::store::{DownloadRow, QueuedRow, ShareRow, StoreError, Write};
 pub(crate) use crate::swarm::TransferId;
 use crate::swarm::{DownloadSpec, Pulse, SeedSpec};
@@ -64,6 +65,8 @@ pub(crate) enum Input {
     KeysChanged(KeyChange, Vec<NetworkPublicKey>),
     /// The network's trackers.
     Trackers(Fingerprint, Vec<String>),
+    /// These devices announce themselves on this machine's networks, and no others do.
+    Found(Found),
     /// The progress of downloads that run.
     Pulses(Vec<(InfoHash, TransferId, Pulse)>),
     /// The result of an [`Effect::Store`].

@@ -12,6 +12,7 @@ use super::life::NO_MEMBER;
 use super::news::{ClocksDiffer, FirstMet, KeyChange, News, RemovedFile};
 use super::peers::PeerChange;
 use crate::client::event::ClientEvent;
+use crate::client::lan::Found;
 use crate::store::{Progress, ShareState};
 use crate::trust::NetworkPublicKey;
 use crate::types::{
@@ -199,16 +200,28 @@ impl Session {
         }
         for peer in peers {
             match self.book.apply(tracker, peer) {
-                Some(PeerChange::Here(info_hash, device))
-                    if self.library.is_downloading(info_hash) =>
-                {
-                    let candidates = self.book.candidates(info_hash, device);
-                    let order = Order::AddPeers(info_hash, vec![(device, candidates)]);
-                    self.out.push_back(Effect::Engine(order));
-                }
+                Some(PeerChange::Here(info_hash, device)) => self.peer_here(info_hash, device),
                 Some(PeerChange::Gone(info_hash, device)) => self.peer_gone(info_hash, device),
-                Some(PeerChange::Here(..)) | None => {}
+                None => {}
             }
+        }
+    }
+
+    /// Devices announce themselves on this machine's networks.
+    pub(super) fn take_found(&mut self, found: Found) {
+        if self.library.user().is_none() {
+            return;
+        }
+        for (info_hash, device) in self.book.set_found(found) {
+            self.peer_here(info_hash, device);
+        }
+    }
+
+    fn peer_here(&mut self, info_hash: InfoHash, device: crate::types::DeviceId) {
+        if self.library.is_downloading(info_hash) {
+            let candidates = self.book.candidates(info_hash, device);
+            let order = Order::AddPeers(info_hash, vec![(device, candidates)]);
+            self.out.push_back(Effect::Engine(order));
         }
     }
 

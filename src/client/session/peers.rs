@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
 
+use crate::client::lan::Found;
 use crate::types::limits::CANDIDATES_MAX;
 use crate::types::{
     Candidate, CandidateKind, DeviceId, DownloadState, GroupId, InfoHash, PeerEntry, UserId,
@@ -73,6 +74,8 @@ pub(crate) struct PeerBook {
     users: HashMap<DeviceId, UserId>,
     /// Where else each device may take links, as a tracker said last.
     candidates: HashMap<DeviceId, Arc<[Candidate]>>,
+    /// The devices that announce themselves on this machine's networks.
+    found: Arc<Found>,
 }
 
 impl PeerBook {
@@ -140,7 +143,35 @@ impl PeerBook {
             let is_told = |candidate: &&Candidate| candidate.address == seen.address;
             told.iter().find(is_told).map_or(seen, as_told)
         });
-        usable_candidates(seen.into_iter().chain(told.iter().map(as_told)), true, CANDIDATES_MAX)
+        let here = self.found.get(&device).into_iter().flatten();
+        let here = here.map(|address| Candidate::new(*address, CandidateKind::Lan));
+        let all = seen.into_iter().chain(here).chain(told.iter().map(as_told));
+        usable_candidates(all, true, CANDIDATES_MAX)
+    }
+
+    /// Replaces the devices that announce themselves on this machine's networks. Returns each file
+    /// and device with other addresses.
+    pub(crate) fn set_found(&mut self, found: Found) -> Vec<(InfoHash, DeviceId)> {
+        let before = std::mem::replace(&mut self.found, Arc::new(found));
+        let is_other = |device: &DeviceId| self.found.get(device) != before.get(device);
+        let listed = self.parts.iter().filter(|(_, known)| known.is_listed());
+        let mut parts: Vec<(InfoHash, DeviceId)> = listed
+            .filter(|((_, device, _), _)| is_other(device))
+            .map(|((info_hash, device, _), _)| (*info_hash, *device))
+            .collect();
+        // Those of one device are adjacent.
+        parts.dedup();
+        parts
+    }
+
+    /// The devices that announce themselves on this machine's networks.
+    pub(crate) fn found(&self) -> &Arc<Found> {
+        &self.found
+    }
+
+    /// The devices that a tracker lists, or listed before its connection ended, for any file.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = DeviceId> {
+        self.parts.keys().map(|(_, device, _)| *device)
     }
 
     /// A tracker's connection has ended: its entries are from before.
@@ -336,6 +367,26 @@ mod tests {
         assert_eq!(seen(&book), ["10.0.0.2:9"]);
         book.apply(1, &PeerEntry { address: nowhere, ..with(Some(Vec::new())) });
         assert!(seen(&book).is_empty());
+    }
+
+    #[test]
+    fn a_device_that_is_found_here_is_dialled_here_too() {
+        let mut book = PeerBook::default();
+        let here = || Found::from([(DEVICE, vec!["10.0.0.7:9".parse().unwrap()])]);
+        assert!(book.set_found(here()).is_empty(), "it is listed for no file");
+        book.set_found(Found::new());
+        book.apply(0, &entry(5, DownloadState::Seeding));
+        book.apply(0, &entry(6, DownloadState::Seeding));
+        book.lost(0);
+        assert_eq!(book.devices().collect::<Vec<_>>(), [DEVICE, DEVICE]);
+        assert_eq!(book.set_found(here()), [(FILE, DEVICE)]);
+        let kinds = |book: &PeerBook| -> Vec<CandidateKind> {
+            book.candidates(FILE, DEVICE).iter().map(|candidate| candidate.kind).collect()
+        };
+        assert_eq!(kinds(&book), [CandidateKind::Observed, CandidateKind::Lan]);
+        assert!(book.set_found(here()).is_empty(), "that is no news");
+        assert_eq!(book.set_found(Found::new()), [(FILE, DEVICE)]);
+        assert_eq!(kinds(&book), [CandidateKind::Observed]);
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Session {
                 self.tickets_given(groups, passed, deadline, given, now);
             }
             Input::KeysChanged(change, keys) => self.keys_changed(change, &keys, now),
+            Input::Found(found) => self.take_found(found),
             Input::News(news) => {
                 if let Some(fact) = self.news_at_once(news, now) {
                     self.inbox.push_back(Input::News(fact));
@@ -227,6 +228,7 @@ impl Session {
             Input::Asked(Asked::Tickets { .. })
             | Input::WantTicket(..)
             | Input::KeysChanged(..)
+            | Input::Found(_)
             | Input::Stored(..)
             | Input::Tick => {}
         }

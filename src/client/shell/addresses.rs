@@ -2,8 +2,8 @@
 
 use super::answer::Answer;
 use super::session::Shell;
-use crate::client::api::{Addresses, ApiError, Command};
-use crate::types::unreachable_text;
+use crate::client::api::{Addresses, ApiError, Command, Lan};
+use crate::types::{DeviceId, Label, unreachable_text};
 
 impl Shell {
     /// Carries out `addresses`.
@@ -24,10 +24,7 @@ fn rows(addresses: &Addresses) -> Vec<Vec<String>> {
         rows.push(row(&["seen", &seen.address.to_string(), &tracker]));
     }
     for link in &addresses.reached {
-        let who = link.user.as_ref().map_or_else(
-            || format!("device {:.12}", link.device.to_string()),
-            |user| user.to_string(),
-        );
+        let who = named(link.user.as_ref(), &link.device);
         rows.push(row(&["reached", &link.at.to_string(), &format!("by {who} from {}", link.from)]));
     }
     for tracker in &addresses.relays {
@@ -40,14 +37,36 @@ fn rows(addresses: &Addresses) -> Vec<Vec<String>> {
         let text = unreachable_text(unreachable.members, unreachable.address);
         rows.push(row(&["failed", &unreachable.address.to_string(), &text]));
     }
+    rows.extend(addresses.lan.iter().flat_map(lan_rows));
     rows
+}
+
+fn lan_rows(lan: &Lan) -> Vec<Vec<String>> {
+    let row = |word: &str, what: &str, how: String| vec![word.into(), what.into(), how];
+    let is_on = lan.announced.as_ref().map(|id| row("lan", "on", format!("announced as {id}")));
+    let is_off = lan.reason.as_ref().map(|why| row("lan", "off", why.clone()));
+    let mut rows: Vec<_> = is_on.into_iter().chain(is_off).collect();
+    for found in &lan.found {
+        let who = named(found.user.as_ref(), &found.device);
+        rows.extend(
+            found.addresses.iter().map(|address| {
+                row("found", &address.to_string(), format!("{who} on this network"))
+            }),
+        );
+    }
+    rows
+}
+
+fn named(user: Option<&Label>, device: &DeviceId) -> String {
+    user.map_or_else(|| format!("device {:.12}", device.to_string()), ToString::to_string)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::api::{ObservedAddress, OfferedAddress, ReachedAddress, Unreachable};
-    use crate::types::DeviceId;
+    use crate::client::api::{
+        FoundDevice, ObservedAddress, OfferedAddress, ReachedAddress, Unreachable,
+    };
 
     #[test]
     fn each_address_is_a_line() {
@@ -73,6 +92,15 @@ mod tests {
             relays: vec!["t.example:5000".into()],
             relaying: Some(at("0.0.0.0:7880")),
             unreachable: Some(Unreachable { address: at("203.0.113.1:6001"), members: 2 }),
+            lan: Some(Lan {
+                announced: Some("00ff".into()),
+                reason: None,
+                found: vec![FoundDevice {
+                    device,
+                    user: Some("bob".parse().unwrap()),
+                    addresses: vec![at("10.0.0.9:6001"), at("[fd00::9]:6001")],
+                }],
+            }),
         };
         let lines: Vec<String> = rows(&addresses).iter().map(|row| row.join(" ")).collect();
         let want = [
@@ -86,5 +114,13 @@ mod tests {
         ];
         assert_eq!(lines[..7], want);
         assert!(lines[7].starts_with("failed 203.0.113.1:6001 2 members"), "{}", lines[7]);
+        let of_lan = [
+            "lan on announced as 00ff",
+            "found 10.0.0.9:6001 bob on this network",
+            "found [fd00::9]:6001 bob on this network",
+        ];
+        assert_eq!(lines[8..], of_lan);
+        let off = Lan { announced: None, reason: Some("--no-lan".into()), found: Vec::new() };
+        assert_eq!(lan_rows(&off), [["lan", "off", "--no-lan"]]);
     }
 }

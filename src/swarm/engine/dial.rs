@@ -66,6 +66,10 @@ pub(super) fn dial_due(torrent: &Arc<Torrent>, state: &mut TorrentState) {
 fn dial_failed(torrent: &Torrent, device: DeviceId, error: &LinkError) {
     let (info_hash, now) = (torrent.info_hash, torrent.now());
     let mut state = torrent.state.lock();
+    if state.peers.is_elsewhere(device) {
+        state.peers.put_off(now, device);
+        return;
+    }
     if matches!(error, LinkError::LeftAlone) {
         state.peers.put_off(now + LEFT_ALONE_FOR, device);
         return;
@@ -94,7 +98,10 @@ fn dial(
     let own_networks = services.host.interfaces();
     let order = services.dial_memory.round(services.now(), device, candidates, &own_networks);
     let wanting = torrent.clone();
-    let is_wanted = move || wanting.state.lock().wants_links();
+    let is_wanted = move || {
+        let state = wanting.state.lock();
+        state.wants_links() && !state.peers.is_elsewhere(device)
+    };
     let reached = reach(torrent, device, order, is_wanted)?;
     let Reached { connection, admission: _admission, started, took, way } = reached;
     let proven = Instant::now();

@@ -56,6 +56,8 @@ struct Peer {
     /// It is linked through a relay: when it is dialled again, and how often that was in vain.
     relayed: Option<(Duration, u32)>,
     dialling: bool,
+    /// It has come to another address since the dial under way began.
+    is_elsewhere: bool,
     failures: u32,
     retry_at: Duration,
     banned: bool,
@@ -76,8 +78,8 @@ impl Peer {
 
 impl Peers {
     /// Lists a device. It is dialled at once if it has come, or has another address that a tracker
-    /// sees or at which it has proven its key; other addresses are its user's word alone, and end no
-    /// pause.
+    /// sees, at which it announces itself on this network, or at which it has proven its key; other
+    /// addresses are its user's word alone, and end no pause.
     pub(super) fn list(
         &mut self,
         device: DeviceId,
@@ -92,9 +94,12 @@ impl Peers {
         peer.has_moved = peer.link.is_some() && peer.dialled_at.is_some_and(is_other);
         let mut others = candidates.clone();
         others.retain(|candidate| !peer.candidates.contains(candidate));
-        let is_seen = |candidate: &Candidate| candidate.kind == CandidateKind::Observed;
+        let is_seen = |candidate: &Candidate| {
+            matches!(candidate.kind, CandidateKind::Observed | CandidateKind::Lan)
+        };
         if !peer.is_listed || others.iter().any(is_seen) || is_proven(&others) {
             (peer.failures, peer.retry_at) = (0, Duration::ZERO);
+            peer.is_elsewhere = peer.dialling;
         }
         if peer.relayed.is_some() && !others.is_empty() {
             peer.relayed = Some((Duration::ZERO, 0));
@@ -187,11 +192,17 @@ impl Peers {
                 peer.retry_at = free_at;
                 return None;
             }
-            peer.dialling = true;
+            (peer.dialling, peer.is_elsewhere) = (true, false);
             Some((*device, peer.candidates.clone()))
         };
         let room = room.saturating_sub(under_way).min(dials);
         listed.filter_map(take).take(room).collect()
+    }
+
+    /// Tells whether a device that is being dialled has come to another address meanwhile: the dial
+    /// under way may wait for ten seconds where the device is no more.
+    pub(super) fn is_elsewhere(&self, device: DeviceId) -> bool {
+        self.known.get(&device).is_some_and(|peer| peer.is_elsewhere)
     }
 
     /// Notes that no address of a device could be dialled: that says nothing about the device.

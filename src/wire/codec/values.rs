@@ -211,7 +211,8 @@ impl Wire for CandidateKind {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(match self {
-            Self::Interface => 0,
+            // What others announce is not passed on.
+            Self::Interface | Self::Lan => 0,
             Self::Observed => 1,
             Self::Mapped => 2,
             Self::Advertised => 3,

@@ -28,6 +28,32 @@ pub struct Addresses {
     /// Members could not connect to it lately.
     #[serde(default)]
     pub unreachable: Option<Unreachable>,
+    /// What is known of its networks; `null` from a client of an earlier version.
+    #[serde(default)]
+    pub lan: Option<Lan>,
+}
+
+/// Whether this device announces itself on its networks, and who else does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lan {
+    /// The rotating id under which it does.
+    pub announced: Option<String>,
+    /// Why it does not.
+    pub reason: Option<String>,
+    /// The members' devices that were recognised.
+    pub found: Vec<FoundDevice>,
+}
+
+/// A member's device that announces itself on a network of this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FoundDevice {
+    /// The device.
+    pub device: DeviceId,
+    /// Its user, if the name is known.
+    #[serde(default)]
+    pub user: Option<Label>,
+    /// Where it takes links, as it says.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// An address that this device tells trackers.

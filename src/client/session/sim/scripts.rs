@@ -9,7 +9,7 @@ use crate::client::session::input::*;
 use crate::client::session::library::Work;
 use crate::client::session::news::News;
 use crate::store::{OwnPart, Progress, ShareRow, ShareState};
-use crate::types::{FileStamp, InfoHash, InodeId};
+use crate::types::{DeviceId, DownloadState, FileStamp, InfoHash, InodeId, PeerEntry, UserId};
 
 /// A world with a session and a store that fails on demand. Nothing else fails.
 fn logged_in() -> World {
@@ -343,4 +343,44 @@ fn a_download_whose_disk_hangs_gives_its_slot_up() {
     world.settle();
     assert!(matches!(world.work(0), Work::Live(_)), "when it answers");
     world.heal();
+}
+
+#[test]
+fn a_member_that_is_found_here_is_dialled_here_though_no_tracker_is_left() {
+    let mut world = logged_in();
+    world.begin_well(0);
+    let device = DeviceId::from_bytes([7; 32]);
+    let peer = |file: u8| PeerEntry {
+        info_hash: info_hash(file),
+        group: group(0),
+        device,
+        user: UserId::from_bytes([9; 16]),
+        address: "198.51.100.1:9".parse().unwrap(),
+        state: DownloadState::Seeding,
+        candidates: None,
+    };
+    // Nobody here fetches the second.
+    let peers = vec![peer(0), peer(1)];
+    world.session.input(Input::News(News::Peers { tracker: 0, peers }), world.now);
+    world.session.input(Input::News(News::Lost { tracker: 0 }), world.now);
+    while world.session.poll().is_some() {}
+    let found = |port: u16| {
+        let stranger = DeviceId::from_bytes([8; 32]);
+        let at = |last| vec![([10, 0, 0, last], port).into()];
+        Input::Found([(device, at(1)), (stranger, at(2))].into())
+    };
+    let mut dialled = |input| {
+        world.session.input(input, world.now);
+        let mut dialled = Vec::new();
+        while let Some(effect) = world.session.poll() {
+            let Effect::Engine(Order::AddPeers(of, peers)) = effect else { panic!("{effect:?}") };
+            assert_eq!((of, peers.len(), peers[0].0), (info_hash(0), 1, device));
+            dialled.push(peers[0].1.iter().map(|one| one.address.to_string()).collect::<Vec<_>>());
+        }
+        dialled
+    };
+    assert_eq!(dialled(found(5)), [["198.51.100.1:9", "10.0.0.1:5"]]);
+    assert!(dialled(found(5)).is_empty(), "that is no news");
+    assert_eq!(dialled(found(6)), [["198.51.100.1:9", "10.0.0.1:6"]]);
+    assert_eq!(dialled(Input::Found(Default::default())), [["198.51.100.1:9"]]);
 }

@@ -9,15 +9,16 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::client::error::{ClientError, SessionEnd};
+use crate::client::lan::Found;
 use crate::client::session::Session;
 use crate::client::session::input::*;
-use crate::client::session::library::Work;
+use crate::client::session::library::{Phase, Work};
 use crate::client::session::news::{News, RemovedFile};
 use crate::store::{DownloadRow, Progress, QueuedRow, ShareRow, ShareState, StoreError, Write};
 use crate::swarm::{Pulse, SeedSpec, TransferState};
 use crate::types::{
-    Bitfield, DeviceId, FileFacts, FileStamp, Geometry, GroupId, InfoHash, InodeId, Label,
-    Sha1Digest, UserEntry, UserId, VerifiedPieces,
+    Bitfield, DeviceId, DownloadState, FileFacts, FileStamp, Geometry, GroupId, InfoHash, InodeId,
+    Label, PeerEntry, Sha1Digest, UserEntry, UserId, VerifiedPieces,
 };
 use crate::wire::metainfo::Metainfo;
 
@@ -384,6 +385,7 @@ impl World {
         match self.rng.random_range(0..10) {
             0..=3 => self.ask(),
             4 => self.engine_does_something(),
+            5 if self.chance(30) => self.network_tells(),
             5 => self.tracker_tells(),
             6 | 7 => self.deliver(),
             _ => self.store_answers(),
@@ -548,6 +550,30 @@ impl World {
         if !is_lost {
             self.coming.push(Input::Engine(id, info_hash, news));
         }
+    }
+
+    fn network_tells(&mut self) {
+        let device = DeviceId::from_bytes([self.rng.random_range(0..3); 32]);
+        let at = ([10, 0, 0, 1], self.rng.random_range(1..9)).into();
+        let file = self.rng.random_range(0..FILES);
+        let peer = PeerEntry {
+            info_hash: facts(file).info_hash,
+            group: group(file % GROUPS),
+            device,
+            user: UserId::from_bytes([9; 16]),
+            address: at,
+            state: DownloadState::Seeding,
+            candidates: None,
+        };
+        let input = match self.rng.random_range(0..3) {
+            0 => Input::Found(Found::new()),
+            1 => Input::Found([(device, vec![at])].into()),
+            _ => Input::News(News::Peers { tracker: 0, peers: vec![peer] }),
+        };
+        self.session.input(input, self.now);
+        self.drain();
+        let view = self.session.view();
+        assert!(view.library.phase != Phase::Out || view.book.found().is_empty());
     }
 
     fn tracker_tells(&mut self) {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 
 use super::super::candidates::Target;
 use super::super::race::{AT_ONCE_MAX, DIALS_MAX, race};
@@ -217,4 +218,28 @@ fn a_race_without_helpers_ends_in_the_time_of_one_handshake() {
     let began = Instant::now();
     assert!(race(&services, device, targets, None, false, || true).is_err());
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_device_that_has_come_elsewhere_is_not_waited_for_where_it_was() {
+    let (seeder, leecher) = (Station::start(1), Station::start(2));
+    let data = noise(300_000, 9);
+    let facts = seeder.share("a.bin", &data);
+    // A port whose queue is full: the system drops what comes, as if no machine were there.
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let was = full.local_addr().unwrap().as_socket().unwrap();
+    let _queued: Vec<_> =
+        std::iter::from_fn(|| TcpStream::connect_timeout(&was, Duration::from_millis(200)).ok())
+            .collect();
+    let transfer = leecher.engine.download(leecher.spec(&facts)).unwrap();
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, vec![at(was)])]);
+    let dials = || leecher.engine.torrents.services.dials.load(Ordering::SeqCst);
+    eventually("it is dialled", || dials() == 1);
+    let began = Instant::now();
+    let found = Candidate::new(seeder.address, CandidateKind::Lan);
+    leecher.engine.add_peers(facts.info_hash, [(seeder.device, vec![at(was), found])]);
+    leecher.assert_complete(&transfer, &data);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
