@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::data_dir::default_data_dir;
+use super::relay_options::RelayOptions;
 use crate::net::is_own_address;
 use crate::swarm::Limits;
-use crate::types::{Fingerprint, Rate, TrackerInfo};
+use crate::types::{Fingerprint, TrackerInfo};
 
 /// Default number of downloads that run at a time. Enough that one without seeders does not block
 /// the rest and that many small files keep the links busy; few enough that each gets its share of
@@ -40,26 +41,6 @@ pub struct ClientConfig {
     /// How relays are used.
     pub relays: RelayOptions,
 }
-
-/// How a client uses relays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RelayOptions {
-    /// Links may go through a relay when there is no other way.
-    pub uses: bool,
-    /// This device relays for members of its user's groups, at this port (0: any free one).
-    pub offers: Option<u16>,
-    /// Bytes a second that it relays; `None` for no limit.
-    pub rate: Option<Rate>,
-}
-
-impl Default for RelayOptions {
-    fn default() -> Self {
-        Self { uses: true, offers: None, rate: Rate::new(MEMBER_RATE).ok() }
-    }
-}
-
-/// Bytes a second that a member relays if the user names no rate: less than a home's uplink.
-const MEMBER_RATE: u64 = 2_000_000;
 
 impl ClientConfig {
     /// The default configuration for an address. The state goes below the platform's data

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::page::{PageListen, PageSetup};
 use super::ClientError;
-use super::config::RelayOptions;
+use super::relay_options::RelayOptions;
 use crate::swarm::Limits;
 use crate::types::{Fingerprint, Rate, TrackerInfo};
 
