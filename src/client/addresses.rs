@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::routers::RouterAttempt;
 use super::start::Client;
 use super::trackers::uptime;
 use crate::swarm::InboundLink;
@@ -21,6 +22,10 @@ pub struct AddressReport {
     pub reached: Vec<(InboundLink, Option<Label>)>,
     /// An address at which members could not connect lately, and how many.
     pub unreachable: Option<(SocketAddr, u32)>,
+    /// The routers that were asked to forward the port, how, and what came of it.
+    pub routers: Vec<RouterAttempt>,
+    /// Why no router was asked, if none was.
+    pub no_mapping: Option<&'static str>,
 }
 
 impl Client {
@@ -36,12 +41,8 @@ impl Client {
             observed: runtime.trackers.observed(),
             reached: links.into_iter().map(|link| (link, name(&link))).collect(),
             unreachable: view.reports.unreachable(uptime()),
+            routers: runtime.routers.attempts(),
+            no_mapping: runtime.why_no_mapping(),
         }
-    }
-
-    /// Replaces the addresses that routers forward to this device: trackers are told of them, and
-    /// of those beyond the fourth nothing. An empty list takes them back.
-    pub fn set_mapped_addresses(&self, mapped: &[SocketAddr]) {
-        self.inner.set_mapped(mapped);
     }
 }

@@ -41,6 +41,9 @@ pub(crate) struct Setup {
     pub(crate) listen: SocketAddr,
     /// At most [`ADVERTISED_MAX`].
     pub(crate) advertise: Vec<SocketAddr>,
+    /// Whether others are told the interfaces' addresses, and routers are asked to forward.
+    pub(crate) tell_interfaces: bool,
+    pub(crate) map_port: bool,
     pub(crate) trackers: TrackerInfo,
     /// The option; the line of the trackers' file is in `trackers`.
     pub(crate) network: Option<Fingerprint>,
@@ -56,8 +59,18 @@ impl Setup {
     pub(crate) fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
         let (network, threads, downloads_max) = (None, None, None);
         let (limits, page) = (Limits::default(), PageSetup::default());
-        let advertise = Vec::new();
-        Self { listen, advertise, trackers, network, threads, limits, downloads_max, page }
+        Self {
+            listen,
+            advertise: Vec::new(),
+            tell_interfaces: true,
+            map_port: true,
+            trackers,
+            network,
+            threads,
+            limits,
+            downloads_max,
+            page,
+        }
     }
 
     /// Reads the arguments of the last start; `None` if there are none.
@@ -126,6 +139,8 @@ impl Setup {
         Ok(Self {
             listen,
             advertise,
+            tell_interfaces: value["tell_interfaces"].as_bool().unwrap_or(true),
+            map_port: value["map_port"].as_bool().unwrap_or(true),
             trackers,
             network,
             threads: number("threads"),
@@ -153,6 +168,8 @@ impl Setup {
             "version": VERSION,
             "listen": self.listen.to_string(),
             "advertise": self.advertise,
+            "tell_interfaces": self.tell_interfaces,
+            "map_port": self.map_port,
             "trackers": lines,
             "network": self.network.map(|network| network.to_string()),
             "threads": self.threads,
@@ -186,6 +203,8 @@ mod tests {
             advertise: vec!["203.0.113.9:0".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap()],
             limits: Limits { upload: Some(Rate::new(50_000).unwrap()), download: None },
             downloads_max: Some(0),
+            tell_interfaces: false,
+            map_port: false,
             page: PageSetup {
                 listen: PageListen::At("127.0.0.1:8480".parse().unwrap()),
                 origins: vec!["https://posse.example".into()],

@@ -40,12 +40,16 @@ impl InterfaceAddress {
     }
 }
 
+/// Tells the name of an interface for containers or virtual machines.
+pub(super) fn is_inner(name: &str) -> bool {
+    INNER.iter().any(|inner| name.starts_with(inner))
+}
+
 /// Lists the addresses of this machine's interfaces that are up.
 ///
 /// # Errors
 /// The system's.
 pub fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
-    let is_inner = |name: &str| INNER.iter().any(|inner| name.starts_with(inner));
     let all = if_addrs::get_if_addrs()?;
     let usable = all.iter().filter(|interface| {
         let ip = interface.ip();

@@ -9,6 +9,7 @@
 
 mod budget;
 mod connection;
+mod gateways;
 mod interfaces;
 mod listener;
 mod registry;
@@ -26,6 +27,7 @@ pub(crate) use security::fuzz;
 
 pub use budget::{Budget, Lease};
 pub use connection::{Connection, Reader, Writer};
+pub use gateways::{Gateway, default_gateways};
 pub use interfaces::{InterfaceAddress, interface_addresses};
 pub use listener::Listener;
 pub use registry::{Admission, Bounds, Close, Registry};

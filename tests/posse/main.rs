@@ -80,6 +80,7 @@ mod reaching;
 mod reports;
 mod restart;
 mod resume;
+mod routers;
 mod scripts;
 mod secrecy;
 mod sources;

@@ -35,8 +35,9 @@ pub use progress::{Progress, Work};
 pub use reply::{
     Account, Addresses, Begun, Device, Download, DownloadState, Ends, File, Group, GroupSettings,
     Invite, Joined, Limited, Limits, Link, Member, NewInvite, NewToken, Notification,
-    ObservedAddress, OfferedAddress, Page, QrImage, ReachedAddress, Reply, Request, SessionEnded,
-    Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable, Upload, UserDevice,
+    ObservedAddress, OfferedAddress, Page, QrImage, ReachedAddress, Reply, Request, RouterMapping,
+    SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable, Upload,
+    UserDevice,
 };
 pub use snapshot::Snapshot;
 

@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::account::{Account, Link, NewToken, Notification, SessionEnded, UserDevice};
-pub use self::addresses::{Addresses, ObservedAddress, OfferedAddress, ReachedAddress};
+pub use self::addresses::{
+    Addresses, ObservedAddress, OfferedAddress, ReachedAddress, RouterMapping,
+};
 pub use self::groups::{
     File, Group, GroupSettings, Invite, Joined, Member, NewInvite, QrImage, Request,
 };

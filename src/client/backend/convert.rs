@@ -1,14 +1,16 @@
 //! Converts the client's types to those of the interface.
 
+use std::time::SystemTime;
+
 use super::super::api::{
     Account, Addresses, ApiError, Device, Download, DownloadState, ErrorCode, Event, File, Group,
     Limited, Limits, Member, Notification, ObservedAddress, OfferedAddress, ReachedAddress,
-    Request, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable,
-    Upload, UserDevice,
+    Request, RouterMapping, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers,
+    Unreachable, Upload, UserDevice,
 };
 use super::super::{
     AddressReport, ClientError, ClientEvent, DownloadPhase, DownloadStatus, LimitsStatus,
-    NotificationKind, SessionEnd, TrackersStatus,
+    NotificationKind, RouterAttempt, RouterOutcome, SessionEnd, TrackersStatus,
 };
 use crate::client;
 use crate::swarm::InboundLink;
@@ -66,12 +68,33 @@ pub(super) fn addresses(report: AddressReport) -> Addresses {
         from: link.from,
     };
     let unreachable = |(address, members)| Unreachable { address, members };
+    let until_ms = |until: SystemTime| {
+        until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    };
+    let router = |attempt: &RouterAttempt| RouterMapping {
+        protocol: attempt.protocol.word().into(),
+        router: attempt.router,
+        address: attempt.own,
+        external: attempt.external(),
+        until_ms: match attempt.outcome {
+            RouterOutcome::Mapped { until, .. } => until.map(until_ms),
+            _ => None,
+        },
+        behind_another: attempt.is_behind_another(),
+        error: match &attempt.outcome {
+            RouterOutcome::Failed(error) => Some(error.clone()),
+            _ => None,
+        },
+        text: attempt.to_string(),
+    };
     Addresses {
         listen: report.listen,
         offered: report.offered.iter().map(offered).collect(),
         observed: report.observed.into_iter().map(observed).collect(),
         reached: report.reached.into_iter().map(reached).collect(),
         unreachable: report.unreachable.map(unreachable),
+        routers: report.routers.iter().map(router).collect(),
+        no_mapping: report.no_mapping.map(str::to_owned),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command about this device's addresses.
 
 use super::answer::Answer;
+use super::render::date;
 use super::session::Shell;
 use crate::client::api::{Addresses, ApiError, Command};
 use crate::types::unreachable_text;
@@ -30,6 +31,14 @@ fn rows(addresses: &Addresses) -> Vec<Vec<String>> {
         );
         rows.push(row(&["reached", &link.at.to_string(), &format!("by {who} from {}", link.from)]));
     }
+    for router in &addresses.routers {
+        let until = router.until_ms.map(|until| format!(", until {}", date(until)));
+        let text = format!("{}{}", router.text, until.unwrap_or_default());
+        rows.push(row(&["router", &router.router.to_string(), &text]));
+    }
+    if let Some(why) = &addresses.no_mapping {
+        rows.push(row(&["router", "-", why]));
+    }
     if let Some(unreachable) = &addresses.unreachable {
         let text = unreachable_text(unreachable.members, unreachable.address);
         rows.push(row(&["failed", &unreachable.address.to_string(), &text]));
@@ -40,7 +49,9 @@ fn rows(addresses: &Addresses) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::api::{ObservedAddress, OfferedAddress, ReachedAddress, Unreachable};
+    use crate::client::api::{
+        ObservedAddress, OfferedAddress, ReachedAddress, RouterMapping, Unreachable,
+    };
     use crate::types::DeviceId;
 
     #[test]
@@ -65,6 +76,17 @@ mod tests {
             }],
             reached: vec![reached(Some("bob")), reached(None)],
             unreachable: Some(Unreachable { address: at("203.0.113.1:6001"), members: 2 }),
+            routers: vec![RouterMapping {
+                protocol: "pcp".into(),
+                router: "10.0.0.1".parse().unwrap(),
+                address: at("10.0.0.5:6001"),
+                external: Some(at("203.0.113.1:7001")),
+                until_ms: Some(60_000),
+                behind_another: false,
+                error: None,
+                text: "it forwards".into(),
+            }],
+            no_mapping: Some("no".into()),
         };
         let lines: Vec<String> = rows(&addresses).iter().map(|row| row.join(" ")).collect();
         let want = [
@@ -73,8 +95,10 @@ mod tests {
             "seen 203.0.113.1:6001 by tracker t.example:5000",
             "reached 10.0.0.5:6001 by bob from 10.0.0.9:40000",
             "reached 10.0.0.5:6001 by device 070707070707 from 10.0.0.9:40000",
+            "router 10.0.0.1 it forwards, until 1970-01-01 00:01 UTC",
+            "router - no",
         ];
-        assert_eq!(lines[..5], want);
-        assert!(lines[5].starts_with("failed 203.0.113.1:6001 2 members"), "{}", lines[5]);
+        assert_eq!(lines[..7], want);
+        assert!(lines[7].starts_with("failed 203.0.113.1:6001 2 members"), "{}", lines[7]);
     }
 }
