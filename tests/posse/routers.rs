@@ -93,6 +93,7 @@ fn meet_by(how: Asked, protocol: &str, seed: u64) {
     let Some(street) = Street::build() else { return };
     let (world, content) = world(seed);
     let mut of_nik = Home::build(street.segment(), 0);
+    // Nobody can connect to bob, so it is he who does.
     let of_bob = Home::build(street.segment(), 1);
     of_nik.can_be_asked(how);
     let info = street.info(&world);
@@ -107,8 +108,6 @@ fn meet_by(how: Asked, protocol: &str, seed: u64) {
     assert!(offered.contains(&external.to_string()), "{offered}");
     assert!(street.can_connect(external));
     downloads(&format!("behind routers, {protocol}"), &mut nik, &mut bob, &content);
-    let reached = nik.object("addresses")["reached"].to_string();
-    assert!(reached.contains(&of_bob.outside().to_string()), "{reached}");
     // The mapping ends with the session, and with the client.
     nik.ok("logout", &[]);
     eventually("it is taken back", || (of_nik.forwarded() == 0).then_some(()));

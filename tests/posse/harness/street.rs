@@ -255,17 +255,19 @@ impl Home {
                          udp dport 5351 @th,64,8 2 drop; }; }";
             nft(&self.router, rules).unwrap();
         }
-        self.start_daemon(how);
+        // Its clock is the machine's at first: it seems to have been on for long.
+        self.start_daemon(how, true);
     }
 
-    fn start_daemon(&mut self, how: Asked) {
+    fn start_daemon(&mut self, how: Asked, is_old: bool) {
         let is = |is: bool| if is { "yes" } else { "no" };
         let config = format!(
             "ext_ifname=eth0\nlistening_ip=lan0\nenable_natpmp={}\nenable_upnp={}\n\
-             system_uptime=no\nsecure_mode=yes\nmin_lifetime=120\n\
+             system_uptime={}\nsecure_mode=yes\nmin_lifetime=120\n\
              uuid=2a0c6a3e-5f0c-4f4e-9d43-7c1d5e6b7a80\nallow 1024-65535 0.0.0.0/0 1024-65535\n",
             is(how != Asked::Upnp),
-            is(how == Asked::Upnp)
+            is(how == Asked::Upnp),
+            is(is_old)
         );
         let base = std::env::temp_dir().join(&self.router);
         let (path, pid) = (base.with_extension("conf"), base.with_extension("pid"));
@@ -274,8 +276,8 @@ impl Home {
         command.arg(format!("--net=/run/netns/{}", self.router)).args(["--", "miniupnpd", "-d"]);
         command.arg("-f").arg(&path).arg("-P").arg(&pid);
         let daemon = Process::spawn(&format!("miniupnpd of {}", self.router), &mut command);
-        let begins = if how == Asked::Upnp { "HTTP listening" } else { "NAT-PMP" };
-        let is_up = |line: &String| line.contains(begins) && line.contains("listen");
+        let begins = if how == Asked::Upnp { "HTTP listening" } else { "Listening for NAT-PMP" };
+        let is_up = |line: &String| line.contains(begins);
         let up = daemon.wait_said(PATIENCE, |said| said.err.iter().any(is_up).then_some(()));
         assert!(up.is_some(), "miniupnpd does not start: {:?}", daemon.said().err);
         self.daemon = Some(daemon);
@@ -287,7 +289,7 @@ impl Home {
         for chain in ["miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"] {
             nft(&self.router, &format!("flush chain inet filter {chain}")).unwrap();
         }
-        self.start_daemon(how);
+        self.start_daemon(how, false);
     }
 
     fn stop_daemon(&mut self) {
