@@ -11,6 +11,8 @@ mod error;
 mod mapper;
 mod report;
 mod target;
+#[cfg(test)]
+mod tests;
 mod udp;
 mod upnp;
 

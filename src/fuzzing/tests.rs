@@ -71,6 +71,7 @@ twins! {
     peer_messages 200
     replica 150
     replication_frames 400
+    router_answers 400
     statements 100
     tls_handshake 60
     tls_records 100

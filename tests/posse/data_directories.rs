@@ -61,7 +61,7 @@ fn a_client_goes_on_without_a_word_and_whatever_address_is_typed() {
     // Another address, alone or with the trackers: the same store.
     let port = free_port().to_string();
     let out = done(&home, &[&port, "-c", "show_uploads"]);
-    assert!(has(&out, &format!("0.0.0.0:{port}")) && has(&out, "a.bin"), "{out:?}");
+    assert!(has(&out, &format!("[::]:{port}")) && has(&out, "a.bin"), "{out:?}");
     let tracker = world.tracker(1);
     let (ip, tracker_port) = (tracker.ip().to_string(), tracker.port().to_string());
     let four = ["127.0.0.1", "0", &ip, &tracker_port, "-c", "show_uploads"];

@@ -139,7 +139,8 @@ fn a_router_that_has_started_anew_is_asked_anew() {
     let (world, _) = world(907);
     let mut home = Home::build(street.segment(), 0);
     home.can_be_asked(Asked::Pcp);
-    let mut nik = home.client(&world.home("nik"), &street.info(&world), &[]);
+    let info = street.info(&world);
+    let mut nik = home.client(&world.home("nik"), &info, &[]);
     nik.login("nik");
     let (_, external) = is_mapped(&mut nik);
     home.restart(Asked::Pcp);
@@ -149,6 +150,11 @@ fn a_router_that_has_started_anew_is_asked_anew() {
     // Killed, the client takes nothing back; started again, it renews what it had.
     nik.process().kill9();
     assert_eq!(home.forwarded(), 1);
+    let mut nik = home.client_at(&world.home("nik"), &info, nik.address.port());
+    nik.login("nik");
+    assert_eq!(is_mapped(&mut nik), ("pcp".into(), external), "not refused as another's");
+    nik.finish();
+    assert_eq!(home.forwarded(), 0);
 }
 
 #[test]

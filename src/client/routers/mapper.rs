@@ -37,7 +37,7 @@ const RETRY_MAX: Duration = Duration::from_secs(900);
 pub(crate) struct Mapper {
     port: u16,
     secret: [u8; 32],
-    router_port: u16,
+    pub(super) router_port: u16,
     places: Vec<Place>,
 }
 

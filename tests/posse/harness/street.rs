@@ -1,7 +1,7 @@
 //! The outside, with routers on it that forward ports if asked: network namespaces. The trackers
 //! stay in the namespace of the tests, which has an address on the outside.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,9 +10,6 @@ use rustix::process::Signal;
 
 use super::network::{ip, nft};
 use super::{ClientProcess, PATIENCE, Process, World};
-
-/// What the router forwards is asked for at every free port, over both families.
-const ANY: &str = "[::]:0";
 
 /// A network in which every machine reaches every other.
 #[derive(Debug, Clone)]
@@ -310,6 +307,12 @@ impl Home {
     pub(crate) fn client(&self, home: &Path, info: &Path, options: &[&str]) -> ClientProcess {
         client_in(&self.machine, home, info, options)
     }
+
+    /// Starts one at that port.
+    pub(crate) fn client_at(&self, home: &Path, info: &Path, port: u16) -> ClientProcess {
+        let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        client_at(&self.machine, home, address, info, &[])
+    }
 }
 
 impl Drop for Home {
@@ -324,8 +327,19 @@ impl Drop for Home {
 }
 
 fn client_in(name: &str, home: &Path, info: &Path, options: &[&str]) -> ClientProcess {
+    client_at(name, home, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0), info, options)
+}
+
+/// At an address of IPv6 that is every one, of IPv4 too.
+fn client_at(
+    name: &str,
+    home: &Path,
+    address: SocketAddr,
+    info: &Path,
+    options: &[&str],
+) -> ClientProcess {
     let net = format!("--net=/run/netns/{name}");
     let wrapper = ["nsenter", net.as_str(), "--"];
     let options = [&["--port-mapping"], options].concat();
-    ClientProcess::start_through(&wrapper, home, ANY.parse().unwrap(), info, &options)
+    ClientProcess::start_through(&wrapper, home, address, info, &options)
 }
