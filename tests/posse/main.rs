@@ -20,6 +20,7 @@
 //! | [`disturbed`] | what other programs do to a download's file, and file systems that lack calls |
 //! | [`away`] | shared files that are deleted, unmounted, or cannot be read, and come back |
 //! | [`reaching`] | members meet at any of their addresses, and nobody is sent elsewhere |
+//! | [`routers`] | routers are asked to forward a client's port, and what comes of it |
 //! | [`moving`] | machines that get another address, cables that are out |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |

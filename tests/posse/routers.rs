@@ -37,7 +37,7 @@ fn downloads(row: &str, nik: &mut ClientProcess, bob: &mut ClientProcess, conten
 /// A network with nik and bob, and a file of nik's.
 fn world(seed: u64) -> (World, Content) {
     let world = World::with_options(1, &["--listen", "0.0.0.0"]);
-    world.group("lab", &["nik", "bob"]);
+    world.group("lab", &["nik", "bob", "eve"]);
     let content = Content::new("a.bin", 1 << 20, seed);
     world.put("nik", &content);
     (world, content)
@@ -60,6 +60,29 @@ fn one_behind_a_router_dials_one_who_is_not() {
         (tried.len() == 3 && tried.iter().all(|one| one["error"].is_string())).then_some(tried)
     });
     assert!(tried.iter().all(|one| one["router"] == home.gateway().to_string()), "{tried:?}");
+}
+
+#[test]
+fn a_sharer_who_cannot_be_reached_is_told_what_the_router_said() {
+    let Some(street) = Street::build() else { return };
+    let (world, content) = world(910);
+    let home = Home::build(street.segment(), 0);
+    let info = street.info(&world);
+    let mut nik = home.client(&world.home("nik"), &info, &[]);
+    nik.login("nik");
+    nik.ok(&format!("upload_file {} lab", content.name), &[]);
+    let mut others = ["bob", "eve"].map(|user| {
+        let mut client = street.client(&world.home(user), &info);
+        client.login(user);
+        client.ok(&format!("download_file lab {}", content.name), &[]);
+        client
+    });
+    let closed = format!("the router {} forwards nothing by PCP", home.gateway());
+    eventually("he is told", || {
+        let why = nik.object(&format!("why lab {}", content.name)).to_string();
+        (why.contains("2 members could not connect") && why.contains(&closed)).then_some(())
+    });
+    assert_eq!(others[0].bytes_done(&content.name), 0);
 }
 
 #[test]
