@@ -10,7 +10,8 @@ use crate::harness::{Content, Finished, PATIENCE, Process, World, free_port, set
 fn client(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     set_home(&mut command, home);
-    command.current_dir(home).args(["--json", "--allow-short-passwords"]).args(args);
+    command.current_dir(home).args(["--json", "--allow-short-passwords"]);
+    command.arg("--no-port-mapping").args(args);
     command
 }
 

@@ -1,6 +1,7 @@
 //! Routers forward the port of a client behind them, if they can be asked to, while it is there.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -90,13 +91,20 @@ fn one_behind_a_carrier_dials_one_who_is_not() {
     let Some(street) = Street::build() else { return };
     let (world, content) = world(902);
     let carrier = Home::carrier(street.segment(), 0);
-    let home = Home::build(carrier.inside(), 0);
+    let mut home = Home::build(carrier.inside(), 0);
+    home.can_be_asked(Asked::Pcp);
     let info = street.info(&world);
     let mut nik = street.client(&world.home("nik"), &info);
     let mut bob = home.client(&world.home("bob"), &info, &[]);
     nik.login("nik");
     bob.login("bob");
     downloads("behind two routers, from outside", &mut nik, &mut bob, &content);
+    // This router does not forward at an address of the carrier.
+    let tried = eventually("it has tried all", || {
+        let tried = routers(&mut bob);
+        (tried.len() == 3 && tried.iter().all(|one| one["error"].is_string())).then_some(tried)
+    });
+    assert!(tried[0]["error"].as_str().unwrap().starts_with("the router refuses"), "{tried:?}");
 }
 
 #[test]
@@ -154,6 +162,28 @@ fn two_behind_routers_meet_by_nat_pmp() {
 #[test]
 fn two_behind_routers_meet_by_upnp() {
     meet_by(Asked::Upnp, "upnp", 906);
+}
+
+#[test]
+fn another_device_that_answers_first_is_not_taken_for_the_router() {
+    let Some(street) = Street::build() else { return };
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no `python3` here to make another device with");
+        return;
+    }
+    let (world, _) = world(911);
+    let mut home = Home::build(street.segment(), 0);
+    home.can_be_asked(Asked::Upnp);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/posse/fixtures/impostor.py");
+    let impostor = home.run("python3", &[script]);
+    impostor.wait_out("that it is ready", |line| (line == "ready").then_some(()));
+    let mut nik = home.client(&world.home("nik"), &street.info(&world), &[]);
+    nik.login("nik");
+    let (by, external) = is_mapped(&mut nik);
+    assert_eq!((by.as_str(), external.ip()), ("upnp", home.outside()));
+    let asked = impostor.said().out;
+    assert!(asked.iter().any(|line| line == "GET /scpd"), "it answered first: {asked:?}");
+    assert!(asked.iter().all(|line| !line.starts_with("POST")), "{asked:?}");
 }
 
 #[test]

@@ -11,6 +11,9 @@ use rustix::process::Signal;
 use super::network::{ip, nft};
 use super::{ClientProcess, PATIENCE, Process, World};
 
+/// The number of the address of the machine behind a router.
+const MACHINE_INSIDE: u8 = 10;
+
 /// A network in which every machine reaches every other.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
@@ -212,7 +215,7 @@ impl Home {
     fn furnish(&self, street: &Segment, number: u8) -> Result<(), String> {
         street.join(&self.router, number)?;
         self.inside.make_bridge(1)?;
-        self.inside.join(&self.machine, 10)?;
+        self.inside.join(&self.machine, MACHINE_INSIDE)?;
         // As `miniupnpd` wants its chains to be called.
         nft(
             &self.router,
@@ -294,6 +297,14 @@ impl Home {
             daemon.signal(Signal::TERM);
             daemon.wait_exit(PATIENCE);
         }
+    }
+
+    /// Starts a program in the machine inside, which takes its address as its last word.
+    pub(crate) fn run(&self, program: &str, words: &[&str]) -> Process {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.machine)).args(["--", program]);
+        command.args(words).arg(self.inside.address(MACHINE_INSIDE).to_string());
+        Process::spawn(program, &mut command)
     }
 
     /// How many ports the router forwards.
