@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::harness::{Asked, ClientProcess, Content, Home, Street, World, eventually, sha1_of};
+
+/// How long a client's end takes: a second for its router, and one on a machine that does other
+/// things too.
+const END_MAX: Duration = Duration::from_secs(3);
 
 /// What `addresses` says of each way in which a router was asked.
 fn routers(client: &mut ClientProcess) -> Vec<Value> {
@@ -208,6 +212,27 @@ fn a_router_that_has_started_anew_is_asked_anew() {
     assert_eq!(is_mapped(&mut nik), ("pcp".into(), external), "not refused as another's");
     nik.finish();
     assert_eq!(home.forwarded(), 0);
+}
+
+#[test]
+fn a_router_that_falls_silent_holds_up_no_end() {
+    for how in [Asked::Pcp, Asked::Upnp] {
+        let Some(street) = Street::build() else { return };
+        let (world, _) = world(912);
+        let mut home = Home::build(street.segment(), 0);
+        home.can_be_asked(how);
+        let mut nik = home.client(&world.home("nik"), &street.info(&world), &[]);
+        nik.login("nik");
+        is_mapped(&mut nik);
+        home.fall_silent();
+        let begun = Instant::now();
+        nik.finish();
+        let took = begun.elapsed();
+        eprintln!("{how:?}: the end took {took:?}");
+        assert!(took < END_MAX, "{took:?}");
+        // It ends with its lifetime.
+        assert_eq!(home.forwarded(), 1);
+    }
 }
 
 #[test]

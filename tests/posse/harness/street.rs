@@ -292,6 +292,13 @@ impl Home {
         self.start_daemon(how, false);
     }
 
+    /// The router answers nothing any more, but goes on to forward.
+    pub(crate) fn fall_silent(&self) {
+        let rules = "table inet silent { chain input { type filter hook input priority 0; \
+                     iifname \"lan0\" drop; }; }";
+        nft(&self.router, rules).unwrap();
+    }
+
     fn stop_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.signal(Signal::TERM);
