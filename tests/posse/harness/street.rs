@@ -88,13 +88,13 @@ impl Street {
         // `miniupnpd` does not forward at an address that it knows to be private or reserved.
         let first = (pid * 16 + number) % (1 << 19) * 16;
         let segment = Segment {
-            name: format!("posse-s{pid}-{number}"),
+            name: format!("posse-street{pid}-{number}"),
             bridge: "street",
             first: Ipv4Addr::from_bits(Ipv4Addr::new(25, 0, 0, 0).to_bits() + first),
             prefix_len: 28,
             gateway: None,
         };
-        let street = Self { near: format!("ps{pid}n{number}"), segment };
+        let street = Self { near: format!("pr{pid}n{number}"), segment };
         match street.lay() {
             Ok(()) => Some(street),
             Err(why) => {
