@@ -24,7 +24,8 @@ mod trusting;
 
 pub use choking::choker;
 pub use decoders::{
-    bitfields, extensions, metainfo, peer_messages, relay_hello, replication_frames, tracker_frames,
+    bitfields, extensions, metainfo, peer_messages, relay_hello, replication_frames,
+    router_answers, tracker_frames,
 };
 pub use fetching::download;
 pub(crate) use input::Input;
@@ -57,6 +58,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("relay_hello", relay_hello),
     ("replica", replica),
     ("replication_frames", replication_frames),
+    ("router_answers", router_answers),
     ("statements", statements),
     ("tls_handshake", tls_handshake),
     ("tls_records", tls_records),

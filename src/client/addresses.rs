@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::routers::RouterAttempt;
 use super::runtime::LanStatus;
 use super::start::Client;
 use super::trackers::uptime;
@@ -26,6 +27,10 @@ pub struct AddressReport {
     pub relaying: Option<SocketAddr>,
     /// An address at which members could not connect lately, and how many.
     pub unreachable: Option<(SocketAddr, u32)>,
+    /// The routers that were asked to forward the port, how, and what came of it.
+    pub routers: Vec<RouterAttempt>,
+    /// Why no router was asked, if none was.
+    pub no_mapping: Option<&'static str>,
     /// What is known of this machine's networks.
     pub lan: LanReport,
 }
@@ -65,6 +70,8 @@ impl Client {
             relays: runtime.trackers.relays(),
             relaying: runtime.relay.as_ref().map(|relay| relay.local_addr()),
             unreachable: view.reports.unreachable(uptime()),
+            routers: runtime.routers.attempts(),
+            no_mapping: runtime.why_no_mapping(),
             lan: self.lan(),
         }
     }
@@ -82,11 +89,5 @@ impl Client {
             addresses: addresses.clone(),
         });
         LanReport { announced, found: found.collect() }
-    }
-
-    /// Replaces the addresses that routers forward to this device: trackers are told of them, and
-    /// of those beyond the fourth nothing. An empty list takes them back.
-    pub fn set_mapped_addresses(&self, mapped: &[SocketAddr]) {
-        self.inner.set_mapped(mapped);
     }
 }

@@ -17,13 +17,18 @@ pub const DOWNLOADS_MAX: usize = 8;
 /// Where a client listens, which trackers it knows, and where it keeps its state.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Address on which links from other clients are accepted; port 0 takes any free one.
+    /// Address on which links from other clients are accepted; port 0 takes any free one. `[::]`
+    /// is every address of IPv6 and of IPv4, `0.0.0.0` every one of IPv4.
     pub listen: SocketAddr,
     /// Addresses at which others can reach this device, as its user knows; port 0 stands for the
     /// port it listens on.
     pub advertise: Vec<SocketAddr>,
     /// Whether this device announces itself on local networks, and finds others there.
     pub lan: bool,
+    /// Whether other members are told the addresses of this machine's interfaces.
+    pub tell_interfaces: bool,
+    /// Whether routers are asked to forward the port on which links are accepted.
+    pub map_port: bool,
     /// The trackers of the network.
     pub trackers: TrackerInfo,
     /// Directory of the device's state: identity, shares, downloads. Only one client at a time can
@@ -51,6 +56,8 @@ impl ClientConfig {
             listen,
             advertise: Vec::new(),
             lan: true,
+            tell_interfaces: true,
+            map_port: true,
             trackers,
             data_dir,
             network: None,

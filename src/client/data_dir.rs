@@ -134,9 +134,12 @@ pub(crate) fn choose(
     let all = find_all(root);
     // Earlier versions used the directory of that very address, so it is meant, unless it is known
     // to belong to another network.
+    let is_at = |(ip, port): (IpAddr, u16)| {
+        let is_every = ip.is_unspecified() && listen.ip().is_unspecified();
+        port == listen.port() && (ip == listen.ip() || is_every)
+    };
     let is_this = |found: &&Found| {
-        found.earlier == Some((listen.ip(), listen.port()))
-            && found.is_of(trackers, network) != Some(false)
+        found.earlier.is_some_and(is_at) && found.is_of(trackers, network) != Some(false)
     };
     if let Some(found) = all.iter().find(is_this) {
         return Ok(found.path.clone());

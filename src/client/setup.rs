@@ -44,6 +44,9 @@ pub(crate) struct Setup {
     pub(crate) advertise: Vec<SocketAddr>,
     /// Whether it announces itself on local networks.
     pub(crate) lan: bool,
+    /// Whether others are told the interfaces' addresses, and routers are asked to forward.
+    pub(crate) tell_interfaces: bool,
+    pub(crate) map_port: bool,
     pub(crate) trackers: TrackerInfo,
     /// The option; the line of the trackers' file is in `trackers`.
     pub(crate) network: Option<Fingerprint>,
@@ -60,18 +63,19 @@ impl Setup {
     pub(crate) fn new(listen: SocketAddr, trackers: TrackerInfo) -> Self {
         let (network, threads, downloads_max) = (None, None, None);
         let (limits, page) = (Limits::default(), PageSetup::default());
-        let (advertise, relays, lan) = (Vec::new(), RelayOptions::default(), true);
         Self {
             listen,
-            advertise,
-            lan,
+            advertise: Vec::new(),
+            tell_interfaces: true,
+            map_port: true,
+            lan: true,
             trackers,
             network,
             threads,
             limits,
             downloads_max,
             page,
-            relays,
+            relays: RelayOptions::default(),
         }
     }
 
@@ -142,6 +146,8 @@ impl Setup {
             listen,
             advertise,
             lan: value["lan"].as_bool().unwrap_or(true),
+            tell_interfaces: value["tell_interfaces"].as_bool().unwrap_or(true),
+            map_port: value["map_port"].as_bool().unwrap_or(true),
             trackers,
             network,
             threads: number("threads"),
@@ -174,6 +180,8 @@ impl Setup {
             "listen": self.listen.to_string(),
             "advertise": self.advertise,
             "lan": self.lan,
+            "tell_interfaces": self.tell_interfaces,
+            "map_port": self.map_port,
             "trackers": lines,
             "network": self.network.map(|network| network.to_string()),
             "threads": self.threads,
@@ -224,6 +232,8 @@ mod tests {
             limits: Limits { upload: Some(Rate::new(50_000).unwrap()), download: None },
             downloads_max: Some(0),
             relays: RelayOptions { uses: false, offers: Some(7881), rate: None },
+            tell_interfaces: false,
+            map_port: false,
             page: PageSetup {
                 listen: PageListen::At("127.0.0.1:8480".parse().unwrap()),
                 origins: vec!["https://posse.example".into()],

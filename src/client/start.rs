@@ -14,7 +14,7 @@ use super::config::ClientConfig;
 use super::error::ClientError;
 use super::event::ClientEvent;
 use super::network::{Network, Trust, latest};
-use super::runtime::{Parts, Runtime, relays};
+use super::runtime::{Parts, Routers, Runtime, relays};
 use super::session::library::Ended;
 use super::session::news::News;
 use super::trackers::{RelayWish, SetOptions, TrackerSet};
@@ -62,13 +62,14 @@ impl Client {
     /// [`ClientError::Store`] if the data directory cannot be used or another client uses it,
     /// [`ClientError::System`] if the address cannot be bound.
     pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
-        let listener = Listener::bind_both(config.listen).map_err(|e| {
+        let listener = Listener::bind_any(config.listen).map_err(|e| {
             let what =
                 format!("cannot listen on {}; free the port or choose another", config.listen);
             ClientError::system(what, e)
         })?;
         let store = Arc::new(DeviceStore::open(&config.data_dir)?);
-        let security = open_device(&config)?;
+        let key = open_key(&config)?;
+        let security = DeviceSecurity::new(&key)?;
         let (network, early) = open_network(&config, &store)?;
         let (news, news_in) = bounded(NEWS_LEN);
         let relay = start_relay(&config, listener.local_addr())?;
@@ -84,8 +85,19 @@ impl Client {
             wish,
         )?;
         let news = news_in;
-        let parts =
-            Parts { config, listener, store, security, network, trackers, news, early, relay };
+        let routers = Routers::new(&config, key.secret_for("mappings of routers"));
+        let parts = Parts {
+            config,
+            listener,
+            store,
+            security,
+            network,
+            trackers,
+            routers,
+            news,
+            early,
+            relay,
+        };
         Ok(Self { inner: Runtime::start(parts)? })
     }
 
@@ -168,9 +180,8 @@ fn start_relay(config: &ClientConfig, address: SocketAddr) -> Result<Option<Rela
 }
 
 /// The device's key; made with the data directory.
-fn open_device(config: &ClientConfig) -> Result<DeviceSecurity, ClientError> {
-    let (key, _) = KeyPair::load_or_make(&config.data_dir.join(DEVICE_KEY))?;
-    Ok(DeviceSecurity::new(&key)?)
+fn open_key(config: &ClientConfig) -> Result<KeyPair, ClientError> {
+    Ok(KeyPair::load_or_make(&config.data_dir.join(DEVICE_KEY))?.0)
 }
 
 /// The network that the user has named, else the stored one, else none yet. Also returns the events

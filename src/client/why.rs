@@ -100,6 +100,11 @@ impl Runtime {
         }
         let unreachable = reports.unreachable(uptime());
         lines.extend(unreachable.map(|(address, members)| unreachable_text(members, address)));
+        if unreachable.is_some() {
+            let attempts = self.routers.attempts();
+            lines.extend(attempts.iter().map(ToString::to_string));
+            lines.extend(self.why_no_mapping().map(str::to_owned));
+        }
         lines.extend(self.config.unreachable(self.address));
     }
 

@@ -12,6 +12,7 @@ use crate::wire::peer::{
     ExtendedHandshake, HANDSHAKE_LEN, Handshake, Header, MetadataMessage, PeerError, PeerMessage,
     read_header, read_message,
 };
+use crate::wire::port_mapping::{ANSWER_LEN_MAX, Answer};
 use crate::wire::relay::{RELAY_HELLO_LEN, RelayHello};
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::row::{decode_key, decode_row, encode_row, key_bytes, kind};
@@ -101,6 +102,13 @@ fn check_row(bytes: &[u8]) {
     assert_eq!(encode_row(&row), bytes, "{row:?}");
     let key = row.content.key();
     assert_eq!(decode_key(kind(&key), &key_bytes(&key)), Ok(key));
+}
+
+/// What a router says to a request for a mapping: any machine of a strange network may be one.
+pub fn router_answers(bytes: &[u8]) {
+    let Ok(answer) = Answer::decode(bytes) else { return };
+    assert!(bytes.len() <= ANSWER_LEN_MAX);
+    assert_eq!(Answer::decode(&answer.to_bytes()), Ok(answer));
 }
 
 /// Frames between two trackers, and a row as a store holds it.

@@ -1,6 +1,8 @@
 //! The inputs that every fuzzing run begins with: valid ones of each kind, made from the examples
 //! of the wire's tests.
 
+use std::net::Ipv4Addr;
+
 use super::Input;
 use crate::tracker::fuzz::{begin, known};
 use crate::types::invitation_link::InvitationLink;
@@ -12,6 +14,7 @@ use crate::wire::checks::variant_name;
 use crate::wire::frame::to_frame;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::{ExtendedHandshake, Handshake, MetadataMessage, PeerId, PeerMessage};
+use crate::wire::port_mapping::{Answer, PcpMapping};
 use crate::wire::relay::RelayHello;
 use crate::wire::replication::{ToAcceptor, ToDialler};
 use crate::wire::samples::Sample;
@@ -49,6 +52,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Seed> {
         "names" => names(),
         "peer_messages" => peer_messages(),
         "replication_frames" => replication_frames(),
+        "router_answers" => router_answers(),
         "tracker_frames" => tracker_frames(),
         "tracker_info" => tracker_infos(),
         "tracker_session" => tracker_sessions(),
@@ -280,6 +284,27 @@ fn tracker_frames() -> Vec<Seed> {
     }
     seeds.extend([seed("stream-said", said), seed("stream-heard", heard)]);
     seeds
+}
+
+fn router_answers() -> Vec<Seed> {
+    let mapping = PcpMapping {
+        nonce: [7; 12],
+        internal_port: 6001,
+        external: "203.0.113.9:7001".parse().unwrap(),
+    };
+    let external = Ipv4Addr::new(203, 0, 113, 9);
+    let answers = [
+        ("pcp-map", Answer::PcpMap { result: 0, epoch: 9, lifetime: 3600, mapping }),
+        ("pcp-refused", Answer::PcpMap { result: 8, epoch: 9, lifetime: 30, mapping }),
+        ("pcp-other", Answer::PcpOther { result: 1, epoch: 7 }),
+        ("nat-pmp-address", Answer::NatPmpAddress { epoch: 1, external }),
+        (
+            "nat-pmp-map",
+            Answer::NatPmpMap { epoch: 1, internal_port: 1, external_port: 2, lifetime: 3 },
+        ),
+        ("nat-pmp-refused", Answer::NatPmpError { opcode: 2, result: 3 }),
+    ];
+    answers.map(|(name, answer)| seed(name, answer.to_bytes())).into()
 }
 
 fn replication_frames() -> Vec<Seed> {

@@ -72,6 +72,7 @@ twins! {
     relay_hello 400
     replica 150
     replication_frames 400
+    router_answers 400
     statements 100
     tls_handshake 60
     tls_records 100

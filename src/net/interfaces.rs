@@ -49,6 +49,11 @@ pub struct Interface {
     pub addresses: Vec<InterfaceAddress>,
 }
 
+/// Tells the name of an interface for containers or virtual machines.
+pub(super) fn is_inner(name: &str) -> bool {
+    INNER.iter().any(|inner| name.starts_with(inner))
+}
+
 /// Lists the addresses of this machine's interfaces that are up.
 ///
 /// # Errors
@@ -78,7 +83,6 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
 
 /// Each address, and the number of its interface.
 fn usable() -> io::Result<Vec<(Option<u32>, InterfaceAddress)>> {
-    let is_inner = |name: &str| INNER.iter().any(|inner| name.starts_with(inner));
     let all = if_addrs::get_if_addrs()?;
     let usable = all.iter().filter(|interface| {
         let ip = interface.ip();

@@ -49,24 +49,21 @@ impl Listener {
         Ok(Self { listener, address })
     }
 
-    /// Binds a port of every address of both families if `address` is unspecified, whichever family
-    /// it has; else, and where the system has no IPv6, as [`Listener::bind`] does.
+    /// The same, but that every address of IPv6 stands for every one of IPv4 alone where the system
+    /// has no IPv6.
     ///
     /// # Errors
     /// The system's: in use, not permitted, no such address.
-    pub fn bind_both(address: SocketAddr) -> io::Result<Self> {
-        if address.is_ipv4() && address.ip().is_unspecified() {
-            match Self::bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port())) {
-                Ok(mut both) if both.takes_both() => {
-                    // As it was named, and as earlier programs showed it.
-                    both.address = SocketAddr::new(address.ip(), both.address.port());
-                    return Ok(both);
-                }
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse => return Err(e),
-                _ => {}
+    pub fn bind_any(address: SocketAddr) -> io::Result<Self> {
+        let bound = Self::bind(address);
+        let is_every = address.is_ipv6() && address.ip().is_unspecified();
+        match &bound {
+            Err(error) if is_every && error.kind() != io::ErrorKind::AddrInUse => {
+                let of_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+                Self::bind(of_v4).or(bound)
             }
+            _ => bound,
         }
-        Self::bind(address)
     }
 
     /// Lets this user's sockets that ask for it dial from this port
@@ -88,8 +85,9 @@ impl Listener {
     }
 
     /// Tells whether it takes connections of both families.
-    fn takes_both(&self) -> bool {
-        SockRef::from(&self.listener).only_v6().is_ok_and(|only| !only)
+    pub fn takes_both(&self) -> bool {
+        let is_every = self.address.is_ipv6() && self.address.ip().is_unspecified();
+        is_every && SockRef::from(&self.listener).only_v6().is_ok_and(|only| !only)
     }
 
     /// The address bound, with the port chosen.
@@ -219,11 +217,16 @@ mod tests {
     }
 
     #[test]
-    fn who_names_no_address_is_reached_over_both_families() {
-        let listener = Listener::bind_both("0.0.0.0:0".parse().unwrap()).unwrap();
+    fn every_address_of_ipv6_is_every_one_of_both_families_and_that_of_ipv4_is_not() {
+        let of_v4 = Listener::bind_any("0.0.0.0:0".parse().unwrap()).unwrap();
+        assert!(!of_v4.takes_both());
+        let port = of_v4.local_addr().port();
+        assert!(TcpStream::connect(("::1", port)).is_err());
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let listener = Listener::bind_any("[::]:0".parse().unwrap()).unwrap();
         let (port, stop) = (listener.local_addr().port(), Stop::new());
-        assert!(listener.local_addr().is_ipv4());
-        let again = Listener::bind_both(listener.local_addr()).unwrap_err();
+        assert!(listener.takes_both());
+        let again = Listener::bind_any(listener.local_addr()).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
         let (listener, (sender, served)) = (Arc::new(listener), crossbeam_channel::unbounded());
         let thread = std::thread::spawn({
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_shared_port_is_dialled_from_and_not_bound_by_another_listener() {
-        let listener = Listener::bind_both("0.0.0.0:0".parse().unwrap()).unwrap();
+        let listener = Listener::bind_any("[::]:0".parse().unwrap()).unwrap();
         if listener.share_port().is_err() {
             return;
         }
@@ -264,7 +267,7 @@ mod tests {
         );
         let in_use = [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable];
         assert!(in_use.contains(&again.unwrap_err().kind()), "there is one already");
-        for bind in [Listener::bind, Listener::bind_both] {
+        for bind in [Listener::bind, Listener::bind_any] {
             assert_eq!(bind(from).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         }
         TcpStream::connect((Ipv4Addr::LOCALHOST, from.port())).unwrap();

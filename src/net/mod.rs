@@ -9,6 +9,7 @@
 
 mod budget;
 mod connection;
+mod gateways;
 mod interfaces;
 mod listener;
 mod multicast;
@@ -27,6 +28,7 @@ pub(crate) use security::fuzz;
 
 pub use budget::{Budget, Lease};
 pub use connection::{Connection, Reader, Writer};
+pub use gateways::{Gateway, default_gateways};
 pub use interfaces::{Interface, InterfaceAddress, interface_addresses, interfaces};
 pub use listener::Listener;
 pub(crate) use multicast::{Multicast, MulticastGroup};

@@ -27,13 +27,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds the port and starts the thread. An unspecified address means every address of both
-    /// families.
+    /// Binds the port and starts the thread. `[::]` means every address of both families.
     ///
     /// # Errors
     /// The system's: the port is in use, there is no room for a thread.
     pub fn start(address: SocketAddr, bounds: RelayBounds) -> io::Result<Self> {
-        let listener = Listener::bind_both(address)?;
+        let listener = Listener::bind_any(address)?;
         listener.set_nonblocking()?;
         let (here, there) = waker()?;
         let (started, threads) = (Instant::now(), Threads::new());

@@ -8,7 +8,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -259,10 +259,14 @@ fn parse_listen(text: &str, line: &TrackerAddress) -> Result<SocketAddr, String>
     found.first().copied().ok_or_else(wrong)
 }
 
-/// Reads where to relay: as [`parse_listen`] does, but an IP address needs a port.
+/// Reads where to relay: as [`parse_listen`] does, but an IP address needs a port, and a port alone
+/// means every address of both families.
 fn parse_relay(text: &str, line: &TrackerAddress) -> Result<SocketAddr, String> {
     if text.parse::<IpAddr>().is_ok() {
-        return Err(format!("{text:?} has no port; give --relay IP:PORT, as 0.0.0.0:{RELAY_PORT}"));
+        return Err(format!("{text:?} has no port; give --relay IP:PORT, as [::]:{RELAY_PORT}"));
+    }
+    if let Ok(port) = text.parse() {
+        return Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
     }
     parse_listen(text, line)
 }

@@ -11,7 +11,7 @@ pub const RELAY_PORT: u16 = 7880;
 /// How a tracker relays.
 #[derive(Debug, Clone, Copy)]
 pub struct RelayConfig {
-    /// Where; port 0 takes any free one. An unspecified address means every one of both families.
+    /// Where; port 0 takes any free one. `[::]` means every address of both families.
     /// `None`: at the tracker's own address, at [`RELAY_PORT`].
     pub address: Option<SocketAddr>,
     /// How much.

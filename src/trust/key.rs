@@ -194,6 +194,13 @@ impl KeyPair {
         Signature::from_bytes(bytes)
     }
 
+    /// A secret for one purpose, the same at each start: it follows from a signature of a text that
+    /// is no statement, and tells nothing of the key.
+    pub(crate) fn secret_for(&self, purpose: &str) -> [u8; 32] {
+        let message = [b"posse secret 1\0", purpose.as_bytes()].concat();
+        Sha256::digest(self.sign(&message).as_bytes()).into()
+    }
+
     /// The public key, as the library that makes certificates takes it.
     pub(super) fn public_ref(&self) -> &[u8] {
         self.pair.public_key().as_ref()

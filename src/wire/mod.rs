@@ -14,6 +14,7 @@ pub mod frame;
 pub mod later;
 pub mod metainfo;
 pub mod peer;
+pub mod port_mapping;
 pub mod relay;
 pub mod replication;
 pub mod row;

@@ -22,6 +22,7 @@
 //! | [`reaching`] | members meet at any of their addresses, and nobody is sent elsewhere |
 //! | [`punching`] | members behind routers that let nobody in meet all the same |
 //! | [`lan`] | members on one network find each other without a tracker, and strangers learn little |
+//! | [`routers`] | routers are asked to forward a client's port, and what comes of it |
 //! | [`moving`] | machines that get another address, cables that are out |
 //! | [`storm`], [`partition`], [`restart`] | the directory survives what happens to trackers |
 //! | [`data_directories`] | where a client keeps its state, and how it goes on from it |
@@ -85,6 +86,7 @@ mod relayed;
 mod reports;
 mod restart;
 mod resume;
+mod routers;
 mod scripts;
 mod secrecy;
 mod sources;

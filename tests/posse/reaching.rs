@@ -1,7 +1,7 @@
 //! Members reach each other at any of their addresses, and nobody is sent elsewhere.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -94,8 +94,10 @@ fn a_machine_with_ipv6_alone_meets_one_with_both() {
     world.put("bob", &second);
     let info = cable.info_at(&world, here);
     cable.remove_ipv4();
-    let mut bob = ClientProcess::start(&world.home("bob"), ANY, &world.info, true);
-    let mut nik = cable.client(&world.home("nik"), ANY.ip(), &info);
+    let every: IpAddr = Ipv6Addr::UNSPECIFIED.into();
+    let any = SocketAddr::new(every, 0);
+    let mut bob = ClientProcess::start(&world.home("bob"), any, &world.info, true);
+    let mut nik = cable.client(&world.home("nik"), every, &info);
     share(&mut nik, &mut bob, &first);
     is_reached_at(&mut nik, there);
     nik.ok("limits upload off", &[]);

@@ -36,8 +36,8 @@ pub use reply::{
     Account, Addresses, Begun, Device, Download, DownloadState, Ends, File, FoundDevice, Group,
     GroupSettings, Invite, Joined, Lan, Limited, Limits, Link, Member, NewInvite, NewToken,
     Notification, ObservedAddress, OfferedAddress, Page, QrImage, ReachedAddress, Reply, Request,
-    SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable, Upload,
-    UserDevice,
+    RouterMapping, SessionEnded, Shared, Tracker, TrackerRole, TrackerState, Trackers, Unreachable,
+    Upload, UserDevice,
 };
 pub use snapshot::Snapshot;
 

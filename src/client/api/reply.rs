@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::account::{Account, Link, NewToken, Notification, SessionEnded, UserDevice};
 pub use self::addresses::{
-    Addresses, FoundDevice, Lan, ObservedAddress, OfferedAddress, ReachedAddress,
+    Addresses, FoundDevice, Lan, ObservedAddress, OfferedAddress, ReachedAddress, RouterMapping,
 };
 pub use self::groups::{
     File, Group, GroupSettings, Invite, Joined, Member, NewInvite, QrImage, Request,

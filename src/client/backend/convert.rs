@@ -1,16 +1,17 @@
 //! Converts the client's types to those of the interface.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use super::super::api::{
     Account, Addresses, ApiError, Device, Download, DownloadState, ErrorCode, Event, File,
     FoundDevice, Group, Lan, Limited, Limits, Member, Notification, ObservedAddress,
-    OfferedAddress, ReachedAddress, Request, SessionEnded, Shared, Tracker, TrackerRole,
-    TrackerState, Trackers, Unreachable, Upload, UserDevice,
+    OfferedAddress, ReachedAddress, Request, RouterMapping, SessionEnded, Shared, Tracker,
+    TrackerRole, TrackerState, Trackers, Unreachable, Upload, UserDevice,
 };
 use super::super::{
     AddressReport, ClientError, ClientEvent, DownloadPhase, DownloadStatus, LanReport,
-    LimitsStatus, NotificationKind, SessionEnd, TrackersStatus,
+    LimitsStatus, NotificationKind, RouterAttempt, RouterOutcome, SessionEnd, TrackersStatus,
 };
 use crate::client;
 use crate::swarm::InboundLink;
@@ -68,6 +69,25 @@ pub(super) fn addresses(report: AddressReport) -> Addresses {
         from: link.from,
     };
     let unreachable = |(address, members)| Unreachable { address, members };
+    let until_ms = |until: SystemTime| {
+        until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    };
+    let router = |attempt: &RouterAttempt| RouterMapping {
+        protocol: attempt.protocol.word().into(),
+        router: attempt.router,
+        address: attempt.own,
+        external: attempt.external(),
+        until_ms: match attempt.outcome {
+            RouterOutcome::Mapped { until, .. } => until.map(until_ms),
+            _ => None,
+        },
+        behind_another: attempt.is_behind_another(),
+        error: match &attempt.outcome {
+            RouterOutcome::Failed(error) => Some(error.clone()),
+            _ => None,
+        },
+        text: attempt.to_string(),
+    };
     Addresses {
         listen: report.listen,
         offered: report.offered.iter().map(offered).collect(),
@@ -77,6 +97,8 @@ pub(super) fn addresses(report: AddressReport) -> Addresses {
         relaying: report.relaying,
         unreachable: report.unreachable.map(unreachable),
         lan: Some(lan(report.lan)),
+        routers: report.routers.iter().map(router).collect(),
+        no_mapping: report.no_mapping.map(str::to_owned),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The client's command line.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,6 +69,19 @@ pub(super) struct Arguments {
     /// Takes back a --no-lan of an earlier start
     #[arg(long, overrides_with = "no_lan")]
     lan: bool,
+    /// Keeps the addresses of this machine's interfaces from the other members. They reach it where
+    /// trackers see it, where a router forwards, and at what --advertise names
+    #[arg(long, overrides_with = "interface_addresses")]
+    no_interface_addresses: bool,
+    /// Tells them again, in place of a --no-interface-addresses of earlier
+    #[arg(long, overrides_with = "no_interface_addresses")]
+    interface_addresses: bool,
+    /// Does not ask routers to forward the port that is listened on (PCP, NAT-PMP, UPnP)
+    #[arg(long, overrides_with = "port_mapping")]
+    no_port_mapping: bool,
+    /// Asks them again, in place of a --no-port-mapping of earlier
+    #[arg(long, overrides_with = "no_port_mapping")]
+    port_mapping: bool,
     /// What is logged on stderr: error, warn, info, debug, or a filter as in RUST_LOG
     #[arg(long, value_name = "LEVEL")]
     pub(super) log: Option<String>,
@@ -177,7 +190,7 @@ impl Arguments {
             Given::Invited(link) => {
                 let (trackers, network) = (link.tracker_info(), Some(link.network));
                 // Any free port: the link names none.
-                let listen = parse_address("0", &trackers)?;
+                let listen = parse_address("0")?;
                 let choose = || data_dir::choose(root, listen, &trackers, network);
                 let dir = named.map_or_else(choose, Ok)?;
                 data_dir::check_network(&dir, &trackers, link.network)?;
@@ -192,7 +205,7 @@ impl Arguments {
                 let dir = named.map_or_else(|| data_dir::find_only(root), Ok)?;
                 let mut setup = Setup::load(&dir)?.ok_or_else(|| not_set_up(&dir))?;
                 if let Some(listen) = listen {
-                    setup.listen = parse_address(listen, &setup.trackers)?;
+                    setup.listen = parse_address(listen)?;
                 }
                 (setup, dir)
             }
@@ -217,6 +230,10 @@ impl Arguments {
         if self.no_relays || self.use_relays {
             setup.relays.uses = self.use_relays;
         }
+        let chosen = |no: bool, yes: bool, earlier: bool| if no || yes { yes } else { earlier };
+        setup.tell_interfaces =
+            chosen(self.no_interface_addresses, self.interface_addresses, setup.tell_interfaces);
+        setup.map_port = chosen(self.no_port_mapping, self.port_mapping, setup.map_port);
         if setup.advertise.len() > ADVERTISED_MAX {
             return Err(bad(format!("--advertise names at most {ADVERTISED_MAX} addresses")));
         }
@@ -232,7 +249,7 @@ impl Arguments {
             [listen] => Ok(Given::Some(Some(listen))),
             [listen, file] => {
                 let trackers = read_trackers(Path::new(file))?;
-                Ok(Given::All(parse_address(listen, &trackers)?, trackers))
+                Ok(Given::All(parse_address(listen)?, trackers))
             }
             [ip, port, tracker_ip, tracker_port] => {
                 let tracker = TrackerAddress::new(tracker_ip, parse_port(tracker_port)?);
@@ -307,6 +324,8 @@ pub(super) fn to_config(setup: &Setup, data_dir: PathBuf) -> ClientConfig {
         advertise: setup.advertise.clone(),
         relays: setup.relays,
         lan: setup.lan,
+        tell_interfaces: setup.tell_interfaces,
+        map_port: setup.map_port,
         downloads_max: setup.downloads_max.unwrap_or(DOWNLOADS_MAX),
         ..ClientConfig::new(setup.listen, setup.trackers.clone())
     }
@@ -365,18 +384,15 @@ fn parse_port(text: &str) -> Result<u16, ClientError> {
     text.parse().map_err(|_| bad(format!("{text:?} is not a port from 0 to 65535")))
 }
 
-/// A port alone stands for every address of the machine, of the family that the trackers have.
-fn parse_address(text: &str, trackers: &TrackerInfo) -> Result<SocketAddr, ClientError> {
+/// A port alone stands for every address of the machine, of IPv4 and of IPv6.
+fn parse_address(text: &str) -> Result<SocketAddr, ClientError> {
     let wrong = || {
         bad(format!(
             "{text:?} is not an address to listen on; give a port, as 6001, or <ip:port>, as 127.0.0.1:6001"
         ))
     };
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let is_v6 = trackers.iter().all(|(_, tracker)| tracker.host().contains(':'));
-        let every: IpAddr =
-            if is_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        return Ok(SocketAddr::new(every, parse_port(text)?));
+        return Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), parse_port(text)?));
     }
     text.parse().or_else(|_| text.to_socket_addrs().map_err(|_| wrong())?.next().ok_or_else(wrong))
 }
@@ -503,18 +519,23 @@ mod tests {
     }
 
     #[test]
-    fn no_lan_is_remembered_and_taken_back() {
+    fn switches_are_remembered_and_taken_back() {
         let root = tempfile::tempdir().unwrap();
         let start = |words: &[&str]| {
             let (setup, dir) = parse(words).unwrap().setup_below(root.path(), None).unwrap();
             crate::store::DeviceStore::open(&dir).unwrap();
             setup.save(&dir).unwrap();
-            to_config(&setup, dir).lan
+            let config = to_config(&setup, dir);
+            (config.tell_interfaces, config.map_port, config.lan)
         };
-        assert!(start(&["0.0.0.0", "6001", "10.0.0.1", "7000"]));
-        assert!(!start(&["--no-lan"]) && !start(&[]));
-        assert!(start(&["--lan"]) && start(&[]));
-        assert!(!start(&["--lan", "--no-lan"]) && start(&["--no-lan", "--lan"]));
+        assert_eq!(start(&["0.0.0.0", "6001", "10.0.0.1", "7000"]), (true, true, true));
+        assert_eq!(start(&["--no-port-mapping"]), (true, false, true));
+        assert_eq!(start(&["--no-interface-addresses"]), (false, false, true));
+        assert_eq!(start(&[]), (false, false, true));
+        assert_eq!(start(&["--port-mapping", "--no-lan"]), (false, true, false));
+        let last =
+            ["--no-port-mapping", "--interface-addresses", "--port-mapping", "--no-lan", "--lan"];
+        assert_eq!(start(&last), (true, true, true), "the last one counts");
     }
 
     #[test]
@@ -586,7 +607,7 @@ mod tests {
         // What is given again replaces it, and is remembered in its turn.
         start(&["6002", "--upload-limit", "off", "--max-downloads", "3"]);
         let (later, _) = start(&[]);
-        assert_eq!(later.listen.to_string(), "0.0.0.0:6002");
+        assert_eq!(later.listen.to_string(), "[::]:6002");
         assert_eq!((later.limits, later.downloads_max), (Limits::default(), 3));
         // A start that names the trackers begins anew.
         let (anew, dir) = start(&["0.0.0.0", "6001", "10.0.0.1", "7000"]);

@@ -14,8 +14,9 @@ use log::{debug, info};
 use parking_lot::Mutex;
 
 use super::Runtime;
+use crate::client::config::ClientConfig;
 use crate::client::trackers::uptime;
-use crate::net::{InterfaceAddress, Stop, interface_addresses};
+use crate::net::{InterfaceAddress, Listener, Stop, interface_addresses};
 use crate::types::limits::CANDIDATES_MAX;
 use crate::types::{Candidate, CandidateKind, usable_candidates};
 
@@ -30,6 +31,9 @@ const MAPPED_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct OwnAddresses {
     listen: SocketAddr,
+    /// Whether it takes links over IPv4 and IPv6.
+    is_both: bool,
+    tells_interfaces: bool,
     advertised: Vec<SocketAddr>,
     state: Mutex<OwnState>,
 }
@@ -41,14 +45,16 @@ struct OwnState {
 }
 
 impl OwnAddresses {
-    /// Addresses of a client that listens there. One named without a port has that of `listen`.
-    pub(crate) fn new(listen: SocketAddr, advertised: &[SocketAddr]) -> Self {
+    /// Addresses of a client that listens there. One named without a port has that of the listener.
+    pub(crate) fn new(config: &ClientConfig, listener: &Listener) -> Self {
+        let listen = listener.local_addr();
         let with_port = |address: &SocketAddr| match address.port() {
             0 => SocketAddr::new(address.ip(), listen.port()),
             _ => *address,
         };
-        let advertised = advertised.iter().map(with_port).collect();
-        Self { listen, advertised, state: Mutex::default() }
+        let advertised = config.advertise.iter().map(with_port).collect();
+        let (is_both, tells_interfaces) = (listener.takes_both(), config.tell_interfaces);
+        Self { listen, is_both, tells_interfaces, advertised, state: Mutex::default() }
     }
 
     /// The interfaces' addresses as they were last seen.
@@ -88,10 +94,15 @@ impl OwnAddresses {
         let as_kind = |kind| move |address: SocketAddr| Candidate::new(address, kind);
         let named = self.advertised.iter().copied().map(as_kind(CandidateKind::Advertised));
         let mapped = state.mapped.iter().copied().map(as_kind(CandidateKind::Mapped));
-        let interfaces: Vec<SocketAddr> = if self.listen.ip().is_unspecified() {
+        let interfaces: Vec<SocketAddr> = if !self.tells_interfaces {
+            Vec::new()
+        } else if self.listen.ip().is_unspecified() {
+            let is_heard = |address: &&InterfaceAddress| {
+                self.is_both || address.ip.is_ipv4() == self.listen.is_ipv4()
+            };
             let with_port =
                 |address: &InterfaceAddress| SocketAddr::new(address.ip, self.listen.port());
-            state.interfaces.iter().map(with_port).collect()
+            state.interfaces.iter().filter(is_heard).map(with_port).collect()
         } else {
             vec![self.listen]
         };
@@ -102,7 +113,7 @@ impl OwnAddresses {
 
 impl Runtime {
     /// Replaces the addresses that routers forward to this device, and tells the trackers.
-    pub(crate) fn set_mapped(&self, mapped: &[SocketAddr]) {
+    pub(super) fn set_mapped(&self, mapped: &[SocketAddr]) {
         if self.own_addresses.set_mapped(mapped) {
             self.trackers.offer(self.own_addresses.offered());
         }
@@ -126,6 +137,7 @@ pub(super) fn run(runtime: &Runtime, stop: &Stop) {
             info!("the machine has {}", if has_moved { "other addresses" } else { "been asleep" });
             runtime.trackers.look_again();
             runtime.lan.wake();
+            runtime.routers.look_again();
             if let Some(engine) = runtime.engine() {
                 engine.networks_changed();
             }
@@ -136,6 +148,7 @@ pub(super) fn run(runtime: &Runtime, stop: &Stop) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::TrackerInfo;
 
     fn offered(own: &OwnAddresses) -> Vec<String> {
         let text = |one: &Candidate| format!("{} {}", one.kind.word(), one.address);
@@ -146,33 +159,51 @@ mod tests {
         all.iter().map(|address| address.parse().unwrap()).collect()
     }
 
+    fn own(listen: &str, named: &[SocketAddr]) -> OwnAddresses {
+        let trackers = TrackerInfo::parse("127.0.0.1:5000").unwrap();
+        let mut config = ClientConfig::new(listen.parse().unwrap(), trackers);
+        config.advertise = named.to_vec();
+        let own = OwnAddresses::new(&config, &Listener::bind(config.listen).unwrap());
+        let of = |ip: &str| InterfaceAddress { ip: ip.parse().unwrap(), prefix_len: 24 };
+        own.state.lock().interfaces = [of("10.0.0.5"), of("2001:db8::5")].into();
+        own
+    }
+
     #[test]
     fn what_is_offered_follows_from_where_it_listens() {
         let named = parse(&["203.0.113.1:0", "[2001:db8::1]:9", "127.0.0.1:9"]);
-        let own = OwnAddresses::new("0.0.0.0:6001".parse().unwrap(), &named);
-        let of = |ip: &str| InterfaceAddress { ip: ip.parse().unwrap(), prefix_len: 24 };
-        own.state.lock().interfaces = [of("10.0.0.5"), of("2001:db8::5")].into();
-        assert!(own.set_mapped(&parse(&["198.51.100.1:7001"])));
-        assert!(!own.set_mapped(&parse(&["198.51.100.1:7001"])));
+        let of_both = own("[::]:0", &named);
+        let port = of_both.listen.port();
+        assert!(of_both.set_mapped(&parse(&["198.51.100.1:7001"])));
+        assert!(!of_both.set_mapped(&parse(&["198.51.100.1:7001"])));
         let want = [
-            "advertised 203.0.113.1:6001",
-            "advertised [2001:db8::1]:9",
-            "mapped 198.51.100.1:7001",
-            "interface 10.0.0.5:6001",
-            "interface [2001:db8::5]:6001",
+            format!("advertised 203.0.113.1:{port}"),
+            "advertised [2001:db8::1]:9".into(),
+            "mapped 198.51.100.1:7001".into(),
+            format!("interface 10.0.0.5:{port}"),
+            format!("interface [2001:db8::5]:{port}"),
         ];
-        assert_eq!(offered(&own), want);
-        let own = OwnAddresses::new("10.0.0.5:6001".parse().unwrap(), &[]);
-        own.state.lock().interfaces = [of("10.0.0.5"), of("10.0.0.6")].into();
-        assert_eq!(offered(&own), ["interface 10.0.0.5:6001"], "it listens there alone");
-        let own = OwnAddresses::new("127.0.0.1:6001".parse().unwrap(), &[]);
-        own.state.lock().interfaces = [of("10.0.0.5")].into();
-        assert!(offered(&own).is_empty());
+        assert_eq!(offered(&of_both), want);
+        let of_v4 = own("0.0.0.0:0", &[]);
+        let port = of_v4.listen.port();
+        assert_eq!(offered(&of_v4), [format!("interface 10.0.0.5:{port}")]);
+        let mut of_one = own("127.0.0.1:0", &[]);
+        assert!(offered(&of_one).is_empty());
+        of_one.listen = "10.0.0.6:6001".parse().unwrap();
+        assert_eq!(offered(&of_one), ["interface 10.0.0.6:6001"], "it listens there alone");
+    }
+
+    #[test]
+    fn addresses_of_interfaces_are_kept_back_if_the_user_says_so() {
+        let mut own = own("[::]:0", &parse(&["203.0.113.1:9"]));
+        own.tells_interfaces = false;
+        own.set_mapped(&parse(&["198.51.100.1:7001"]));
+        assert_eq!(offered(&own), ["advertised 203.0.113.1:9", "mapped 198.51.100.1:7001"]);
     }
 
     #[test]
     fn no_more_is_offered_than_trackers_take() {
-        let own = OwnAddresses::new("0.0.0.0:6001".parse().unwrap(), &[]);
+        let own = own("0.0.0.0:0", &[]);
         let of = |n: u8| InterfaceAddress { ip: [10, 0, 0, n].into(), prefix_len: 24 };
         own.state.lock().interfaces = (1..=99).map(of).collect();
         assert_eq!(own.offered().len(), CANDIDATES_MAX);

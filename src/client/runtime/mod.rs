@@ -5,7 +5,8 @@
 //! guards small state and is held for moments; none is held while another is taken.
 //!
 //! Threads: "core"; "store" writes transactions; "listener" passes connections to the engine;
-//! "addresses" watches the interfaces; "lan" finds members on them; "relays" meets devices at relays;
+//! "addresses" watches the interfaces; "lan" finds members on them; "routers" has routers forward
+//! the port; "relays" meets devices at relays;
 //! "staying" logs in by the device's key; "notifications" stores events. On demand: "disk" (a few
 //! for each mount), "errand" (tickets, tokens), "sources", "offers", "callback", "sharer"
 //! (completed downloads) and "leaving" (stops the engine). Commands run on the caller's thread.
@@ -23,6 +24,7 @@ mod pages;
 mod published;
 mod punching;
 pub(crate) mod relays;
+mod routers;
 mod show;
 mod staying;
 
@@ -47,6 +49,7 @@ use self::names::Names;
 pub use self::pages::Pages;
 pub(crate) use self::published::Callback;
 use self::published::Published;
+pub(crate) use self::routers::Routers;
 use self::staying::Staying;
 use super::config::ClientConfig;
 use super::error::ClientError;
@@ -113,6 +116,7 @@ pub(crate) struct Runtime {
     pub(crate) address: SocketAddr,
     pub(crate) own_addresses: OwnAddresses,
     pub(crate) lan: LanState,
+    pub(crate) routers: Arc<Routers>,
     pub(crate) store: Arc<DeviceStore>,
     pub(crate) security: DeviceSecurity,
     pub(crate) network: Arc<Network>,
@@ -155,6 +159,7 @@ pub(crate) struct Parts {
     pub(crate) security: DeviceSecurity,
     pub(crate) network: Arc<Network>,
     pub(crate) trackers: TrackerSet,
+    pub(crate) routers: Routers,
     pub(crate) news: Receiver<News>,
     /// Events for the first subscriber.
     pub(crate) early: Vec<ClientEvent>,
@@ -168,16 +173,18 @@ impl Runtime {
     /// # Errors
     /// [`ClientError::System`] if the system cannot start them.
     pub(crate) fn start(parts: Parts) -> Result<Arc<Self>, ClientError> {
-        let Parts { config, listener, store, security, network, trackers, news, early, relay } =
+        let Parts { config, listener, store, security, network, trackers, routers, news, .. } =
             parts;
+        let (early, relay) = (parts.early, parts.relay);
         let (messages, incoming) = bounded(MESSAGES_LEN);
         let threads = Threads::new();
         let limits = ClientLimits { rates: config.limits, downloads_max: config.downloads_max };
         let staying = store.staying()?;
         let runtime = Arc::new(Self {
             address: listener.local_addr(),
-            own_addresses: OwnAddresses::new(listener.local_addr(), &config.advertise),
+            own_addresses: OwnAddresses::new(&config, &listener),
             lan: LanState::default(),
+            routers: Arc::new(routers),
             store,
             security,
             network,
@@ -244,6 +251,7 @@ impl Runtime {
         let started = started
             .and_then(|()| runtime.threads.spawn("relays", move || relays::run(&this, &this.stop)));
         let started = started.and_then(|()| lan::start(&runtime, &runtime.threads));
+        let started = started.and_then(|()| runtime.start_routers());
         let (store, this) = (runtime.store.clone(), Arc::downgrade(&runtime));
         let user = move || Some(this.upgrade()?.view().library.user()?.user);
         let started = started.and_then(|()| {
@@ -346,6 +354,7 @@ impl Runtime {
         let engine = Engine::start(config, host)
             .map_err(|e| ClientError::BadArgument(format!("cannot start transfers: {e}")))?;
         *self.running.lock() = Running { engine: Some(engine), ..Running::default() };
+        self.routers.set_session(true);
         // The limits may have changed since they were read above.
         self.apply_rates();
         Ok(())
@@ -372,6 +381,7 @@ impl Runtime {
     /// For some seconds at most.
     pub(crate) fn stop_engine(&self) {
         let running = std::mem::take(&mut *self.running.lock());
+        self.routers.set_session(false);
         self.trackers.logout();
         if let Some(engine) = running.leaving.or(running.engine) {
             let stayed = engine.stop(ENGINE_TIMEOUT);
@@ -411,6 +421,7 @@ impl Runtime {
         if !stayed.is_empty() {
             warn!("still running at the end: {}", stayed.join(", "));
         }
+        self.routers.wait_until_withdrawn();
     }
 
     /// Ends the session if its token is revoked. The trackers may have reported that before there
@@ -432,6 +443,7 @@ impl Runtime {
     fn close_engine(&self) {
         let running = &mut *self.running.lock();
         running.leaving = running.engine.take();
+        self.routers.set_session(false);
     }
 
     /// Tells whether the client stops.

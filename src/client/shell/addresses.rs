@@ -1,6 +1,7 @@
 //! The command about this device's addresses.
 
 use super::answer::Answer;
+use super::render::date;
 use super::session::Shell;
 use crate::client::api::{Addresses, ApiError, Command, Lan};
 use crate::types::{DeviceId, Label, unreachable_text};
@@ -32,6 +33,14 @@ fn rows(addresses: &Addresses) -> Vec<Vec<String>> {
     }
     if let Some(relaying) = addresses.relaying {
         rows.push(row(&["relays", &relaying.to_string(), "for members of your groups"]));
+    }
+    for router in &addresses.routers {
+        let until = router.until_ms.map(|until| format!(", until {}", date(until)));
+        let text = format!("{}{}", router.text, until.unwrap_or_default());
+        rows.push(row(&["router", &router.router.to_string(), &text]));
+    }
+    if let Some(why) = &addresses.no_mapping {
+        rows.push(row(&["router", "-", why]));
     }
     if let Some(unreachable) = &addresses.unreachable {
         let text = unreachable_text(unreachable.members, unreachable.address);
@@ -65,7 +74,7 @@ fn named(user: Option<&Label>, device: &DeviceId) -> String {
 mod tests {
     use super::*;
     use crate::client::api::{
-        FoundDevice, ObservedAddress, OfferedAddress, ReachedAddress, Unreachable,
+        FoundDevice, ObservedAddress, OfferedAddress, ReachedAddress, RouterMapping, Unreachable,
     };
 
     #[test]
@@ -101,6 +110,17 @@ mod tests {
                     addresses: vec![at("10.0.0.9:6001"), at("[fd00::9]:6001")],
                 }],
             }),
+            routers: vec![RouterMapping {
+                protocol: "pcp".into(),
+                router: "10.0.0.1".parse().unwrap(),
+                address: at("10.0.0.5:6001"),
+                external: Some(at("203.0.113.1:7001")),
+                until_ms: Some(60_000),
+                behind_another: false,
+                error: None,
+                text: "it forwards".into(),
+            }],
+            no_mapping: Some("no".into()),
         };
         let lines: Vec<String> = rows(&addresses).iter().map(|row| row.join(" ")).collect();
         let want = [
@@ -111,15 +131,17 @@ mod tests {
             "reached 10.0.0.5:6001 by device 070707070707 from 10.0.0.9:40000",
             "relay t.example:5000 when there is no other way",
             "relays 0.0.0.0:7880 for members of your groups",
+            "router 10.0.0.1 it forwards, until 1970-01-01 00:01 UTC",
+            "router - no",
         ];
-        assert_eq!(lines[..7], want);
-        assert!(lines[7].starts_with("failed 203.0.113.1:6001 2 members"), "{}", lines[7]);
+        assert_eq!(lines[..9], want);
+        assert!(lines[9].starts_with("failed 203.0.113.1:6001 2 members"), "{}", lines[9]);
         let of_lan = [
             "lan on announced as 00ff",
             "found 10.0.0.9:6001 bob on this network",
             "found [fd00::9]:6001 bob on this network",
         ];
-        assert_eq!(lines[8..], of_lan);
+        assert_eq!(lines[10..], of_lan);
         let off = Lan { announced: None, reason: Some("--no-lan".into()), found: Vec::new() };
         assert_eq!(lan_rows(&off), [["lan", "off", "--no-lan"]]);
     }

@@ -341,7 +341,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     command(
         "addresses",
         &[],
-        "shows the addresses that others dial this device at, and who reached it at which",
+        "shows the addresses that others dial this device at, who reached it at which, and what routers let in",
     ),
     command("trackers", &[], "shows each tracker's state, which is primary, how far each lags"),
     command(

@@ -11,7 +11,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,8 +61,8 @@ pub(super) fn punch(
 /// A port for one punch: the two devices may have other links, and there is one connection between
 /// two ports.
 fn open_port(services: &Services) -> Result<Listener, MeetError> {
-    let ip = services.config.bind_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let opened = Listener::bind_both(SocketAddr::new(ip, 0));
+    let ip = services.config.bind_ip.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
+    let opened = Listener::bind_any(SocketAddr::new(ip, 0));
     let opened = opened.and_then(|port| port.share_port().map(|()| port));
     opened.map_err(|error| MeetError::Failed(error.to_string()))
 }

@@ -1,6 +1,6 @@
 //! The addresses of this device.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,13 @@ pub struct Addresses {
     /// Members could not connect to it lately.
     #[serde(default)]
     pub unreachable: Option<Unreachable>,
+    /// The routers that were asked to forward the port on which this device listens, one entry for
+    /// each way in which one was asked.
+    #[serde(default)]
+    pub routers: Vec<RouterMapping>,
+    /// Why no router was asked, if none was.
+    #[serde(default)]
+    pub no_mapping: Option<String>,
     /// What is known of its networks; `null` from a client of an earlier version.
     #[serde(default)]
     pub lan: Option<Lan>,
@@ -54,6 +61,32 @@ pub struct FoundDevice {
     pub user: Option<Label>,
     /// Where it takes links, as it says.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// What came of asking a router to forward a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RouterMapping {
+    /// How it was asked: `pcp`, `nat-pmp` or `upnp`; later versions add protocols.
+    pub protocol: String,
+    /// The router's address, on the side of this device.
+    pub router: IpAddr,
+    /// The address of this device to which it is to forward.
+    pub address: SocketAddr,
+    /// Where it forwards; none as long as it does not.
+    #[serde(default)]
+    pub external: Option<SocketAddr>,
+    /// Until when it forwards unless that is renewed, in milliseconds since 1970 by this device's
+    /// clock; none if it does not forward, or until that is taken back.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
+    /// That address is private: another router is in front of this one.
+    #[serde(default)]
+    pub behind_another: bool,
+    /// Why it does not forward. If it neither does nor says why, it is being asked.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// All of it as a sentence.
+    pub text: String,
 }
 
 /// An address that this device tells trackers.
