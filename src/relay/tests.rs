@@ -197,5 +197,5 @@ fn an_idle_pair_ends() {
     let relay = start(RelayBounds { idle: Duration::from_millis(200), ..RelayBounds::default() });
     let [first, second] = meet(&relay, &meeting(1, 1, 2));
     assert!(is_closed(&first) && is_closed(&second));
-    assert_eq!(relay.stats().sessions, 0);
+    wait_for("it is forgotten", || relay.stats().sessions == 0);
 }
