@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::directory::Counts;
 use crate::http::access::TokenError;
 use crate::http::page::{PageConfig, PageError};
-use crate::store::StoreError;
+use crate::store::{StoreError, StorePlace};
 use crate::trust::{IdentityError, KeyError, KeyPair};
 use crate::types::limits::{
     HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX,
@@ -41,6 +41,8 @@ pub struct TrackerConfig {
     pub number: u32,
     /// Where the store is; made if need be.
     pub data_dir: PathBuf,
+    /// Where the directory is, if not in the data directory.
+    pub store: Option<StorePlace>,
     /// Where to listen, if not at the address that `info` names.
     pub listen: Option<SocketAddr>,
     /// The network's key, which all its trackers hold.
@@ -70,6 +72,7 @@ impl TrackerConfig {
             info,
             number,
             data_dir: data_dir.into(),
+            store: None,
             listen: None,
             network_key,
             next_key_file: None,

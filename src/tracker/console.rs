@@ -29,6 +29,9 @@ use super::shared::Shared;
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::http::page::PageConfig;
 use crate::net::{Stop, is_listening, resolve};
+#[cfg(feature = "postgres")]
+use crate::store::EngineAddress;
+use crate::store::StorePlace;
 use crate::trust::KeyPair;
 use crate::types::{TrackerAddress, TrackerInfo, escape};
 
@@ -66,6 +69,10 @@ pub struct Options {
     /// directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Where the directory is, if not in the data directory: a database that all of the network's
+    /// trackers share, as postgres://user@host/database, or a file of mode 0600 that holds the URL
+    #[arg(long, value_name = "URL|FILE")]
+    store: Option<String>,
     /// Starts empty, if this tracker has no data yet, although there is other trackers' data on
     /// this machine
     #[arg(long)]
@@ -149,6 +156,7 @@ impl Options {
             TrackerError::NoSuchNumber { number, count: info.count() }.to_string()
         })?;
         let listen = self.listen.as_deref().map(|text| parse_listen(text, line)).transpose()?;
+        let store = self.store.as_deref().map(read_store).transpose()?;
         let data_dir = match &self.data_dir {
             Some(dir) => dir.clone(),
             None => self.default_data_dir(&info, number)?,
@@ -163,6 +171,7 @@ impl Options {
         }
         let mut config = TrackerConfig::new(info, number, data_dir, Arc::new(key));
         config.listen = listen;
+        config.store = store;
         let mut next = path.into_os_string();
         next.push(".next");
         config.next_key_file = Some(next.into());
@@ -194,7 +203,8 @@ impl Options {
         number: u32,
     ) -> Result<PathBuf, DataDirError> {
         let mut others = info.iter().filter(|(other, _)| *other != number);
-        data_dir::choose(root, info, number, self.new, || {
+        // What is in a database is not missing here.
+        data_dir::choose(root, info, number, self.new || self.store.is_some(), || {
             others.any(|(_, address)| is_listening(address, ASK_TIMEOUT))
         })
     }
@@ -226,6 +236,18 @@ fn parse_page(text: &str) -> Result<PageListen, String> {
     }
     let wrong = |_| format!("{text:?} is not an address; give IP:PORT, as 127.0.0.1:8490, or off");
     text.parse().map(|address| PageListen(Some(address))).map_err(wrong)
+}
+
+/// Reads where the directory is.
+#[cfg(feature = "postgres")]
+pub(super) fn read_store(text: &str) -> Result<StorePlace, String> {
+    EngineAddress::from_argument(text).map(StorePlace::Engine).map_err(|e| e.to_string())
+}
+
+/// Says that it cannot be there.
+#[cfg(not(feature = "postgres"))]
+pub(super) fn read_store(_: &str) -> Result<StorePlace, String> {
+    Err("this program was built without PostgreSQL: build it with `--features postgres` for --store".to_owned())
 }
 
 fn read_info(path: &str) -> Result<TrackerInfo, String> {
