@@ -29,5 +29,5 @@ pub use shared::{Committed, News};
 #[cfg(all(test, feature = "postgres"))]
 pub(crate) use sql::tests::cluster;
 #[cfg(feature = "postgres")]
-pub use sql::{EngineAddress, EngineAddressError, SqlReader, SqlStore, SqlTables, export, import};
+pub use sql::{EngineAddress, EngineAddressError, SqlReader, SqlStore, SqlTables};
 pub use tracker_store::{StorePlace, StoreReader, TrackerStore};

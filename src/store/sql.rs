@@ -30,7 +30,7 @@ use log::{info, warn};
 
 pub use self::address::{EngineAddress, EngineAddressError};
 use self::connection::{Broken, Engine, Pause};
-pub use self::exchange::{export, import};
+pub(super) use self::exchange::{export, import};
 use self::feed::Feed;
 use self::schema::posse_trackers;
 pub use self::tables::SqlTables;
@@ -99,6 +99,7 @@ impl SqlStore {
             has_missed: false,
         };
         store.register()?;
+        store.tables.engine.get_mut().be_patient();
         Ok(store)
     }
 
@@ -309,21 +310,21 @@ impl SqlStore {
         self.tables.take_failure().map_or(Ok(()), Err)
     }
 
-    /// Reads what the other trackers have done since the last call, says that this one is there,
-    /// and removes one that has ended.
+    /// Says that this tracker is there, removes one that has ended, and reads what the others have
+    /// done since the last call. What is read after that, until [`SqlStore::check`], is of the same
+    /// moment.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
     pub fn poll(&mut self) -> Result<News, StoreError> {
-        self.check()?;
-        let mut news = self.feed.read(self.tables.engine.get_mut(), self.store)?;
-        self.read_totals()?;
         self.check()?;
         if self.beaten.elapsed() >= feed::BEAT {
             self.beaten = Instant::now();
             self.beat()?;
             self.remove_gone()?;
         }
+        let mut news = self.feed.read(self.tables.engine.get_mut(), self.store)?;
+        self.read_totals()?;
         news.is_lost |= std::mem::take(&mut self.has_missed);
         Ok(news)
     }

@@ -5,6 +5,7 @@
 //! do says so.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +52,29 @@ pub enum StoreReader {
 }
 
 impl StorePlace {
+    /// Takes the URL of a database, or the name of a file that holds one and that only its owner may
+    /// read.
+    ///
+    /// # Errors
+    /// In words, what is wrong with it.
+    ///
+    /// # Blocking
+    /// On the disk, for a file.
+    #[cfg(feature = "postgres")]
+    pub fn from_argument(text: &str) -> Result<Self, String> {
+        EngineAddress::from_argument(text).map(Self::Engine).map_err(|e| e.to_string())
+    }
+
+    /// Says that this program knows no databases.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "postgres"))]
+    pub fn from_argument(_: &str) -> Result<Self, String> {
+        let why = "this program was built without PostgreSQL: build it with `--features postgres`";
+        Err(why.to_owned())
+    }
+
     /// Opens the store as `fresh`, or makes one.
     ///
     /// # Errors
@@ -86,6 +110,49 @@ impl StorePlace {
     /// Tells whether other trackers use the same rows.
     pub fn is_shared(&self) -> bool {
         !matches!(self, Self::Directory(_))
+    }
+
+    /// Copies the directory in the data directory `from`, whose tracker does not run, into this
+    /// empty place. Returns how many rows there are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    ///
+    /// # Blocking
+    /// For as long as it takes.
+    pub fn import_from(&self, from: &Path) -> Result<u64, StoreError> {
+        match self {
+            Self::Directory(_) => unreachable!("{} is no database", from.display()),
+            #[cfg(feature = "postgres")]
+            Self::Engine(address) => super::sql::import(from, address),
+        }
+    }
+
+    /// Copies the directory in this place, whose trackers do not run, into the empty data directory
+    /// `to`. Returns how many rows there are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    ///
+    /// # Blocking
+    /// For as long as it takes.
+    pub fn export_to(&self, to: &Path) -> Result<u64, StoreError> {
+        match self {
+            Self::Directory(_) => unreachable!("{} is no database", to.display()),
+            #[cfg(feature = "postgres")]
+            Self::Engine(address) => super::sql::export(address, to),
+        }
+    }
+}
+
+/// Without user and password.
+impl fmt::Display for StorePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => write!(f, "{}", directory.display()),
+            #[cfg(feature = "postgres")]
+            Self::Engine(address) => write!(f, "the database {address}"),
+        }
     }
 }
 

@@ -29,8 +29,6 @@ use super::shared::Shared;
 use super::{Tracker, TrackerConfig, TrackerError};
 use crate::http::page::PageConfig;
 use crate::net::{Stop, is_listening, resolve};
-#[cfg(feature = "postgres")]
-use crate::store::EngineAddress;
 use crate::store::StorePlace;
 use crate::trust::KeyPair;
 use crate::types::{TrackerAddress, TrackerInfo, escape};
@@ -156,7 +154,7 @@ impl Options {
             TrackerError::NoSuchNumber { number, count: info.count() }.to_string()
         })?;
         let listen = self.listen.as_deref().map(|text| parse_listen(text, line)).transpose()?;
-        let store = self.store.as_deref().map(read_store).transpose()?;
+        let store = self.store.as_deref().map(StorePlace::from_argument).transpose()?;
         let data_dir = match &self.data_dir {
             Some(dir) => dir.clone(),
             None => self.default_data_dir(&info, number)?,
@@ -236,18 +234,6 @@ fn parse_page(text: &str) -> Result<PageListen, String> {
     }
     let wrong = |_| format!("{text:?} is not an address; give IP:PORT, as 127.0.0.1:8490, or off");
     text.parse().map(|address| PageListen(Some(address))).map_err(wrong)
-}
-
-/// Reads where the directory is.
-#[cfg(feature = "postgres")]
-pub(super) fn read_store(text: &str) -> Result<StorePlace, String> {
-    EngineAddress::from_argument(text).map(StorePlace::Engine).map_err(|e| e.to_string())
-}
-
-/// Says that it cannot be there.
-#[cfg(not(feature = "postgres"))]
-pub(super) fn read_store(_: &str) -> Result<StorePlace, String> {
-    Err("this program was built without PostgreSQL: build it with `--features postgres` for --store".to_owned())
 }
 
 fn read_info(path: &str) -> Result<TrackerInfo, String> {

@@ -21,6 +21,8 @@ use super::address::EngineAddress;
 
 /// How long a database that cannot be reached is waited for: a failover takes some seconds.
 const WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 20 } else { 60 });
+/// The same at the start, when it is the operator who waits.
+const WAIT_MAX_AT_START: Duration = Duration::from_secs(10);
 /// The first pause between two attempts; it doubles, up to the last.
 const PAUSE_FIRST_MS: u64 = 20;
 const PAUSE_LAST_MS: u64 = 1_000;
@@ -45,6 +47,8 @@ pub(super) struct Engine {
     address: EngineAddress,
     connection: Option<PgConnection>,
     phase: Phase,
+    /// How long a database that cannot be used is waited for.
+    patience: Duration,
 }
 
 impl fmt::Debug for Engine {
@@ -66,16 +70,22 @@ impl Engine {
     /// Connects to the database at once, so that a wrong address is found at the start.
     ///
     /// # Errors
-    /// [`StoreError::Engine`] if it cannot be reached in [`WAIT_MAX`], or refuses.
+    /// [`StoreError::Engine`] if it cannot be reached in [`WAIT_MAX_AT_START`], or refuses.
     pub(super) fn open(address: EngineAddress) -> Result<Self, StoreError> {
         let mut engine = Self::lazy(address);
+        engine.patience = WAIT_MAX_AT_START;
         engine.connect_in_time(Instant::now())?;
         Ok(engine)
     }
 
+    /// The start is over: from now on a failover is waited for.
+    pub(super) fn be_patient(&mut self) {
+        self.patience = WAIT_MAX;
+    }
+
     /// Connects when it is needed.
     pub(super) fn lazy(address: EngineAddress) -> Self {
-        Self { address, connection: None, phase: Phase::Idle }
+        Self { address, connection: None, phase: Phase::Idle, patience: WAIT_MAX }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -121,7 +131,7 @@ impl Engine {
                 return Err(self.wrap(&error));
             }
             self.reset();
-            if since.elapsed() > WAIT_MAX || !may_pass(&error) {
+            if since.elapsed() > self.patience || !may_pass(&error) {
                 return Err(self.wrap(&error));
             }
             pause.wait();
@@ -129,20 +139,27 @@ impl Engine {
     }
 
     fn begin_reading(&mut self, since: Instant) -> Result<(), StoreError> {
+        self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Phase::Reading, since)
+    }
+
+    /// Begins a transaction, on a new connection if need be: the one that there is may be lost, or
+    /// lead to a server that takes no writes any more.
+    fn begin(&mut self, sql: &str, phase: Phase, since: Instant) -> Result<(), StoreError> {
+        let mut pause = Pause::default();
         loop {
             self.connect_in_time(since)?;
-            match self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") {
+            let error = match self.execute(sql) {
                 Ok(()) => {
-                    self.phase = Phase::Reading;
+                    self.phase = phase;
                     return Ok(());
                 }
-                Err(error) => {
-                    self.reset();
-                    if since.elapsed() > WAIT_MAX {
-                        return Err(self.wrap(&error));
-                    }
-                }
+                Err(error) => error,
+            };
+            self.reset();
+            if since.elapsed() > self.patience {
+                return Err(self.wrap(&error));
             }
+            pause.wait();
         }
     }
 
@@ -162,22 +179,8 @@ impl Engine {
     /// [`StoreError::Engine`] if the database cannot be reached in [`WAIT_MAX`].
     pub(super) fn begin_writing(&mut self) -> Result<(), StoreError> {
         self.end_reading();
-        let since = Instant::now();
-        loop {
-            self.connect_in_time(since)?;
-            match self.execute("BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE") {
-                Ok(()) => {
-                    self.phase = Phase::Writing;
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.reset();
-                    if since.elapsed() > WAIT_MAX {
-                        return Err(self.wrap(&error));
-                    }
-                }
-            }
-        }
+        let sql = "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE";
+        self.begin(sql, Phase::Writing, Instant::now())
     }
 
     /// Runs a statement in the transaction that writes.
@@ -251,7 +254,7 @@ impl Engine {
                 Err(error) => error,
             };
             let why = error.to_string();
-            if since.elapsed() > WAIT_MAX || is_refusal(&why) {
+            if since.elapsed() > self.patience || is_refusal(&why) {
                 return Err(failed(&self.address, format!("cannot connect: {why}")));
             }
             if said.is_none_or(|said: Instant| said.elapsed() > SAY) {

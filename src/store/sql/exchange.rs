@@ -50,7 +50,7 @@ fn is_importing(connection: &mut PgConnection) -> QueryResult<bool> {
 ///
 /// # Blocking
 /// On the disk and the database, for as long as it takes.
-pub fn import(from: &Path, to: &EngineAddress) -> Result<u64, StoreError> {
+pub(in crate::store) fn import(from: &Path, to: &EngineAddress) -> Result<u64, StoreError> {
     let mut store = RowStore::open(from, StoreId::from_bytes(rand::random()))?;
     if store.begin_entries(ENTRIES_VERSION)? != Entries::All {
         let why = "the indexes in the data directory are not complete: start its tracker once, and stop it";
@@ -113,7 +113,7 @@ pub fn import(from: &Path, to: &EngineAddress) -> Result<u64, StoreError> {
 ///
 /// # Blocking
 /// On the disk and the database, for as long as it takes.
-pub fn export(from: &EngineAddress, to: &Path) -> Result<u64, StoreError> {
+pub(in crate::store) fn export(from: &EngineAddress, to: &Path) -> Result<u64, StoreError> {
     let mut engine = Engine::open(from.clone())?;
     schema::prepare(&mut engine, from, ENTRIES_VERSION)?;
     check_whole(&mut engine, from)?;

@@ -12,7 +12,7 @@ use crate::types::{
 };
 
 #[path = "../../../tests/posse/harness/postgres.rs"]
-#[allow(unreachable_pub, dead_code, missing_docs)]
+#[allow(dead_code)]
 pub(crate) mod cluster;
 
 use cluster::Cluster;

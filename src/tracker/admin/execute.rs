@@ -128,6 +128,9 @@ pub(crate) fn carry_out(
             "a tracker that runs has its data already; restore is for a stopped one: tracker admin --data-dir DIR restore FILE"
                 .to_owned(),
         )),
+        Command::Exchange(..) => Err(AdminError::Failed(
+            "import and export are for a tracker that does not run: tracker admin --data-dir DIR import URL".to_owned(),
+        )),
         Command::Page => tokens::link(shared, until_ms, out),
         Command::Tokens => tokens::list(shared, out),
         Command::CreateToken { name, rights, days } => {

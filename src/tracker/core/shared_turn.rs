@@ -122,6 +122,9 @@ impl Core {
         self.polled = Instant::now();
         let Some(news) = self.replica.store_mut().poll()? else { return Ok(()) };
         self.replica.forget_cached();
+        if !news.transactions.is_empty() {
+            debug!("heard of {} transactions of other trackers", news.transactions.len());
+        }
         if news.is_lost {
             warn!(
                 "this tracker has missed what others have changed: {} sessions end, and come again",

@@ -10,6 +10,8 @@ mod link;
 mod mounts;
 mod network;
 mod peer;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod process;
 mod raw;
 mod recorder;
@@ -27,6 +29,8 @@ pub(crate) use link::RawLink;
 pub(crate) use mounts::{FuseDisk, ImageDisk, SmallDisk};
 pub(crate) use network::Cable;
 pub(crate) use peer::{Behaviour, EvilPeer};
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::Cluster;
 pub(crate) use process::{Finished, Process, set_home};
 pub(crate) use raw::{RawClient, password, request_id};
 pub(crate) use recorder::{Mischief, Plan, Recorder};

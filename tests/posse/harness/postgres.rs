@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A cluster, which ends with its value.
 #[derive(Debug)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     dir: TempDir,
     server: Option<Child>,
     settings: Vec<String>,
@@ -51,22 +51,28 @@ fn run(mut command: Command) -> Output {
     output
 }
 
+/// A directory of the server's.
+fn temporary() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("posse-pg-").tempdir().unwrap();
+    if is_root() {
+        let mut chown = Command::new("chown");
+        chown.arg("postgres").arg(dir.path());
+        run(chown);
+    }
+    dir
+}
+
 impl Cluster {
     /// Makes a cluster and starts its server.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut cluster = Self::make(&["fsync=off"]);
         cluster.start_server();
         cluster
     }
 
     /// Makes a cluster whose server has these settings, without starting it.
-    pub fn make(settings: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("posse-pg-").tempdir().unwrap();
-        if is_root() {
-            let mut chown = Command::new("chown");
-            chown.arg("postgres").arg(dir.path());
-            run(chown);
-        }
+    pub(crate) fn make(settings: &[&str]) -> Self {
+        let dir = temporary();
         let settings = settings.iter().map(ToString::to_string).collect();
         let cluster = Self { dir, server: None, settings };
         let mut initdb = command("initdb");
@@ -76,8 +82,33 @@ impl Cluster {
         cluster
     }
 
+    /// Makes a copy of a cluster that runs, which follows it, and which it waits for at each commit.
+    /// Starts the copy's server.
+    pub(crate) fn standby_of(primary: &Self) -> Self {
+        let dir = temporary();
+        let mut standby = Self { dir, server: None, settings: primary.settings.clone() };
+        let mut copy = command("pg_basebackup");
+        copy.args(["-U", "posse", "-c", "fast", "--no-sync", "-R", "-h"]).arg(primary.path());
+        copy.arg("-D").arg(standby.data());
+        run(copy);
+        standby.start_server();
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        primary.sql("SELECT pg_reload_conf()");
+        let since = Instant::now();
+        while primary.sql("SELECT sync_state FROM pg_stat_replication") != "sync" {
+            assert!(since.elapsed() < TIMEOUT, "the standby does not follow: {}", standby.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub(crate) fn promote(&self) {
+        assert_eq!(self.sql("SELECT pg_promote()"), "t");
+    }
+
     /// The directory of the socket.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
@@ -86,18 +117,18 @@ impl Cluster {
     }
 
     /// The URL of the database.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres:///postgres?user=posse&host={}", self.dir.path().display())
     }
 
     /// The URL of a place of its own in the database, which is made.
-    pub fn url_of(&self, name: &str) -> String {
+    pub(crate) fn url_of(&self, name: &str) -> String {
         self.sql(&format!("CREATE SCHEMA {name}"));
         format!("{}&options=-csearch_path%3D{name}", self.url())
     }
 
     /// Starts the server, and waits until it takes connections.
-    pub fn start_server(&mut self) {
+    pub(crate) fn start_server(&mut self) {
         assert!(self.server.is_none(), "it runs already");
         let log = fs::File::create(self.dir.path().join("log")).unwrap();
         let mut server = command("postgres");
@@ -120,12 +151,12 @@ impl Cluster {
     }
 
     /// What the server says.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// Runs SQL, and returns what it prints, a row a line, its columns with `|` between them.
-    pub fn sql(&self, sql: &str) -> String {
+    pub(crate) fn sql(&self, sql: &str) -> String {
         let mut psql = Command::new(programs().join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "posse", "-h"]);
         psql.arg(self.dir.path()).args(["-d", "postgres", "-c", sql]);
@@ -133,7 +164,7 @@ impl Cluster {
     }
 
     /// Kills the server with that signal, and waits for its end.
-    pub fn stop_server(&mut self, signal: &str) {
+    pub(crate) fn stop_server(&mut self, signal: &str) {
         let Some(mut server) = self.server.take() else { return };
         let mut kill = Command::new("kill");
         kill.arg(format!("-{signal}")).arg(server.id().to_string());
