@@ -135,28 +135,36 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Runs one statement or two in a transaction of their own, again until it is committed. What
-    /// they do must be the same however often they are run.
+    /// Runs one statement or two in a transaction of their own, once.
+    fn try_alone<T>(
+        &mut self,
+        write: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<QueryResult<T>, StoreError> {
+        let engine = self.tables.engine.get_mut();
+        engine.begin_writing()?;
+        let written = engine.write(write).and_then(|written| match engine.commit() {
+            Ok(()) => Ok(written),
+            Err(Broken::RolledBack(error) | Broken::Unknown(error)) => Err(error),
+        });
+        engine.abandon();
+        Ok(written)
+    }
+
+    /// Does the same again and again until it is committed. What is done must be the same however
+    /// often it is run.
     fn write_alone<T>(
         &mut self,
         mut write: impl FnMut(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<T, StoreError> {
-        let (engine, mut pause) = (self.tables.engine.get_mut(), Pause::default());
+        let mut pause = Pause::default();
         for attempt in 1.. {
-            engine.begin_writing()?;
-            let written = engine.write(&mut write).and_then(|written| match engine.commit() {
-                Ok(()) => Ok(written),
-                Err(Broken::RolledBack(error) | Broken::Unknown(error)) => Err(error),
-            });
-            match written {
+            match self.try_alone(&mut write)? {
                 Ok(written) => return Ok(written),
                 Err(error) if attempt >= LOOKS_MAX => {
-                    engine.abandon();
-                    return Err(engine.wrap(&error));
+                    return Err(self.tables.engine.get_mut().wrap(&error));
                 }
-                Err(_) => engine.abandon(),
+                Err(_) => pause.wait(),
             }
-            pause.wait();
         }
         unreachable!("the attempts are bounded")
     }
@@ -331,7 +339,7 @@ impl SqlStore {
 
     fn beat(&mut self) -> Result<(), StoreError> {
         let (store, removable) = (self.store, self.feed.removable(self.sequence) as i64);
-        let is_there = self.write_alone(|connection| {
+        let beaten = self.try_alone(|connection| {
             let id = &store.as_bytes()[..];
             let counted = diesel::update(posse_trackers::table.find(id))
                 .set(posse_trackers::beat.eq(posse_trackers::beat + 1))
@@ -344,12 +352,23 @@ impl SqlStore {
             }
             Ok(counted == 1)
         })?;
-        if is_there { Ok(()) } else { self.begin_anew() }
+        match beaten {
+            Ok(true) => Ok(()),
+            Ok(false) => self.begin_anew(),
+            Err(error) => {
+                // The next one may succeed.
+                warn!("{}: cannot say that this tracker is there: {error}", self.address);
+                Ok(())
+            }
+        }
     }
 
     fn remove_gone(&mut self) -> Result<(), StoreError> {
         let Some((store, beat)) = self.feed.find_gone() else { return Ok(()) };
-        self.write_alone(|connection| feed::remove(connection, store, Some(beat)))?;
+        if self.try_alone(|connection| feed::remove(connection, store, Some(beat)))?.is_err() {
+            // Another tracker may be doing it.
+            return Ok(());
+        }
         info!("a tracker of {} has ended, and was removed from the list", self.address);
         self.feed.forget(store);
         self.read_totals()?;

@@ -112,6 +112,11 @@ impl StorePlace {
         !matches!(self, Self::Directory(_))
     }
 
+    /// Tells whether a data directory holds a directory, which is not used if this is another place.
+    pub fn is_beside(&self, data_dir: &Path) -> bool {
+        self.is_shared() && data_dir.join(super::rows::FILE).exists()
+    }
+
     /// Copies the directory in the data directory `from`, whose tracker does not run, into this
     /// empty place. Returns how many rows there are.
     ///

@@ -124,6 +124,12 @@ impl Tracker {
         }
         let lock = DirectoryLock::take(&data_dir)?;
         let place = store.unwrap_or_else(|| StorePlace::Directory(data_dir.clone()));
+        if place.is_beside(&data_dir) {
+            warn!(
+                "the directory in {} is not used; `tracker admin import` copies it into an empty database",
+                data_dir.display()
+            );
+        }
         let store = place.open(StoreId::from_bytes(rand::random()), number)?;
         let is_peer = |other: &u32| *other != number && !place.is_shared();
         let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(is_peer).collect();

@@ -248,6 +248,32 @@ fn a_database_that_takes_no_writes_or_is_not_there_is_named_and_a_password_is_no
     RawClient::connect(second.address, &device(), 1).unwrap().login("nik").unwrap();
 }
 
+#[test]
+fn a_database_that_is_full_or_slow_refuses_changes_and_goes_on_answering() {
+    let cluster = Cluster::start();
+    let mut world = world(&cluster, 1);
+    let mut nik = RawClient::enter(world.tracker(1), "nik");
+    nik.create_group("lab");
+    let fail = |body: &str| {
+        cluster.sql(&format!(
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+             CREATE OR REPLACE TRIGGER fail BEFORE INSERT OR UPDATE ON posse_rows
+                FOR EACH STATEMENT EXECUTE FUNCTION fail()"
+        ));
+    };
+    fail("RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100';");
+    let (request, name) = (request_id(), "later".parse().unwrap());
+    let create = Change::CreateGroup { name };
+    assert_eq!(nik.change(request, &create).unwrap(), Reply::Refused(Refusal::Busy));
+    assert_eq!(nik.group_names(), ["lab"], "what is there is answered");
+    fail("PERFORM pg_sleep(1); RETURN NULL;");
+    assert!(matches!(nik.change(request, &create).unwrap(), Reply::Done(_)));
+    cluster.sql("DROP TRIGGER fail ON posse_rows");
+    assert!(matches!(nik.change(request, &create).unwrap(), Reply::Done(_)));
+    assert_eq!(nik.group_names(), ["lab", "later"]);
+    assert!(world.trackers[0].is_up());
+}
+
 /// Rows and entries that no request asks for, so that the tables have a size.
 const POPULATE: &str =
     "INSERT INTO posse_rows SELECT '\\xf0'::bytea || decode(md5(n::text), 'hex'), 0, n, '' FROM

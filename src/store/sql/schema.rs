@@ -51,24 +51,25 @@ diesel::table! {
     }
 }
 
-/// Statements that lead from each version to the next; the first one starts from nothing.
+/// Statements that lead from each version to the next; the first one starts from nothing. Some
+/// engines commit each of them by itself: so they can be run again after some of them were.
 const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE posse_rows (
+    CREATE TABLE IF NOT EXISTS posse_rows (
         key BYTEA PRIMARY KEY,
         class SMALLINT NOT NULL,
         stamp_ms BIGINT NOT NULL,
         body BYTEA NOT NULL
     );
-    CREATE INDEX posse_rows_by_age ON posse_rows (class, stamp_ms, key) WHERE class > 0;
-    CREATE TABLE posse_entries (key BYTEA PRIMARY KEY, value BYTEA NOT NULL);
-    CREATE TABLE posse_trackers (
+    CREATE INDEX IF NOT EXISTS posse_rows_by_age ON posse_rows (class, stamp_ms, key) WHERE class > 0;
+    CREATE TABLE IF NOT EXISTS posse_entries (key BYTEA PRIMARY KEY, value BYTEA NOT NULL);
+    CREATE TABLE IF NOT EXISTS posse_trackers (
         store BYTEA PRIMARY KEY,
         number BIGINT NOT NULL,
         sequence BIGINT NOT NULL,
         kept_from BIGINT NOT NULL,
         beat BIGINT NOT NULL
     );
-    CREATE TABLE posse_feed (
+    CREATE TABLE IF NOT EXISTS posse_feed (
         store BYTEA NOT NULL,
         sequence BIGINT NOT NULL,
         body BYTEA NOT NULL,
