@@ -112,22 +112,22 @@ fn measure(what: &str, trackers: Vec<Tracker>, options: &Options) -> Result<()> 
         let name = format!("group-{number}").parse()?;
         match session.ask(Request::CreateGroup { request: request_id(), name })? {
             Reply::Done(Success { effect: Effect::Group(group), .. }) => {
-                makers.push((number, session, group, 0u64));
+                makers.push((number, session, group, (0u64, 0u64)));
             }
             other => return Err(format!("create_group: {other:?}").into()),
         }
     }
-    let changes = all_at_once(&mut makers, time, |(number, session, group, count)| {
-        let (request, file) = (request_id(), facts(*number, *count));
-        *count += 1;
+    let changes = all_at_once(&mut makers, time, |(number, session, group, (made, _))| {
+        let (request, file) = (request_id(), facts(*number, *made));
+        *made += 1;
         match session.ask(Request::ShareFile { request, group: *group, file })? {
             Reply::Done(_) => Ok(()),
             other => Err(format!("share: {other:?}").into()),
         }
     })?;
-    let peers = all_at_once(&mut makers, time, |(number, session, group, count)| {
-        *count += 1;
-        find_peers(session, *group, facts(*number, *count % 64).info_hash)
+    let peers = all_at_once(&mut makers, time, |(number, session, group, (made, asked))| {
+        *asked += 1;
+        find_peers(session, *group, facts(*number, *asked % *made).info_hash)
     })?;
     let logins = all_at_once(&mut makers, time, |(number, ..)| {
         let mut session = Session::open(port(*number))?;

@@ -21,7 +21,9 @@ use crate::types::{Refusal, Transaction};
 
 /// Changes in one transaction: the more there are, the more often another tracker is in its way.
 const CHANGES_MAX: usize = 128;
-/// How often a transaction is tried.
+/// How often a transaction of several changes is tried before it is divided.
+const ATTEMPTS_TOGETHER: u32 = 3;
+/// How often a transaction of one change is tried.
 const ATTEMPTS_MAX: u32 = 12;
 /// The longest pause between two attempts, in milliseconds.
 const PAUSE_MS_MAX: u64 = 200;
@@ -45,20 +47,29 @@ impl Core {
         self.replica.directory().rows().is_shared()
     }
 
-    /// Carries out the changes that wait, and those that follow from them.
+    /// Carries out the changes that wait, and those that follow from them. The more often the
+    /// database rolls back, the fewer are carried out at a time.
     pub(super) fn carry_out_pending(&mut self) -> Result<(), TrackerError> {
+        let mut at_once = CHANGES_MAX;
         while !self.pending.is_empty() {
-            let count = self.pending.len().min(CHANGES_MAX);
+            let count = self.pending.len().min(at_once);
+            let attempts = if count > 1 { ATTEMPTS_TOGETHER } else { ATTEMPTS_MAX };
             let changes: Vec<Pending> = self.pending.drain(..count).collect();
-            let stored = self.in_transaction(|core| {
+            let stored = self.in_transaction(attempts, |core| {
                 let now_ms = core.clock.now_ms();
                 changes.iter().for_each(|change| core.submit(change.clone(), now_ms));
                 Ok(())
             })?;
             match stored {
                 Some(transactions) => self.follow_stored(&transactions)?,
+                None if count > 1 => {
+                    at_once = (count / 4).max(1);
+                    self.pending.splice(..0, changes);
+                }
                 None => {
-                    for answer in changes.into_iter().filter_map(|change| change.answer) {
+                    // The database stores nothing now: the others would wait in vain, too.
+                    let refused = changes.into_iter().chain(std::mem::take(&mut self.pending));
+                    for answer in refused.filter_map(|change| change.answer) {
                         let changed = Changed { outcome: Err(Refusal::Busy), is_repeated: false };
                         self.deferred.push(Box::new(move || _ = answer.send(changed)));
                     }
@@ -72,10 +83,11 @@ impl Core {
     /// it.
     fn in_transaction(
         &mut self,
+        attempts: u32,
         act: impl Fn(&mut Self) -> Result<(), TrackerError>,
     ) -> Result<Option<Vec<Transaction>>, TrackerError> {
         let mut reason = String::new();
-        for attempt in 0..ATTEMPTS_MAX {
+        for attempt in 0..attempts {
             if attempt > 0 {
                 let most = PAUSE_MS_MAX.min(1 << attempt);
                 std::thread::sleep(Duration::from_millis(rand::random_range(0..=most)));
@@ -100,13 +112,15 @@ impl Core {
                 }
             }
         }
-        warn!("the database has not stored a transaction in {ATTEMPTS_MAX} attempts: {reason}");
+        if attempts == ATTEMPTS_MAX {
+            warn!("the database has not stored a transaction in {attempts} attempts: {reason}");
+        }
         Ok(None)
     }
 
     /// Deletes what is old. What could not be deleted is looked for again later.
     pub(super) fn sweep_shared(&mut self, before_ms: u64) -> Result<(), TrackerError> {
-        let swept = self.in_transaction(|core| {
+        let swept = self.in_transaction(ATTEMPTS_MAX, |core| {
             let (rows, swept) = core.replica.store_mut().old_rows(before_ms, SWEEP_ROWS_MAX)?;
             core.replica.sweep(&rows, swept, rows.len() == SWEEP_ROWS_MAX);
             Ok(())
