@@ -10,7 +10,7 @@
 //! machine's processors.
 
 #[path = "../tests/posse/harness/postgres.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod postgres;
 #[path = "tracker_load/session.rs"]
 #[allow(dead_code, reason = "shared with another bench")]

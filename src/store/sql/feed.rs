@@ -144,7 +144,7 @@ impl Feed {
     pub(super) fn removable(&mut self, sequence: u64) -> u64 {
         self.kept.push((Instant::now(), sequence));
         let old = self.kept.iter().take_while(|(since, _)| since.elapsed() >= KEPT).count();
-        self.kept.drain(..old).last().map_or(0, |(_, sequence)| sequence)
+        self.kept.drain(..old).next_back().map_or(0, |(_, sequence)| sequence)
     }
 }
 

@@ -242,7 +242,7 @@ fn a_commit_whose_answer_is_lost_counts_once() {
         assert_eq!(MISCHIEF.load(Ordering::SeqCst), PASS, "it was done");
         assert!(matches!(outcome, Success { effect: Effect::User(_), .. }));
         // The client has heard nothing, and asks again, also elsewhere.
-        assert_eq!(tracker.carry_out(&[asked.clone()]).remove(0), Ok(outcome));
+        assert_eq!(tracker.carry_out(std::slice::from_ref(&asked)).remove(0), Ok(outcome));
         let mut other = Driven::open(&cluster.url(), 2);
         assert_eq!(other.carry_out(&[asked]).remove(0), Ok(outcome));
     }

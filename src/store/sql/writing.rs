@@ -31,7 +31,7 @@ const PUT_ENTRIES: &str = "INSERT INTO posse_entries (key, value) SELECT * FROM 
 
 /// Writes everything that has been written since the transaction began.
 pub(super) fn put_memtable(connection: &mut PgConnection, memtable: &Memtable) -> QueryResult<()> {
-    let mut rows: Vec<(&[u8], Option<&(u64, Row)>)> = memtable.all_rows().collect();
+    let mut rows: Vec<_> = memtable.all_rows().collect();
     rows.sort_unstable_by_key(|(key, _)| *key);
     let put = rows.iter().filter_map(|(_, row)| row.map(|(_, row)| row));
     put_rows(connection, put)?;

@@ -11,6 +11,7 @@ mod mounts;
 mod network;
 mod peer;
 #[cfg(feature = "postgres")]
+#[allow(dead_code, reason = "shared with the tests of the store")]
 mod postgres;
 mod process;
 mod raw;
