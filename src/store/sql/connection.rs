@@ -105,7 +105,7 @@ impl Engine {
         )
     }
 
-    /// Reads in one snapshot, which begins with the first call and ends with [`Engine::end`], or
+    /// Reads in one snapshot, which begins with the first call and ends with [`Engine::end_reading`], or
     /// in the transaction that writes.
     ///
     /// # Errors
