@@ -280,6 +280,41 @@ impl Totals {
     }
 }
 
+/// The key of the entry of the totals.
+pub const TOTALS_KEY: [u8; 1] = [Tag::Totals as u8];
+
+/// Adds two entries of the totals, which a store that several trackers write keeps in parts: a
+/// change of one tracker then does not wait for those of the others. A part may be less than
+/// nothing: the numbers wrap around, and their sum is right again.
+pub fn add_totals(one: &[u8], other: &[u8]) -> Vec<u8> {
+    Totals::combined(one, other, u64::wrapping_add, u128::wrapping_add)
+}
+
+/// Subtracts the second entry of the totals from the first, as [`add_totals`] adds them.
+pub fn subtract_totals(from: &[u8], part: &[u8]) -> Vec<u8> {
+    Totals::combined(from, part, u64::wrapping_sub, u128::wrapping_sub)
+}
+
+impl Totals {
+    fn combined(
+        one: &[u8],
+        other: &[u8],
+        combine: fn(u64, u64) -> u64,
+        combine_digests: fn(u128, u128) -> u128,
+    ) -> Vec<u8> {
+        let [one, other] = [one, other].map(|bytes| Self::from_bytes(bytes).unwrap_or_default());
+        let sum = Self {
+            users: combine(one.users, other.users),
+            groups: combine(one.groups, other.groups),
+            files: combine(one.files, other.files),
+            rows: combine(one.rows, other.rows),
+            bytes: combine(one.bytes, other.bytes),
+            digest: combine_digests(one.digest, other.digest),
+        };
+        sum.to_bytes().unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,6 +343,10 @@ mod tests {
         let totals =
             Totals { users: 1, groups: 2, files: 3, rows: 4, bytes: 5, digest: u128::MAX - 1 };
         assert_eq!(Totals::from_bytes(&totals.to_bytes().unwrap()), Some(totals));
+        let bytes = totals.to_bytes().unwrap();
+        let less = subtract_totals(&[], &bytes);
+        assert_eq!(add_totals(&less, &bytes), Vec::<u8>::new());
+        assert_eq!(add_totals(&add_totals(&less, &bytes), &bytes), bytes);
         assert_eq!(UserSummary::default().to_bytes(), None);
         assert_eq!(GroupSummary::default().to_bytes(), None);
         assert_eq!(FileSummary::default().to_bytes(), None);

@@ -56,16 +56,18 @@ mod replication;
 mod rows;
 mod rules;
 mod settings;
+mod shared_rows;
 mod state;
 mod voids;
 mod waiting;
 
-pub use entries::VERSION as ENTRIES_VERSION;
+pub use entries::{TOTALS_KEY, VERSION as ENTRIES_VERSION, add_totals, subtract_totals};
 pub use output::{LinkId, LinkInfo, Notice, Output, Ticket};
 pub use queries::{Counts, Usage};
 pub use replica::{Asked, Replica};
 pub use rows::{Entry, MemoryRows, Rows, RowsMut, end_of, stored_key};
 pub use settings::{Accounts, KEY_ENDED, KEY_ROTATION, QUOTA_NAMES, Quotas, Settings};
+pub use shared_rows::Mark;
 pub use state::Directory;
 pub use voids::void_until_ms;
 

@@ -47,7 +47,7 @@ pub struct Replica<R = MemoryRows> {
     pub(super) stopwatch: Stopwatch,
     /// The last update sequence used, handed out to be made durable, and durable.
     pub(super) sequence: u64,
-    handed: u64,
+    pub(super) handed: u64,
     pub(super) durable: u64,
     /// The largest update sequence of a row that was deleted for its age.
     pub(super) swept: u64,
@@ -61,12 +61,14 @@ pub struct Replica<R = MemoryRows> {
     pub(super) outbound: BTreeMap<u32, Outbound>,
     pub(super) inbound: BTreeMap<u64, Inbound>,
     recent: Recent,
-    waiting: Vec<Waiting>,
-    outputs: VecDeque<Output>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) outputs: VecDeque<Output>,
     was_empty: bool,
     /// Told to start anew.
     pub(super) is_outdated: bool,
     swept_at_ms: Option<u64>,
+    /// Other trackers write the same rows.
+    pub(super) is_shared: bool,
 }
 
 impl Replica {
@@ -109,6 +111,7 @@ impl<R: RowsMut> Replica<R> {
             was_empty: sequence == 0,
             is_outdated: false,
             swept_at_ms: None,
+            is_shared: false,
         }
     }
 
@@ -146,6 +149,10 @@ impl<R: RowsMut> Replica<R> {
                 return self.reply(ticket, Err(Refusal::RequestReused));
             }
             let outcome = Ok(Success { effect: asked.effect, stamp });
+            if self.is_shared && place.store != self.lineage.store {
+                // One transaction has written it all, and it is committed.
+                return self.reply(ticket, outcome);
+            }
             if place.store == self.lineage.store {
                 return self.reply_when_safe(ticket, outcome, place.sequence);
             }

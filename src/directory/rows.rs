@@ -35,7 +35,7 @@ pub trait Rows {
     ) -> Vec<Entry>;
 }
 
-impl<R: Rows> Rows for &R {
+impl<R: Rows + ?Sized> Rows for &R {
     fn get(&self, key: &RowKey) -> Option<Row> {
         (**self).get(key)
     }

@@ -58,6 +58,11 @@ impl<R: Rows> Directory<R> {
         &mut self.rows
     }
 
+    /// Gives the store back.
+    pub fn into_rows(self) -> R {
+        self.rows
+    }
+
     /// The directory in numbers.
     pub(super) fn totals(&self) -> Totals {
         let stored = || Totals::from_bytes(&self.rows.entry(&Tag::Totals.key(&[]))?);
@@ -120,6 +125,13 @@ impl<R: RowsMut> Directory<R> {
         self.count(before.as_ref(), Some(row));
         self.index(before.as_ref(), row);
         Offered::Written(before.map(|before| before.content))
+    }
+
+    /// Forgets what is kept in memory of rows and entries: others may have written them, or what
+    /// was written here has not been stored.
+    pub fn forget_cached(&mut self) {
+        self.totals = None;
+        *self.settings.get_mut() = None;
     }
 
     /// Writes the totals; called once at the end of a transaction.

@@ -66,6 +66,14 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// A database over PostgreSQL's wire cannot be reached, refuses, or holds something else.
+    #[error("the database {database}: {why}")]
+    Engine {
+        /// Which.
+        database: String,
+        /// Its words, or ours.
+        why: String,
+    },
     /// The database failed: the disk is full or broken.
     #[error("{}: {source}", path.display())]
     Database {

@@ -13,7 +13,11 @@ mod device;
 mod files;
 mod opening;
 mod rows;
+mod shared;
+#[cfg(feature = "postgres")]
+mod sql;
 mod takeover;
+mod tracker_store;
 
 pub use database::{DatabaseKind, DirectoryLock, StoreError, open_database};
 pub use device::{
@@ -21,3 +25,9 @@ pub use device::{
     ShareState, StayingRow, SuccessorRow, Write,
 };
 pub use rows::{Entries, RowReader, RowStore, Tables, restore};
+pub use shared::{Committed, News};
+#[cfg(all(test, feature = "postgres"))]
+pub(crate) use sql::tests::cluster;
+#[cfg(feature = "postgres")]
+pub use sql::{EngineAddress, EngineAddressError, SqlReader, SqlStore, SqlTables};
+pub use tracker_store::{StorePlace, StoreReader, TrackerStore};

@@ -27,7 +27,7 @@
 mod copy;
 mod journal;
 mod making;
-mod memtable;
+pub(super) mod memtable;
 pub(super) mod meta;
 mod moving;
 mod peers;

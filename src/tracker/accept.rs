@@ -272,6 +272,15 @@ fn check(
         complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Myself), words);
         return Some(LinkRefusal::Myself);
     }
+    if shared.place.is_shared() {
+        let words = format_args!(
+            "tracker {} has dialled to replicate, but this one shares a database with the others: start all of them with \
+             the same --store; refused",
+            hello.number
+        );
+        complain(shared, connection.peer_addr(), Oddity::Link(LinkRefusal::Network), words);
+        return Some(LinkRefusal::Network);
+    }
     if shared.is_removed(hello.number, &hello.address) {
         let words = format_args!(
             "tracker {} has dialled, which the operator has removed; refused",

@@ -10,6 +10,7 @@
 mod asking;
 mod client;
 mod command;
+mod exchange;
 mod execute;
 mod history;
 mod keys;

@@ -12,7 +12,7 @@ use crate::directory::Counts;
 use crate::http::access::TokenError;
 use crate::http::page::{PageConfig, PageError};
 use crate::relay::RelayStats;
-use crate::store::StoreError;
+use crate::store::{StoreError, StorePlace};
 use crate::trust::{IdentityError, KeyError, KeyPair};
 use crate::types::limits::{
     HANDSHAKE_TIMEOUT, MESSAGE_TIMEOUT, PRESENCE_TIMEOUT, TRACKER_CONNECTIONS_MAX,
@@ -43,6 +43,8 @@ pub struct TrackerConfig {
     pub number: u32,
     /// Where the store is; made if need be.
     pub data_dir: PathBuf,
+    /// Where the directory is, if not in the data directory.
+    pub store: Option<StorePlace>,
     /// Where to listen, if not at the address that `info` names.
     pub listen: Option<SocketAddr>,
     /// The network's key, which all its trackers hold.
@@ -74,6 +76,7 @@ impl TrackerConfig {
             info,
             number,
             data_dir: data_dir.into(),
+            store: None,
             listen: None,
             network_key,
             next_key_file: None,

@@ -31,6 +31,7 @@ use super::{Tracker, TrackerConfig, TrackerError};
 use crate::http::page::PageConfig;
 use crate::net::{Stop, is_listening, resolve};
 use crate::relay::RelayBounds;
+use crate::store::StorePlace;
 use crate::trust::KeyPair;
 use crate::types::{Rate, TrackerAddress, TrackerInfo, escape};
 
@@ -68,6 +69,10 @@ pub struct Options {
     /// directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Where the directory is, if not in the data directory: a database that all of the network's
+    /// trackers share, as postgres://user@host/database, or a file of mode 0600 that holds the URL
+    #[arg(long, value_name = "URL|FILE")]
+    store: Option<String>,
     /// Starts empty, if this tracker has no data yet, although there is other trackers' data on
     /// this machine
     #[arg(long)]
@@ -178,6 +183,7 @@ impl Options {
             .as_ref()
             .map(|relay| relay.as_deref().map(|text| parse_relay(text, line)).transpose());
         let relay_at = relay_at.transpose()?;
+        let store = self.store.as_deref().map(StorePlace::from_argument).transpose()?;
         let data_dir = match &self.data_dir {
             Some(dir) => dir.clone(),
             None => self.default_data_dir(&info, number)?,
@@ -192,6 +198,7 @@ impl Options {
         }
         let mut config = TrackerConfig::new(info, number, data_dir, Arc::new(key));
         config.listen = listen;
+        config.store = store;
         let mut next = path.into_os_string();
         next.push(".next");
         config.next_key_file = Some(next.into());
@@ -237,7 +244,8 @@ impl Options {
         number: u32,
     ) -> Result<PathBuf, DataDirError> {
         let mut others = info.iter().filter(|(other, _)| *other != number);
-        data_dir::choose(root, info, number, self.new, || {
+        // What is in a database is not missing here.
+        data_dir::choose(root, info, number, self.new || self.store.is_some(), || {
             others.any(|(_, address)| is_listening(address, ASK_TIMEOUT))
         })
     }

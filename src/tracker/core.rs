@@ -17,6 +17,7 @@
 //! the same request ids; after a restart this tracker fetches what it missed.
 
 mod queue;
+mod shared_turn;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use log::{error, info, warn};
 
 pub(crate) use self::queue::{Changed, CoreHandle, Input, Owed, StoredDirectory, View};
 use self::queue::{Deferred, Inputs};
+use self::shared_turn::Pending;
 use super::audit::note_of_order;
 use super::clock::Clock;
 use super::config::TrackerError;
@@ -36,7 +38,7 @@ use super::replicator;
 use super::shared::{Others, Shared};
 use super::sink::LinkSink;
 use crate::directory::{Asked, LinkId, Notice, Output, Replica, Ticket};
-use crate::store::{RowStore, StoreError};
+use crate::store::{StoreError, TrackerStore};
 use crate::types::{
     Change, Content, Order, Refusal, RequestId, RequestStamp, RotationStage, Stamp, Transaction,
     UserId,
@@ -67,7 +69,7 @@ enum Effect {
 /// The core's state; lives on its thread.
 pub(crate) struct Core {
     shared: Arc<Shared>,
-    replica: Replica<RowStore>,
+    replica: Replica<TrackerStore>,
     presence: Presence,
     clock: Clock,
     links: Links,
@@ -79,6 +81,10 @@ pub(crate) struct Core {
     unsaved_rows: usize,
     /// What happens when the turn is durable.
     effects: Vec<Effect>,
+    /// Changes that are carried out at the end of the turn, where trackers share the rows.
+    pending: Vec<Pending>,
+    /// When it was last looked what the other trackers have done to the rows.
+    polled: Instant,
     deferred: Vec<Deferred>,
     ticked: Instant,
     told_changes: Instant,
@@ -103,7 +109,11 @@ pub(crate) struct Core {
 
 impl Core {
     /// Puts the core together around what the store holds.
-    pub(crate) fn new(shared: Arc<Shared>, inputs: Inputs, mut replica: Replica<RowStore>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        inputs: Inputs,
+        mut replica: Replica<TrackerStore>,
+    ) -> Self {
         Self {
             inputs,
             moves: replica.store_mut().moves(),
@@ -117,6 +127,8 @@ impl Core {
             unsaved: Vec::new(),
             unsaved_rows: 0,
             effects: Vec::new(),
+            pending: Vec::new(),
+            polled: Instant::now(),
             deferred: Vec::new(),
             ticked: Instant::now(),
             told_changes: Instant::now(),
@@ -154,8 +166,11 @@ impl Core {
                     self.presence.tell_changes();
                 }
                 #[cfg(feature = "later-version")]
-                self.act_as_later(now_ms);
+                if !self.is_shared() {
+                    self.act_as_later(now_ms);
+                }
                 self.drain();
+                self.hear_others()?;
                 let is_degraded = self.replica.is_degraded();
                 let since = self.degraded_since.unwrap_or(self.ticked);
                 self.degraded_since = is_degraded.then_some(since);
@@ -212,26 +227,7 @@ impl Core {
         let now_ms = self.clock.now_ms();
         match input {
             Input::Change { session, asked, answer } => {
-                let directory = self.replica.directory();
-                let (actor, request) = (asked.actor, asked.request.id);
-                let is_allowed = match (session, &asked.change) {
-                    (None, _) => true,
-                    (Some(_), Change::CreateUser { .. } | Change::CreateInvitedUser { .. }) => true,
-                    (Some(_), Change::Operator(_)) => false,
-                    (Some(key), _) => self.presence.asks(key, actor, request, directory),
-                };
-                if is_allowed {
-                    self.next_ticket += 1;
-                    let ticket = Ticket(self.next_ticket);
-                    let is_repeated = directory.outcome(request, actor).is_some();
-                    self.tickets.insert(ticket, (answer, is_repeated));
-                    self.replica.submit(now_ms, ticket, asked);
-                } else {
-                    // The login has ended while the request waited. Sending fails only if the
-                    // session has gone.
-                    let changed = Changed { outcome: Err(Refusal::LoginFirst), is_repeated: false };
-                    self.deferred.push(Box::new(move || _ = answer.send(changed)));
-                }
+                self.place(Pending { session, asked, answer: Some(answer) }, now_ms);
             }
             Input::Ask(question) => {
                 let answer = question(&mut View {
@@ -270,6 +266,41 @@ impl Core {
         self.drain();
     }
 
+    /// Has a change carried out: now, or at the end of the turn where it may have to be done again.
+    fn place(&mut self, change: Pending, now_ms: u64) {
+        if self.is_shared() {
+            self.pending.push(change);
+        } else {
+            self.submit(change, now_ms);
+        }
+    }
+
+    fn submit(&mut self, change: Pending, now_ms: u64) {
+        let Pending { session, asked, answer } = change;
+        let directory = self.replica.directory();
+        let (actor, request) = (asked.actor, asked.request.id);
+        let is_allowed = match (session, &asked.change) {
+            (None, _) => true,
+            (Some(_), Change::CreateUser { .. } | Change::CreateInvitedUser { .. }) => true,
+            (Some(_), Change::Operator(_)) => false,
+            (Some(key), _) => self.presence.asks(key, actor, request, directory),
+        };
+        if is_allowed {
+            self.next_ticket += 1;
+            let ticket = Ticket(self.next_ticket);
+            if let Some(answer) = answer {
+                let is_repeated = directory.outcome(request, actor).is_some();
+                self.tickets.insert(ticket, (answer, is_repeated));
+            }
+            self.replica.submit(now_ms, ticket, asked);
+        } else if let Some(answer) = answer {
+            // The login has ended while the request waited. Sending fails only if the session has
+            // gone.
+            let changed = Changed { outcome: Err(Refusal::LoginFirst), is_repeated: false };
+            self.deferred.push(Box::new(move || _ = answer.send(changed)));
+        }
+    }
+
     /// Takes over what the replica wants done.
     fn drain(&mut self) {
         while let Some(output) = self.replica.poll() {
@@ -286,9 +317,9 @@ impl Core {
     /// Ends the turn: makes everything durable, then lets everything out.
     fn commit(&mut self) -> Result<(), TrackerError> {
         self.failure.take().map_or(Ok(()), Err)?;
+        self.carry_out_pending()?;
         while !self.unsaved.is_empty() {
             let transactions = std::mem::take(&mut self.unsaved);
-            self.has_written = true;
             self.unsaved_rows = 0;
             self.replica.store_mut().commit(&transactions).inspect_err(|e| {
                 error!(
@@ -296,25 +327,7 @@ impl Core {
                     transactions.len()
                 );
             })?;
-            let now_ms = self.clock.now_ms();
-            self.replica.persisted(now_ms);
-            self.drain();
-            for transaction in &transactions {
-                for Replaced { user, by } in
-                    self.presence.observe(transaction, self.replica.directory(), now_ms)
-                {
-                    self.shared.gate.note_changed(user, by);
-                }
-            }
-            self.end_devices_again(now_ms);
-            if let Some(log) = &self.shared.audit_log {
-                log.note(&transactions, self.replica.directory());
-            }
-            let is_setting = |row: &crate::types::Row| matches!(row.content, Content::Setting(..));
-            if transactions.iter().flat_map(|transaction| &transaction.rows).any(is_setting) {
-                self.follow_settings();
-                self.failure.take().map_or(Ok(()), Err)?;
-            }
+            self.follow_stored(&transactions)?;
         }
         self.replica.store_mut().check()?;
         self.presence.let_out();
@@ -327,6 +340,36 @@ impl Core {
         }
         self.deferred.drain(..).for_each(|answer| answer());
         self.flush()
+    }
+
+    /// These transactions are stored.
+    fn follow_stored(&mut self, transactions: &[Transaction]) -> Result<(), TrackerError> {
+        self.has_written = true;
+        self.replica.persisted(self.clock.now_ms());
+        self.drain();
+        self.follow_changes(transactions)
+    }
+
+    /// Follows what has changed in the directory, whoever has stored it.
+    fn follow_changes(&mut self, transactions: &[Transaction]) -> Result<(), TrackerError> {
+        let now_ms = self.clock.now_ms();
+        for transaction in transactions {
+            for Replaced { user, by } in
+                self.presence.observe(transaction, self.replica.directory(), now_ms)
+            {
+                self.shared.gate.note_changed(user, by);
+            }
+        }
+        self.end_devices_again(now_ms);
+        if let Some(log) = &self.shared.audit_log {
+            log.note(transactions, self.replica.directory());
+        }
+        let is_setting = |row: &crate::types::Row| matches!(row.content, Content::Setting(..));
+        if transactions.iter().flat_map(|transaction| &transaction.rows).any(is_setting) {
+            self.follow_settings();
+            self.failure.take().map_or(Ok(()), Err)?;
+        }
+        Ok(())
     }
 
     /// Has what is committed moved to the tables, if that is due, and tells those who wait for it.
@@ -365,8 +408,7 @@ impl Core {
             note: note_of_order(&order, None),
             change: Change::Operator(order),
         };
-        self.next_ticket += 1;
-        self.replica.submit(now_ms, Ticket(self.next_ticket), asked);
+        self.place(Pending { session: None, asked, answer: None }, now_ms);
         self.drain();
     }
 
@@ -376,8 +418,12 @@ impl Core {
         self.follow_keys(now_ms);
         let settings = self.replica.directory().settings();
         let Others { new, changed } = self.shared.follow_settings(&settings);
-        new.into_iter().for_each(|number| replicator::start(&self.shared, number));
         let Some(numbers) = changed else { return };
+        if self.is_shared() {
+            // There is nothing to replicate.
+            return self.presence.broadcast(self.shared.trackers_event());
+        }
+        new.into_iter().for_each(|number| replicator::start(&self.shared, number));
         let known: Vec<u32> = self.replica.links().iter().map(|link| link.tracker).collect();
         known
             .iter()
@@ -434,6 +480,7 @@ impl Core {
                 self.replica.store_mut().flush()?;
                 self.links.send_stored(link, after, through, known);
             }
+            Output::Sweep(before_ms) if self.is_shared() => self.sweep_shared(before_ms)?,
             Output::Sweep(before_ms) => {
                 let (rows, swept) = self.replica.store_mut().old_rows(before_ms, SWEEP_ROWS_MAX)?;
                 self.replica.sweep(&rows, swept, rows.len() == SWEEP_ROWS_MAX);

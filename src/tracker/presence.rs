@@ -357,6 +357,13 @@ impl Presence {
         }
     }
 
+    /// Ends all sessions and their connections: they may not have been told of something. Their
+    /// clients come back, and hear all that counts.
+    pub(crate) fn end_all(&mut self) {
+        let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.turn_out(key));
+    }
+
     fn log_out(&mut self, key: SessionKey, word: Word) -> Option<Session> {
         let keys: Vec<SwarmKey> = self.sessions.get(&key)?.entries.keys().copied().collect();
         for swarm in keys {

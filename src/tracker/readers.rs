@@ -4,7 +4,6 @@
 //! bounded however many sessions ask at once; the others wait for their turn. Searches, which may
 //! look at a great many names, have [`SEARCHERS_MAX`] of them at most.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,8 +11,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::error;
 
-use crate::directory::Directory;
-use crate::store::{RowReader, RowStore, StoreError, Tables};
+use crate::directory::{Directory, Rows};
+use crate::store::{StoreError, StorePlace, StoreReader};
 
 /// Connections at once: somewhat more than a small machine has processors, since some wait for the
 /// disk.
@@ -36,8 +35,8 @@ pub(crate) enum Look {
 /// Connections that are lent out.
 #[derive(Debug)]
 pub(crate) struct Readers {
-    data_dir: PathBuf,
-    /// The store's own word, see [`RowStore::unflushed`].
+    place: StorePlace,
+    /// The store's own word, see [`TrackerStore::unflushed`](crate::store::TrackerStore::unflushed).
     unflushed: Arc<AtomicBool>,
     up: Pool,
     search: Pool,
@@ -46,8 +45,8 @@ pub(crate) struct Readers {
 /// One token for each connection, which is opened when it is first needed.
 #[derive(Debug)]
 struct Pool {
-    idle: Receiver<Option<RowReader>>,
-    back: Sender<Option<RowReader>>,
+    idle: Receiver<Option<StoreReader>>,
+    back: Sender<Option<StoreReader>>,
 }
 
 impl Pool {
@@ -61,8 +60,8 @@ impl Pool {
 
 /// Gives a token back when it is dropped, so also when its thread panics.
 struct Token<'a> {
-    back: &'a Sender<Option<RowReader>>,
-    reader: Option<RowReader>,
+    back: &'a Sender<Option<StoreReader>>,
+    reader: Option<StoreReader>,
 }
 
 impl Drop for Token<'_> {
@@ -73,10 +72,10 @@ impl Drop for Token<'_> {
 }
 
 impl Readers {
-    /// Makes the tokens for the store in `data_dir`.
-    pub(crate) fn new(data_dir: PathBuf, unflushed: Arc<AtomicBool>) -> Self {
+    /// Makes the tokens for a store.
+    pub(crate) fn new(place: StorePlace, unflushed: Arc<AtomicBool>) -> Self {
         Self {
-            data_dir,
+            place,
             unflushed,
             up: Pool::new(READERS_MAX - SEARCHERS_MAX),
             search: Pool::new(SEARCHERS_MAX),
@@ -100,12 +99,12 @@ impl Readers {
     pub(crate) fn look<T>(
         &self,
         how: Look,
-        look: impl FnOnce(&Directory<&Tables>) -> T,
+        look: impl FnOnce(&Directory<&dyn Rows>) -> T,
     ) -> Result<Option<T>, StoreError> {
         let pool = if how == Look::Search { &self.search } else { &self.up };
         let Ok(reader) = pool.idle.recv_timeout(WAIT_MAX) else { return Ok(None) };
         let mut token = Token { back: &pool.back, reader: None };
-        let opened = reader.map_or_else(|| RowStore::reader(&self.data_dir), Ok);
+        let opened = reader.map_or_else(|| self.place.reader(), Ok);
         let looked = opened.and_then(|reader| {
             let seen = if how == Look::Search { reader.search(look) } else { reader.look(look) }?;
             token.reader = Some(reader);

@@ -35,7 +35,7 @@ use crate::http::access::Access;
 use crate::http::page::PageServer;
 use crate::net::{Bounds, Budget, Listener, Registry, Stop, Threads, resolve};
 use crate::relay::Relay;
-use crate::store::{DirectoryLock, Entries, RowStore};
+use crate::store::{DirectoryLock, Entries, StorePlace, TrackerStore};
 use crate::trust::KeyPair;
 use crate::types::limits::{TRACKER_CONNECTIONS_PER_ADDRESS_BEFORE_LOGIN, TRACKERS_MAX};
 use crate::types::{Fingerprint, StoreId, TrackerAddress};
@@ -98,6 +98,7 @@ impl Tracker {
             info,
             number,
             data_dir,
+            store,
             listen,
             network_key,
             next_key_file,
@@ -126,13 +127,23 @@ impl Tracker {
             return Err(TrackerError::OtherNetwork { expected, found });
         }
         let lock = DirectoryLock::take(&data_dir)?;
-        let store = RowStore::open(&data_dir, StoreId::from_bytes(rand::random()))?;
-        let peers: Vec<u32> =
-            info.iter().map(|(other, _)| other).filter(|other| *other != number).collect();
+        let place = store.unwrap_or_else(|| StorePlace::Directory(data_dir.clone()));
+        if place.is_beside(&data_dir) {
+            warn!(
+                "the directory in {} is not used; `tracker admin import` copies it into an empty database",
+                data_dir.display()
+            );
+        }
+        let store = place.open(StoreId::from_bytes(rand::random()), number)?;
+        let is_peer = |other: &u32| *other != number && !place.is_shared();
+        let peers: Vec<u32> = info.iter().map(|(other, _)| other).filter(is_peer).collect();
         let state = store.state();
         let lineage = state.lineage.clone();
         let unflushed = store.unflushed();
-        let replica = Replica::over(open_directory(store)?, state, &peers);
+        let mut replica = Replica::over(open_directory(store)?, state, &peers);
+        if place.is_shared() {
+            replica.share_rows();
+        }
         let count = replica.directory().counts().rows;
         let keys = NetworkKeys::new(network_key, next_key_file, &replica.directory().settings())?;
         if let Err(why) = data_dir::remember(&data_dir, line, keys.ring().fingerprint()) {
@@ -154,9 +165,10 @@ impl Tracker {
             info,
             address: listener.local_addr(),
             dial_from: listen.is_none().then(|| listener.local_addr().ip()),
-            readers: Readers::new(data_dir.clone(), unflushed),
+            readers: Readers::new(place.clone(), unflushed),
             access: page.is_some().then(|| Access::open(&data_dir)).transpose()?.map(Arc::new),
             data_dir,
+            place,
             lineage,
             core,
             hasher: Hasher::new(stop.clone()),
@@ -323,9 +335,15 @@ impl Drop for Tracker {
 }
 
 /// Opens the directory in a store, whose indexes are made if they are not there.
-fn open_directory(mut store: RowStore) -> Result<StoredDirectory, TrackerError> {
+fn open_directory(store: TrackerStore) -> Result<StoredDirectory, TrackerError> {
+    let mut store = match store {
+        TrackerStore::Sqlite(store) => *store,
+        // They are made with the tables.
+        #[cfg(feature = "postgres")]
+        shared => return Ok(Directory::new(shared)),
+    };
     let Entries::Behind(through) = store.begin_entries(ENTRIES_VERSION)? else {
-        return Ok(Directory::new(store));
+        return Ok(Directory::new(TrackerStore::Sqlite(Box::new(store))));
     };
     let mut directory = Directory::new(store);
     let mut count = 0;
@@ -337,7 +355,7 @@ fn open_directory(mut store: RowStore) -> Result<StoredDirectory, TrackerError> 
         store.pause_entries(ENTRIES_VERSION, through)
     })?;
     directory.rows_mut().end_entries(ENTRIES_VERSION)?;
-    Ok(directory)
+    Ok(Directory::new(TrackerStore::Sqlite(Box::new(directory.into_rows()))))
 }
 
 /// Runs the core; however it ends, the tracker ends with it.

@@ -28,6 +28,7 @@ use crate::directory::Settings;
 use crate::http::access::Access;
 use crate::net::{Budget, Registry, Source, Stop, Threads};
 use crate::relay::Relay;
+use crate::store::StorePlace;
 use crate::types::limits::TRACKERS_MAX;
 use crate::types::{
     Fingerprint, Label, Lineage, TrackerAddress, TrackerEntry, TrackerInfo, TrackerState,
@@ -101,8 +102,10 @@ pub(crate) struct Shared {
     pub(crate) dial_from: Option<IpAddr>,
     /// Who may use the page, if one is served.
     pub(crate) access: Option<Arc<Access>>,
-    /// Where its store is.
+    /// Where its data directory is.
     pub(crate) data_dir: PathBuf,
+    /// Where its store is.
+    pub(crate) place: StorePlace,
     /// Times and bounds.
     pub(crate) limits: TrackerLimits,
     /// This tracker's store, and those it goes on from.
@@ -169,11 +172,13 @@ impl Shared {
     /// All trackers as this one sees them, by number.
     pub(crate) fn trackers(&self, view: &View<'_>) -> Vec<TrackerEntry> {
         let links = view.replica.links();
+        let alive = view.directory().rows().alive().unwrap_or_default();
         let entry = |(number, address): (u32, &TrackerAddress)| {
             let link = links.iter().find(|link| link.tracker == number);
             let (state, lag) = match link {
                 _ if number == self.number => (TrackerState::Myself, 0),
                 Some(link) => (link.state, link.lag),
+                None if alive.contains(&number) => (TrackerState::Up, 0),
                 None => (TrackerState::Down, 0),
             };
             TrackerEntry { number, address: address.to_label(), state, lag }

@@ -45,6 +45,7 @@
 //! | [`reports`] | a sharer learns that its file is not what it was, and that nobody reaches it |
 //! | [`truth`] | a client says what is so, of its own doing, of what moves, and of where changes are safe |
 //! | [`chaos`] | the rules by which `benches/chaos.rs` judges a directory after faults |
+//! | `sql` | trackers that share a database, with the feature `postgres` |
 //! | [`operating`] | the operator's procedures, as docs/OPERATING.md tells them |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
@@ -90,6 +91,8 @@ mod routers;
 mod scripts;
 mod secrecy;
 mod sources;
+#[cfg(feature = "postgres")]
+mod sql;
 mod starting;
 mod staying;
 mod storm;

@@ -100,6 +100,32 @@ fn homes_without_a_mapping_meet_through_holes() {
 }
 
 #[test]
+fn many_files_of_one_home_take_a_hole_each() {
+    let Some(street) = Street::build(&[Router::EndpointIndependent; 2]) else { return };
+    let world = world();
+    let info = street.info(&world);
+    let mut nik = street.client(0, &world.home("nik"), &info);
+    let mut bob = street.client(1, &world.home("bob"), &info);
+    nik.login("nik");
+    bob.login("bob");
+    let files: Vec<Content> =
+        (0..20).map(|n| Content::new(&format!("{n}.bin"), 200_000, 910 + n)).collect();
+    for content in &files {
+        world.put("nik", content);
+        nik.ok(&format!("upload_file {} lab", content.name), &[]);
+    }
+    let begun = Instant::now();
+    for content in &files {
+        bob.ok(&format!("download_file lab {}", content.name), &[]);
+    }
+    bob.wait_downloads();
+    println!("{} files after {:?}", files.len(), begun.elapsed());
+    for content in &files {
+        assert_eq!(sha1_of(&bob.path(&content.name)), content.sha1());
+    }
+}
+
+#[test]
 fn symmetric_routers_make_it_fail_and_cost_nothing_else() {
     let Some(street) = Street::build(&[Router::Symmetric; 2]) else { return };
     let world = world();

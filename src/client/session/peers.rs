@@ -299,6 +299,8 @@ mod tests {
         ));
         book.apply(1, &entry(5, DownloadState::Leeching));
         assert!(book.takes_part(FILE, DEVICE, group) && !book.takes_part(FILE, DEVICE, other));
+        let seen_by = |group| book.seen_by(FILE, DEVICE, group);
+        assert_eq!((seen_by(group), seen_by(other)), (0b11, 0), "these can help to punch");
         let observed = Candidate::new("127.0.0.1:9".parse().unwrap(), CandidateKind::Observed);
         let peers = [(DEVICE, vec![observed])];
         assert_eq!(

@@ -146,6 +146,14 @@ fn random_networks_over_sqlite() {
     run(Backend::Sqlite, number("POSSE_SIM_SEEDS").unwrap_or(default).div_ceil(100));
 }
 
+/// The same over a PostgreSQL that the test starts.
+#[cfg(feature = "postgres")]
+#[test]
+fn random_networks_over_postgres() {
+    let default = if cfg!(debug_assertions) { 400 } else { 10_000 };
+    run(Backend::Postgres, number("POSSE_SIM_SEEDS").unwrap_or(default).div_ceil(100));
+}
+
 fn run(backend: Backend, count: u64) {
     if let Some(seed) = number("POSSE_SIM_SEED") {
         println!("{:?}", simulate(seed, backend, true));

@@ -6,6 +6,8 @@ use tempfile::TempDir;
 
 use crate::directory::{Entry, MemoryRows, Rows, RowsMut};
 use crate::store::RowStore;
+#[cfg(feature = "postgres")]
+use crate::store::{Committed, EngineAddress, SqlStore, cluster::Cluster};
 use crate::types::{Row, RowKey, StoreId, Transaction};
 
 /// Where the rows of all trackers of a simulation are.
@@ -13,6 +15,8 @@ use crate::types::{Row, RowKey, StoreId, Transaction};
 pub(super) enum Backend {
     Memory,
     Sqlite,
+    #[cfg(feature = "postgres")]
+    Postgres,
 }
 
 /// The rows of one tracker from one start to its end.
@@ -21,6 +25,23 @@ pub(super) enum SimRows {
     Memory(MemoryRows),
     /// There is a store but for the moment in which it is opened again.
     Sqlite(Box<(Option<RowStore>, TempDir)>),
+    /// In a transaction always; with the URL.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<(SqlStore, String)>),
+}
+
+#[cfg(feature = "postgres")]
+thread_local! {
+    /// One cluster for all simulations of a test, which has a thread of its own; each tracker has a
+    /// place there.
+    static CLUSTER: (Cluster, std::cell::Cell<u32>) = (Cluster::start(), Default::default());
+}
+
+#[cfg(feature = "postgres")]
+fn open_postgres(url: &str, id: StoreId) -> SqlStore {
+    let mut store = SqlStore::open(EngineAddress::parse(url).unwrap(), id, 1).unwrap();
+    store.begin().unwrap();
+    store
 }
 
 impl SimRows {
@@ -31,6 +52,14 @@ impl SimRows {
                 let dir = tempfile::tempdir().unwrap();
                 Self::Sqlite(Box::new((Some(RowStore::open(dir.path(), id).unwrap()), dir)))
             }
+            #[cfg(feature = "postgres")]
+            Backend::Postgres => {
+                let url = CLUSTER.with(|(cluster, count)| {
+                    count.set(count.get() + 1);
+                    cluster.url_of(&format!("tracker_{}", count.get()))
+                });
+                Self::Postgres(Box::new((open_postgres(&url, id), url)))
+            }
         }
     }
 
@@ -38,6 +67,15 @@ impl SimRows {
     /// then what waits goes to the tables, at once or meanwhile, or the store is opened again as
     /// after `kill -9`.
     pub(super) fn commit(&mut self, transactions: &[Transaction]) {
+        #[cfg(feature = "postgres")]
+        if let Self::Postgres(store) = self {
+            assert_eq!(store.0.commit(transactions).unwrap(), Committed::Stored);
+            if transactions.last().is_some_and(|last| last.sequence % 8 == 6) {
+                store.0 = open_postgres(&store.1, StoreId::from_bytes(rand::random()));
+            } else {
+                store.0.begin().unwrap();
+            }
+        }
         let Self::Sqlite(store) = self else { return };
         let open = store.0.as_mut().unwrap();
         open.commit(transactions).unwrap();
@@ -57,6 +95,8 @@ impl SimRows {
         match self {
             Self::Memory(rows) => rows,
             Self::Sqlite(store) => store.0.as_ref().unwrap(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => &store.0,
         }
     }
 
@@ -64,6 +104,8 @@ impl SimRows {
         match self {
             Self::Memory(rows) => rows,
             Self::Sqlite(store) => store.0.as_mut().unwrap(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => &mut store.0,
         }
     }
 }
@@ -73,7 +115,7 @@ impl Clone for SimRows {
     fn clone(&self) -> Self {
         match self {
             Self::Memory(rows) => Self::Memory(rows.clone()),
-            Self::Sqlite(_) => unreachable!("a database is not copied"),
+            _ => unreachable!("a database is not copied"),
         }
     }
 }

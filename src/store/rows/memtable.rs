@@ -13,7 +13,7 @@ use crate::types::Row;
 
 /// Rows and entries by key.
 #[derive(Debug, Default)]
-pub(super) struct Memtable {
+pub(in crate::store) struct Memtable {
     rows: Layer<(u64, Row)>,
     entries: Layer<Vec<u8>>,
 }
@@ -159,34 +159,34 @@ impl<T> Layer<T> {
 
 impl Memtable {
     /// Number of rows and entries.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::store) fn len(&self) -> usize {
         self.rows.items.len() + self.entries.items.len()
     }
 
     /// Tells whether the journal has all of it.
-    pub(super) fn is_journaled(&self) -> bool {
+    pub(in crate::store) fn is_journaled(&self) -> bool {
         self.rows.fresh.is_empty() && self.entries.fresh.is_empty()
     }
 
     /// The row with that stored key: `None` if nothing has been written there, and no row if it has
     /// been deleted.
-    pub(super) fn row(&self, key: &[u8]) -> Option<Option<&Row>> {
+    pub(in crate::store) fn row(&self, key: &[u8]) -> Option<Option<&Row>> {
         self.rows.get(key).map(|row| row.map(|(_, row)| row))
     }
 
     /// Writes a row.
-    pub(super) fn put_row(&mut self, sequence: u64, row: &Row) {
+    pub(in crate::store) fn put_row(&mut self, sequence: u64, row: &Row) {
         self.rows.set(&stored_key(&row.content.key()), Some((sequence, row.clone())));
     }
 
     /// Deletes a row.
-    pub(super) fn delete_row(&mut self, key: &[u8]) {
+    pub(in crate::store) fn delete_row(&mut self, key: &[u8]) {
         self.rows.set(key, None);
     }
 
     /// Returns the first `limit` rows whose key begins with `prefix` and lies behind `after`, as
     /// [`Memtable::page`] does entries.
-    pub(super) fn rows(
+    pub(in crate::store) fn rows(
         &self,
         range: Range<'_>,
         limit: usize,
@@ -197,18 +197,18 @@ impl Memtable {
 
     /// The entry as it has been written: `None` if it has not been, and no value if it has been
     /// deleted.
-    pub(super) fn entry(&self, key: &[u8]) -> Option<Option<&Vec<u8>>> {
+    pub(in crate::store) fn entry(&self, key: &[u8]) -> Option<Option<&Vec<u8>>> {
         self.entries.get(key)
     }
 
     /// Writes an entry.
-    pub(super) fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
+    pub(in crate::store) fn set_entry(&mut self, key: &[u8], value: Option<&[u8]>) {
         self.entries.set(key, value.map(<[u8]>::to_vec));
     }
 
     /// Returns the first `limit` entries of a range, or the last ones in reverse order: those of
     /// the tables, which `read` reads some at a time, as they are seen through those that wait.
-    pub(super) fn page(
+    pub(in crate::store) fn page(
         &self,
         range: Range<'_>,
         backwards: bool,
@@ -220,7 +220,7 @@ impl Memtable {
 
     /// Hands out the rows, and the keys of those to be deleted, that no record has yet, in the order
     /// in which they were written; then the entries. From then on a record has them.
-    pub(super) fn take_fresh(
+    pub(in crate::store) fn take_fresh(
         &mut self,
         row: impl FnMut(&[u8], Option<&(u64, Row)>),
         mut entry: impl FnMut(&[u8], Option<&[u8]>),
@@ -231,7 +231,7 @@ impl Memtable {
 
     /// All rows with their keys, in the order in which they were written. Those without a row are
     /// to be deleted.
-    pub(super) fn all_rows(&self) -> impl Iterator<Item = (&[u8], Option<&(u64, Row)>)> {
+    pub(in crate::store) fn all_rows(&self) -> impl Iterator<Item = (&[u8], Option<&(u64, Row)>)> {
         let mut rows: Vec<_> = self.rows.items.iter().collect();
         rows.sort_unstable_by_key(|item| item.order);
         rows.into_iter().map(|item| (&*item.key, item.value.as_ref()))
@@ -239,14 +239,17 @@ impl Memtable {
 
     /// All entries in the order of their keys, which the database's trees take best. Those without
     /// a value are to be deleted.
-    pub(super) fn all_entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    pub(in crate::store) fn all_entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let items = self.entries.ordered.values().map(|&place| &self.entries.items[place]);
         items.map(|item| (&*item.key, item.value.as_deref()))
     }
 }
 
 /// The range of the keys that begin with `prefix` and lie behind `after`, as its ends.
-pub(super) fn prefixed(prefix: &[u8], after: Option<&[u8]>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+pub(in crate::store) fn prefixed(
+    prefix: &[u8],
+    after: Option<&[u8]>,
+) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
     (from.map(<[u8]>::to_vec), end_of(prefix))
 }

@@ -14,8 +14,10 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use super::command::{Command, parse};
+use super::exchange::exchange;
 use super::restore::restore;
 use super::{AdminError, SOCKET, VERSION, escape_lines, help};
+use crate::store::StorePlace;
 use crate::tracker::data_dir;
 use crate::types::{escape, escape_json};
 
@@ -113,6 +115,17 @@ impl AdminOptions {
                     "{file} is in {directory}; start the tracker with --data-dir {directory}"
                 );
                 let json = json!({ "file": file, "data_dir": directory });
+                self.print(&super::Line::new(text, json).shown(self.json));
+                return Ok(());
+            }
+            Command::Exchange(way, store) => {
+                let Some(directory) = &self.data_dir else {
+                    let why = "say with --data-dir which tracker's data directory it is";
+                    return Err(AdminError::Usage(why.to_owned()).into());
+                };
+                let place = StorePlace::from_argument(store).map_err(AdminError::Usage)?;
+                let (text, count) = exchange(*way, directory, &place)?;
+                let json = json!({ "rows": count, "data_dir": directory.display().to_string() });
                 self.print(&super::Line::new(text, json).shown(self.json));
                 return Ok(());
             }

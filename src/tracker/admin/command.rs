@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::AdminError;
+use super::exchange::Way;
 use crate::directory::QUOTA_NAMES;
 use crate::http::access::Rights;
 use crate::types::{Pattern, TrackerAddress};
@@ -30,6 +31,16 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ),
     ("backup", "<file>", "copies the store to a new file"),
     ("restore", "<file>", "puts a backup into an empty data directory; only as `tracker admin`"),
+    (
+        "import",
+        "<url|file>",
+        "copies the directory of a stopped tracker into a database; only as `tracker admin`",
+    ),
+    (
+        "export",
+        "<url|file>",
+        "copies the directory in a database into an empty data directory; only as `tracker admin`",
+    ),
     ("add_tracker", "<host:port>", "adds a tracker to the network"),
     ("remove_tracker", "<number|host:port>", "removes a tracker from the network"),
     ("page", "", "prints a link that opens the operator's page, one time"),
@@ -64,6 +75,7 @@ pub(super) enum Command {
     Audit(AuditQuery),
     Backup(PathBuf),
     Restore(PathBuf),
+    Exchange(Way, String),
     AddTracker(TrackerAddress),
     RemoveTracker(Which),
     RotateKey(KeyStep),
@@ -165,6 +177,7 @@ pub(crate) fn is_read(words: &[String]) -> Result<bool, AdminError> {
         | Command::SetAccounts(_)
         | Command::Backup(_)
         | Command::Restore(_)
+        | Command::Exchange(..)
         | Command::AddTracker(_)
         | Command::RemoveTracker(_)
         | Command::RotateKey(_)
@@ -240,6 +253,8 @@ pub(super) fn parse(words: &[String]) -> Result<Parsed, AdminError> {
         ("audit", options) => Command::Audit(parse_audit(options).map_err(usage)?),
         ("backup", [file]) => Command::Backup(file.into()),
         ("restore", [file]) => Command::Restore(file.into()),
+        ("import", [store]) => Command::Exchange(Way::Import, (*store).to_owned()),
+        ("export", [store]) => Command::Exchange(Way::Export, (*store).to_owned()),
         ("add_tracker", [address]) => Command::AddTracker(parse_address(address).map_err(usage)?),
         ("remove_tracker", [which]) => Command::RemoveTracker(match which.parse() {
             Ok(number) => Which::Number(number),

@@ -16,7 +16,6 @@ use super::command::{Command, parse};
 use super::{AdminError, Line, Sink, history, keys, network, tokens};
 use crate::directory::{Accounts, QUOTA_NAMES, Usage};
 use crate::net::Source;
-use crate::store::RowStore;
 use crate::tracker::audit_entry::to_rfc3339;
 use crate::tracker::config::TrackerStatus;
 use crate::tracker::core::StoredDirectory;
@@ -117,13 +116,21 @@ pub(crate) fn carry_out(
             }
             // What the journal has is to be in the copy, too.
             shared.core.flush().ok_or(AdminError::Ended)?;
-            RowStore::reader(&shared.data_dir).and_then(|reader| reader.backup(&file)).map_err(failed)?;
+            let copied = shared.place.reader().and_then(|reader| reader.backup(&file)).map_err(failed)?;
+            copied.ok_or_else(|| {
+                let why = "the directory is in a database, which has its own backups (pg_dump); or stop the trackers and \
+                    use `tracker admin export`";
+                AdminError::Failed(why.to_owned())
+            })?;
             let file = file.display().to_string();
             done(out, format!("backup is in {file}"), json!({ "file": file }))
         }
         Command::Restore(_) => Err(AdminError::Failed(
             "a tracker that runs has its data already; restore is for a stopped one: tracker admin --data-dir DIR restore FILE"
                 .to_owned(),
+        )),
+        Command::Exchange(..) => Err(AdminError::Failed(
+            "import and export are for a tracker that does not run: tracker admin --data-dir DIR import URL".to_owned(),
         )),
         Command::Page => tokens::link(shared, until_ms, out),
         Command::Tokens => tokens::list(shared, out),

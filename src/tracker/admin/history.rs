@@ -8,7 +8,6 @@ use std::collections::{HashSet, VecDeque};
 use super::asking::{ask, find_user};
 use super::command::{AuditQuery, Time};
 use super::{AdminError, Line, Sink};
-use crate::store::RowStore;
 use crate::tracker::audit_entry::AuditEntry;
 use crate::tracker::shared::Shared;
 use crate::types::{Content, RequestId, Row};
@@ -74,7 +73,7 @@ impl Pages {
     fn next(&mut self, shared: &Shared) -> Result<Option<Vec<Row>>, AdminError> {
         loop {
             let mut rows = Vec::new();
-            let reader = RowStore::reader(&shared.data_dir);
+            let reader = shared.place.reader();
             let read = reader.and_then(|reader| {
                 reader.requests_between(self.from_ms, self.to_ms, self.len, |row| {
                     rows.push(row);

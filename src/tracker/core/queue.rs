@@ -10,7 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
 use crate::directory::{Asked, Directory, LinkId, Replica};
-use crate::store::{RowStore, StoreError};
+use crate::store::{StoreError, TrackerStore};
 use crate::tracker::presence::{Presence, SessionKey};
 use crate::tracker::sink::LinkSink;
 use crate::types::{Durable, KeyRotation, Lineage, Outcome, SyncMessage};
@@ -73,12 +73,12 @@ pub(crate) enum Input {
 }
 
 /// The directory in a tracker's store.
-pub(crate) type StoredDirectory = Directory<RowStore>;
+pub(crate) type StoredDirectory = Directory<TrackerStore>;
 
 /// What a question may look at.
 pub(crate) struct View<'a> {
     /// The replica, and the directory in it.
-    pub(crate) replica: &'a Replica<RowStore>,
+    pub(crate) replica: &'a Replica<TrackerStore>,
     /// Who is connected.
     pub(crate) presence: &'a mut Presence,
     /// The time on this tracker's clock, milliseconds since the Unix epoch.

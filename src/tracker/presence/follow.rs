@@ -80,7 +80,11 @@ impl Presence {
                     }
                 }
                 Content::Membership(group, user, value) => {
-                    if self.is_online(*user) {
+                    // The directory may be ahead, where trackers share it: then a later write has let
+                    // the user in, and its own transaction tells of that.
+                    let is_behind = value.state != MembershipState::Member
+                        && directory.is_member(*group, *user);
+                    if self.is_online(*user) && !is_behind {
                         self.membership_changed((*group, *user), actor, directory, now_ms);
                     }
                     self.membership_written(version, (*group, *user), value, directory, now_ms);

@@ -13,6 +13,9 @@ mod network;
 mod outside;
 mod pace;
 mod peer;
+#[cfg(feature = "postgres")]
+#[allow(dead_code, reason = "shared with the tests of the store")]
+mod postgres;
 mod process;
 mod raw;
 mod recorder;
@@ -34,6 +37,8 @@ pub(crate) use network::Cable;
 pub(crate) use outside::{Asked, Home, Outside};
 pub(crate) use pace::Pace;
 pub(crate) use peer::{Behaviour, EvilPeer};
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::Cluster;
 pub(crate) use process::{Finished, Process, set_home};
 pub(crate) use raw::{RawClient, password, request_id};
 pub(crate) use recorder::{Mischief, Plan, Recorder};

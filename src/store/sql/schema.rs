@@ -1,0 +1,234 @@
+//! The tables in the database, and how they come there.
+//!
+//! **Invariant:** the statements that lead from one version to the next are in one serializable
+//! transaction with the number of the version. Of programs that start together one makes them; the
+//! others fail there, look again, and find them made.
+//!
+//! Portable SQL: tables, primary keys and one index. Keys are bytes and compared as such, so no
+//! collation matters.
+
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+
+use super::super::database::StoreError;
+use super::address::EngineAddress;
+use super::connection::{Broken, Engine, Pause, failed};
+
+diesel::table! {
+    posse_meta (key) {
+        key -> Text,
+        value -> Binary,
+    }
+}
+diesel::table! {
+    posse_rows (key) {
+        key -> Binary,
+        class -> SmallInt,
+        stamp_ms -> BigInt,
+        body -> Binary,
+    }
+}
+diesel::table! {
+    posse_entries (key) {
+        key -> Binary,
+        value -> Binary,
+    }
+}
+diesel::table! {
+    posse_trackers (store) {
+        store -> Binary,
+        number -> BigInt,
+        sequence -> BigInt,
+        kept_from -> BigInt,
+        beat -> BigInt,
+    }
+}
+diesel::table! {
+    posse_feed (store, sequence) {
+        store -> Binary,
+        sequence -> BigInt,
+        body -> Binary,
+    }
+}
+
+/// Statements that lead from each version to the next; the first one starts from nothing. Some
+/// engines commit each of them by itself: so they can be run again after some of them were.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE IF NOT EXISTS posse_rows (
+        key BYTEA PRIMARY KEY,
+        class SMALLINT NOT NULL,
+        stamp_ms BIGINT NOT NULL,
+        body BYTEA NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS posse_rows_by_age ON posse_rows (class, stamp_ms, key) WHERE class > 0;
+    CREATE TABLE IF NOT EXISTS posse_entries (key BYTEA PRIMARY KEY, value BYTEA NOT NULL);
+    CREATE TABLE IF NOT EXISTS posse_trackers (
+        store BYTEA PRIMARY KEY,
+        number BIGINT NOT NULL,
+        sequence BIGINT NOT NULL,
+        kept_from BIGINT NOT NULL,
+        beat BIGINT NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS posse_feed (
+        store BYTEA NOT NULL,
+        sequence BIGINT NOT NULL,
+        body BYTEA NOT NULL,
+        PRIMARY KEY (store, sequence)
+    );"];
+
+/// The table that says which version there is. Making it fails where another program makes it at
+/// the same moment.
+const META: &str =
+    "CREATE TABLE IF NOT EXISTS posse_meta (key TEXT PRIMARY KEY, value BYTEA NOT NULL)";
+
+/// The version of the tables.
+const SCHEMA: &str = "schema";
+/// Version of the encoding of rows, as in SQLite.
+const ENCODING: &str = "encoding";
+/// The one that is written here.
+const ENCODING_VERSION: u32 = 1;
+/// Version of the entries of the indexes.
+const ENTRIES: &str = "entries";
+/// Attempts before the last error is told.
+const ATTEMPTS_MAX: u32 = 30;
+
+/// Makes or migrates the tables, and checks that this program knows what is in them.
+///
+/// # Errors
+/// [`StoreError::Engine`].
+///
+/// # Blocking
+/// On the database.
+pub(super) fn prepare(
+    engine: &mut Engine,
+    address: &EngineAddress,
+    entries_version: u32,
+) -> Result<(), StoreError> {
+    let mut pause = Pause::default();
+    for attempt in 1.. {
+        match migrate(engine, address, entries_version)? {
+            Ok(()) => return Ok(()),
+            Err(error) if attempt < ATTEMPTS_MAX => {
+                log::debug!("making the tables of {address}, attempt {attempt}: {error}");
+                pause.wait();
+            }
+            Err(error) => return Err(engine.wrap(&error)),
+        }
+    }
+    unreachable!("the attempts are bounded")
+}
+
+/// Tries once: what the database says against it may be another program that does the same.
+fn migrate(
+    engine: &mut Engine,
+    address: &EngineAddress,
+    entries_version: u32,
+) -> Result<QueryResult<()>, StoreError> {
+    // Without a write where the tables are: also a role that may not create any can use them.
+    let known = engine.read(|connection| {
+        match read_version(connection, SCHEMA) {
+            // There is no such table.
+            Err(diesel::result::Error::DatabaseError(..)) => Ok(Err(())),
+            other => other.map(Ok),
+        }
+    });
+    engine.abandon();
+    match known? {
+        Ok(Some(found)) if found as usize == MIGRATIONS.len() => {
+            return check(engine, address, entries_version).map(Ok);
+        }
+        Ok(Some(found)) if found as usize > MIGRATIONS.len() => return Err(newer(address, found)),
+        _ => {}
+    }
+    for step in [Step::Meta, Step::Tables] {
+        engine.begin_writing()?;
+        if let Err(error) = engine.write(|connection| step.run(connection, entries_version)) {
+            engine.abandon();
+            return Ok(Err(error));
+        }
+        if let Err(Broken::RolledBack(error) | Broken::Unknown(error)) = engine.commit() {
+            return Ok(Err(error));
+        }
+    }
+    check(engine, address, entries_version).map(Ok)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Meta,
+    Tables,
+}
+
+impl Step {
+    fn run(self, connection: &mut PgConnection, entries_version: u32) -> QueryResult<()> {
+        match self {
+            Self::Meta => connection.batch_execute(META),
+            Self::Tables => {
+                let found = read_version(connection, SCHEMA)?.unwrap_or(0) as usize;
+                for statements in MIGRATIONS.iter().skip(found) {
+                    connection.batch_execute(statements)?;
+                }
+                if found == 0 {
+                    put_version(connection, ENCODING, ENCODING_VERSION)?;
+                    put_version(connection, ENTRIES, entries_version)?;
+                }
+                if found < MIGRATIONS.len() {
+                    put_version(connection, SCHEMA, MIGRATIONS.len() as u32)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn check(
+    engine: &mut Engine,
+    address: &EngineAddress,
+    entries_version: u32,
+) -> Result<(), StoreError> {
+    let found = engine.read(|connection| {
+        Ok((read_version(connection, ENCODING)?, read_version(connection, ENTRIES)?))
+    });
+    engine.abandon();
+    match found? {
+        (Some(ENCODING_VERSION), Some(found)) if found == entries_version => Ok(()),
+        (Some(found), _) if found > ENCODING_VERSION => Err(newer(address, found)),
+        (Some(ENCODING_VERSION), Some(found)) if found > entries_version => {
+            Err(newer(address, found))
+        }
+        (Some(ENCODING_VERSION), Some(found)) => Err(failed(
+            address,
+            format!(
+                "its indexes are of version {found}, this program writes {entries_version}: export it with the program \
+                 that has used it, and import that into an empty database with this one"
+            ),
+        )),
+        _ => Err(failed(address, "its tables are not those of Posse, or damaged".to_owned())),
+    }
+}
+
+fn newer(address: &EngineAddress, found: u32) -> StoreError {
+    failed(
+        address,
+        format!(
+            "was made by a later version of Posse (format {found}): update this program; the data is not touched"
+        ),
+    )
+}
+
+fn read_version(connection: &mut PgConnection, name: &str) -> QueryResult<Option<u32>> {
+    let found = posse_meta::table.find(name).select(posse_meta::value);
+    let found: Option<Vec<u8>> = found.first(connection).optional()?;
+    Ok(found.map(|bytes| bytes.try_into().map_or(u32::MAX, u32::from_be_bytes)))
+}
+
+fn put_version(connection: &mut PgConnection, name: &str, version: u32) -> QueryResult<()> {
+    let value = version.to_be_bytes().to_vec();
+    diesel::insert_into(posse_meta::table)
+        .values((posse_meta::key.eq(name), posse_meta::value.eq(&value)))
+        .on_conflict(posse_meta::key)
+        .do_update()
+        .set(posse_meta::value.eq(&value))
+        .execute(connection)
+        .map(drop)
+}
