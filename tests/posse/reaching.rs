@@ -14,6 +14,8 @@ use crate::harness::{
 };
 
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// The same for both families.
+const BOTH: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 /// How long a seeder that has moved is not reached: five seconds, on a machine that does other
 /// things too.
@@ -156,8 +158,8 @@ fn members_who_meet_inside_or_over_ipv6_wait_no_longer_than_those_on_one_cable()
     let (world, content) = far_world("[::]", 809);
     let info = cable.info_at(&world, here);
     cable.remove_ipv4();
-    let mut nik = cable.client(&world.home("nik"), ANY.ip(), &info);
-    let mut bob = ClientProcess::start(&world.home("bob"), ANY, &world.info, true);
+    let mut nik = cable.client(&world.home("nik"), BOTH.ip(), &info);
+    let mut bob = ClientProcess::start(&world.home("bob"), BOTH, &world.info, true);
     let over_ipv6 = pace("IPv6 alone and both", &mut nik, &mut bob, &content);
     for (row, pace) in [("inside", inside), ("over IPv6", over_ipv6)] {
         assert!(pace.first < direct.first + Duration::from_secs(2), "{row}: {pace}");

@@ -76,6 +76,7 @@ fn a_sharer_who_cannot_be_reached_is_told_what_the_router_said() {
     let mut nik = home.client(&world.home("nik"), &info, &[]);
     nik.login("nik");
     nik.ok(&format!("upload_file {} lab", content.name), &[]);
+    home.let_nothing_out_to(&street);
     let mut others = ["bob", "eve"].map(|user| {
         let mut client = street.client(&world.home(user), &info);
         client.login(user);

@@ -23,8 +23,8 @@ use crate::swarm::api::{MeetError, Meeting};
 use crate::swarm::link::Way;
 use crate::types::{DeviceId, InfoHash};
 
-/// How long both ends try from the moment on.
-const TRIES_MAX: Duration = Duration::from_millis(2_500);
+/// How long both ends try from the moment on: two tries, so that a relay is had within 3 s.
+const TRIES_MAX: Duration = Duration::from_millis(1_600);
 /// How long one try takes at most: a router may have dropped the first packet of either.
 const TRY_MAX: Duration = Duration::from_millis(800);
 /// The pause behind a try that was refused.

@@ -299,6 +299,16 @@ impl Home {
         nft(&self.router, rules).unwrap();
     }
 
+    /// The router lets nothing out to the machine outside, so that no hole is punched to it.
+    pub(crate) fn let_nothing_out_to(&self, outside: &Outside) {
+        let machine = outside.segment.address(Outside::MACHINE);
+        let rules = format!(
+            "table ip shut {{ chain out {{ type filter hook forward priority -10; \
+             ip daddr {machine} drop; }}; }}"
+        );
+        nft(&self.router, &rules).unwrap();
+    }
+
     fn stop_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.signal(Signal::TERM);
