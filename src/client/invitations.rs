@@ -18,8 +18,6 @@ use crate::types::{
 };
 use crate::wire::tracker::{Reply, Request};
 
-/// Milliseconds in a day.
-
 impl Client {
     /// Makes an invitation to a group, which lets in that many users within that many days. Returns
     /// its link, which cannot be had again.

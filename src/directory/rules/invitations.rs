@@ -15,7 +15,6 @@ use crate::types::{
 
 /// Expired invitations that one request takes back.
 const EXPIRED_MAX: usize = 4;
-/// Milliseconds in a day.
 
 impl<R: Rows> Directory<R> {
     /// Invitations of the asking user that have expired make room, a few at a time. An id that was
