@@ -3,7 +3,7 @@
 //! **Invariant:** a datagram is passed on only if its sender is on a network of the interfaces that
 //! were joined, and sent from the group's port: nothing from behind a router.
 //!
-//! One thread uses it. [`Multicast::receive`] blocks until its time-out.
+//! One thread uses it. [`Multicast::wait`] blocks, until its timeout.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

@@ -5,7 +5,7 @@
 //! on is TLS from device to device, which it neither begins nor ends.
 //!
 //! **Invariant:** nothing is passed on between connections but those of one introduction; an
-//! introduction counts once, for [`MEET_WITHIN`](bounds::MEET_WITHIN); no structure here grows
+//! introduction counts once, for `MEET_WITHIN`; no structure here grows
 //! beyond [`RelayBounds`].
 //!
 //! One thread, "relay", does everything with the sockets, and waits for all of them together. From
