@@ -152,6 +152,8 @@ impl Core {
     pub(crate) fn run(mut self) -> Result<(), TrackerError> {
         self.follow_settings();
         self.failure.take().map_or(Ok(()), Err)?;
+        // The first question is not answered from before it was asked.
+        self.replica.store_mut().check()?;
         loop {
             if let Some(input) = self.next() {
                 self.take(input);
