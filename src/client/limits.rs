@@ -7,6 +7,7 @@
 use super::error::ClientError;
 use super::runtime::ClientLimits;
 use super::session::input::Command;
+use super::session::library::Download;
 use super::session::refusals::complete_already;
 use super::session::status::DownloadStatus;
 use super::start::Client;
@@ -44,9 +45,12 @@ impl Client {
     /// The current limits. Needs no session.
     pub fn limits(&self) -> LimitsStatus {
         let ClientLimits { rates, downloads_max } = *self.inner.limits.lock();
-        let statuses = self
-            .inner
-            .statuses(|download| download.row.progress != Progress::Complete, |status| status);
+        let view = self.inner.view();
+        let has_limit = |download: &Download| {
+            let is_limited = view.library.queue.limit(download.info_hash()).is_some();
+            is_limited && download.row.progress != Progress::Complete
+        };
+        let statuses = self.inner.statuses(has_limit, |status| status);
         let limited = |status: DownloadStatus| {
             status.limit.map(|limit| LimitedDownload {
                 group: status.group,

@@ -1,7 +1,7 @@
 //! Answers as JSON.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write, WriterPanicked};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -37,45 +37,38 @@ pub(crate) fn answer(
 /// # Errors
 /// The socket's, if the connection is lost.
 pub(crate) fn answer_long(responder: Responder<'_>, value: &impl Serialize) -> io::Result<()> {
-    let held = Vec::with_capacity(PART_LEN);
-    let mut body = LongBody { responder: Some(responder), stream: None, held };
+    let mut body = BufWriter::with_capacity(PART_LEN, LongBody::Held(responder));
     serde_json::to_writer(&mut body, value)?;
     body.write_all(b"\n")?;
-    body.finish()
+    let (parts, last) = body.into_parts();
+    // Nothing has panicked while it was written.
+    let last = last.unwrap_or_else(WriterPanicked::into_inner);
+    match parts {
+        LongBody::Held(responder) => responder.send(StatusCode::OK, JSON, &last),
+        LongBody::Begun(mut stream) => {
+            stream.write(&last)?;
+            stream.finish()
+        }
+        LongBody::Lost => Err(io::ErrorKind::NotConnected.into()),
+    }
 }
 
 /// A body that becomes a stream when it is longer than one part.
-struct LongBody<'a> {
-    /// Until the stream begins.
-    responder: Option<Responder<'a>>,
-    stream: Option<BodyStream<'a>>,
-    held: Vec<u8>,
-}
-
-impl LongBody<'_> {
-    fn finish(mut self) -> io::Result<()> {
-        if let Some(responder) = self.responder {
-            return responder.send(StatusCode::OK, JSON, &self.held);
-        }
-        let mut stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
-        stream.write(&self.held)?;
-        stream.finish()
-    }
+enum LongBody<'a> {
+    Held(Responder<'a>),
+    Begun(BodyStream<'a>),
+    Lost,
 }
 
 impl Write for LongBody<'_> {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        if self.held.len() == PART_LEN {
-            if let Some(responder) = self.responder.take() {
-                self.stream = Some(responder.stream(StatusCode::OK, JSON)?);
-            }
-            let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-            stream.write(&self.held)?;
-            self.held.clear();
-        }
-        let taken = part.len().min(PART_LEN - self.held.len());
-        self.held.extend_from_slice(&part[..taken]);
-        Ok(taken)
+        *self = match std::mem::replace(self, Self::Lost) {
+            Self::Held(responder) => Self::Begun(responder.stream(StatusCode::OK, JSON)?),
+            other => other,
+        };
+        let Self::Begun(stream) = self else { return Err(io::ErrorKind::NotConnected.into()) };
+        stream.write(part)?;
+        Ok(part.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
