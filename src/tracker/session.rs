@@ -614,7 +614,9 @@ impl<'a> Session<'a> {
         (self.user, self.was) = (Some(user), None);
         self.label = Some(entry.label.clone());
         debug!("{}: {} has logged in", self.address, entry.label);
-        for event in std::iter::once(self.shared.trackers_event()).chain(self.shared.key_events()) {
+        let trackers = std::iter::once(self.shared.trackers_event());
+        let enough = self.shared.enough_event().into_iter();
+        for event in enough.chain(trackers).chain(self.shared.key_events()) {
             self.outbox.push(to_frame(&FromTracker::Event(event)).into());
         }
         Ok(Reply::LoggedIn {

@@ -13,12 +13,15 @@ use zeroize::Zeroizing;
 
 use super::clock::{TrackerClock, common_ms, own_ms};
 use super::login::{Login, Session};
+use super::needed::weight;
 use super::pause::Pause;
 use super::stamps::RequestClock;
 use super::told::{Told, TrackerRelay};
 use crate::client::error::{ClientError, SessionEnd};
 use crate::net::{Connection, WrongNetwork};
-use crate::types::{Candidate, DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId};
+use crate::types::{
+    Candidate, DeviceId, DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId,
+};
 use crate::wire::frame;
 use crate::wire::tracker::{FromClient, Reply, Request};
 
@@ -40,6 +43,8 @@ pub(crate) struct LinkView {
     pub(crate) rtt: Option<Duration>,
     /// Why the last dial failed, while not connected.
     pub(crate) error: Option<String>,
+    /// It is not connected because others are enough.
+    pub(crate) is_spare: bool,
 }
 
 /// One tracker.
@@ -60,6 +65,8 @@ pub(super) struct LinkState {
     /// Number of dials that ended, with or without success.
     pub(super) attempts: u64,
     pub(super) error: Option<String>,
+    /// Its place in this device's order of trackers.
+    pub(super) weight: [u8; 20],
     /// Why the peer at this address is not trusted, if that is why it is not connected.
     pub(super) distrust: Option<Distrust>,
     /// Its clock, as of its last message.
@@ -111,6 +118,8 @@ pub(super) struct Live {
     pub(super) knows_punching: bool,
     /// The tracker addresses in its last list: at most as many as a network may have.
     pub(super) listed: Vec<String>,
+    /// With how many trackers a session is enough, as it says.
+    pub(super) enough: Option<u8>,
 }
 
 /// What to do with an answer.
@@ -152,6 +161,8 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct SetState {
     pub(super) links: Vec<LinkState>,
+    /// With how many trackers a session is enough; `None`: with all.
+    pub(super) sessions_needed: Option<u8>,
     pub(super) next_key: u64,
     pub(super) primary: Option<usize>,
     pub(super) session: Option<Session>,
@@ -197,8 +208,9 @@ impl Live {
 }
 
 impl LinkState {
-    pub(super) fn new(address: String, is_learned: bool) -> Self {
+    pub(super) fn new(device: DeviceId, address: String, is_learned: bool) -> Self {
         Self {
+            weight: weight(device, &address),
             address,
             is_learned,
             is_alias: false,
@@ -228,11 +240,13 @@ impl LinkState {
 }
 
 impl SetState {
-    pub(super) fn new(addresses: &[String], last_request: Stamp) -> Self {
+    pub(super) fn new(device: DeviceId, addresses: &[String], last_request: Stamp) -> Self {
         let mut requests = RequestClock::default();
         requests.resume(last_request);
+        let link = |address: &String| LinkState::new(device, address.clone(), false);
         Self {
-            links: addresses.iter().map(|address| LinkState::new(address.clone(), false)).collect(),
+            links: addresses.iter().map(link).collect(),
+            sessions_needed: None,
             next_key: 0,
             primary: None,
             session: None,
@@ -346,6 +360,7 @@ impl SetState {
             primary: primary == Some(i),
             rtt: link.live.as_ref().map(|live| live.rtt),
             error: link.live.as_ref().map_or(link.error.clone(), |_| None),
+            is_spare: link.live.is_none() && !self.is_needed(i),
         };
         self.links.iter().enumerate().filter(is_known).map(view).collect()
     }
