@@ -72,11 +72,7 @@ impl Shared {
                         if present >= TRACKERS_MAX || state.links.len() >= KNOWN_MAX {
                             continue;
                         }
-                        state.links.push(LinkState::new(
-                            self.options.security.device(),
-                            address.clone(),
-                            true,
-                        ));
+                        state.links.push(LinkState::new(address.clone(), true));
                         state.links.len() - 1
                     }
                 }

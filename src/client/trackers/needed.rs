@@ -8,7 +8,6 @@
 //! The order is that of rendezvous hashing (Thaler and Ravishankar, 1998): each tracker has its part
 //! of the devices, and when one fails its devices go to all others alike.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use sha1::{Digest as _, Sha1};
@@ -36,8 +35,9 @@ impl LinkState {
 impl SetState {
     /// Trackers before that one in the device's order for which `counts` is true.
     fn ahead(&self, index: usize, counts: impl Fn(&LinkState) -> bool) -> usize {
-        let own = Reverse((self.links[index].weight, index));
-        let is_ahead = |(other, link): &(usize, &LinkState)| Reverse((link.weight, *other)) < own;
+        let weight = |link: &LinkState| weight(self.device, &link.address);
+        let own = (weight(&self.links[index]), index);
+        let is_ahead = |(other, link): &(usize, &LinkState)| (weight(link), *other) > own;
         let others = self.links.iter().enumerate().filter(is_ahead);
         others.filter(|(_, link)| !link.is_alias && !link.is_removed && counts(link)).count()
     }
@@ -126,7 +126,9 @@ mod tests {
         let entry = (GroupId::from_bytes([1; 16]), InfoHash::from_bytes([1; 20]));
         set.announce([(entry.0, entry.1, DownloadState::Seeding)]);
         let mut best: Vec<usize> = (0..5).collect();
-        best.sort_by_key(|&index| Reverse(set.shared.state.lock().links[index].weight));
+        let address = |index: usize| set.shared.state.lock().links[index].address.clone();
+        let device = set.shared.options.security.device();
+        best.sort_by_key(|&index| std::cmp::Reverse(weight(device, &address(index))));
         let two = |indexes: &[usize]| {
             let mut two = indexes[..2].to_vec();
             two.sort_unstable();
@@ -152,7 +154,7 @@ mod tests {
         let fakes = [None, None, None].map(sharing);
         let (set, _news) = set_of(&fakes.each_ref());
         log_in(&set);
-        wait_for("all have a session", || fakes.iter().all(|fake| fake.asked().len() > 0));
+        wait_for("all have a session", || fakes.iter().all(|fake| !fake.asked().is_empty()));
         let state = set.shared.state.lock();
         assert!((0..3).all(|index| state.is_needed(index) && !state.is_spare(index)));
         drop(state);

@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 
 use super::clock::{TrackerClock, common_ms, own_ms};
 use super::login::{Login, Session};
-use super::needed::weight;
 use super::pause::Pause;
 use super::stamps::RequestClock;
 use super::told::{Told, TrackerRelay};
@@ -65,8 +64,6 @@ pub(super) struct LinkState {
     /// Number of dials that ended, with or without success.
     pub(super) attempts: u64,
     pub(super) error: Option<String>,
-    /// Its place in this device's order of trackers.
-    pub(super) weight: [u8; 20],
     /// Why the peer at this address is not trusted, if that is why it is not connected.
     pub(super) distrust: Option<Distrust>,
     /// Its clock, as of its last message.
@@ -161,6 +158,8 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct SetState {
     pub(super) links: Vec<LinkState>,
+    /// This device.
+    pub(super) device: DeviceId,
     /// With how many trackers a session is enough; `None`: with all.
     pub(super) sessions_needed: Option<u8>,
     pub(super) next_key: u64,
@@ -208,9 +207,8 @@ impl Live {
 }
 
 impl LinkState {
-    pub(super) fn new(device: DeviceId, address: String, is_learned: bool) -> Self {
+    pub(super) fn new(address: String, is_learned: bool) -> Self {
         Self {
-            weight: weight(device, &address),
             address,
             is_learned,
             is_alias: false,
@@ -243,9 +241,10 @@ impl SetState {
     pub(super) fn new(device: DeviceId, addresses: &[String], last_request: Stamp) -> Self {
         let mut requests = RequestClock::default();
         requests.resume(last_request);
-        let link = |address: &String| LinkState::new(device, address.clone(), false);
+        let link = |address: &String| LinkState::new(address.clone(), false);
         Self {
             links: addresses.iter().map(link).collect(),
+            device,
             sessions_needed: None,
             next_key: 0,
             primary: None,

@@ -263,12 +263,11 @@ impl FakeSession {
             frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)
         {
             self.asked.lock().push(request.clone());
-            if matches!(request, Request::Login { .. } | Request::Resume { .. }) {
-                if let Some(count) = self.terms.lock().enough {
-                    let list = Event::Trackers { addresses: vec![], removed: vec![] };
-                    let told = [Event::EnoughSessions { count }, list];
-                    told.into_iter().for_each(|event| _ = say(FromTracker::Event(event)));
-                }
+            let is_login = matches!(request, Request::Login { .. } | Request::Resume { .. });
+            if let Some(count) = self.terms.lock().enough.filter(|_| is_login) {
+                let list = Event::Trackers { addresses: vec![], removed: vec![] };
+                let told = [Event::EnoughSessions { count }, list];
+                told.into_iter().for_each(|event| _ = say(FromTracker::Event(event)));
             }
             let reply = match (self.script)(&request) {
                 Act::Usual => Some(self.usual(request, device)),
