@@ -20,6 +20,8 @@ pub enum TrackerRole {
     Primary,
     /// Connected, and next when the primary fails.
     Standby,
+    /// Not connected, since others are enough: it is when one of them fails.
+    Spare,
     /// Not connected to this client.
     Unreachable,
 }
@@ -291,6 +293,7 @@ fn alone(view: &LinkView) -> TrackerStatus {
 
 fn role(view: &LinkView) -> TrackerRole {
     match view.number {
+        None if view.is_spare => TrackerRole::Spare,
         None => TrackerRole::Unreachable,
         Some(_) if view.primary => TrackerRole::Primary,
         Some(_) => TrackerRole::Standby,

@@ -25,7 +25,7 @@ pub use device::{
     ShareState, StayingRow, SuccessorRow, Write,
 };
 pub use rows::{Entries, RowReader, RowStore, Tables, restore};
-pub use shared::{Committed, News};
+pub use shared::{Committed, Counts, News, PresenceChanges, Present, PresentAt, Swarm};
 #[cfg(all(test, feature = "postgres"))]
 pub(crate) use sql::tests::cluster;
 #[cfg(feature = "postgres")]

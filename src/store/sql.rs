@@ -16,12 +16,13 @@ pub(super) mod address;
 mod connection;
 mod exchange;
 mod feed;
+mod presence;
 mod schema;
 mod tables;
 mod writing;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::Instant;
 
@@ -37,12 +38,14 @@ pub use self::tables::SqlTables;
 use self::writing::{CLASS_EXPIRING, CLASS_REQUEST, CLASS_TOMBSTONE};
 use super::database::StoreError;
 use super::rows::memtable::Memtable;
-use super::shared::{Committed, News};
+use super::shared::{Committed, Counts, News, PresenceChanges, Swarm};
 use crate::directory::{
     Directory, ENTRIES_VERSION, Entry, Rows, RowsMut, TOTALS_KEY, add_totals, stored_key,
     subtract_totals,
 };
-use crate::types::{Lineage, Row, RowKey, StoreId, StoreState, Transaction, VersionVector};
+use crate::types::{
+    Lineage, PeerEntry, Row, RowKey, StoreId, StoreState, Transaction, UserId, VersionVector,
+};
 
 /// Attempts to find out whether a transaction was committed.
 const LOOKS_MAX: u32 = 30;
@@ -67,6 +70,7 @@ pub struct SqlStore {
     lately: RefCell<HashMap<Vec<u8>, Option<Row>>>,
     lately_entries: RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>,
     feed: Feed,
+    presence: presence::Presence,
     beaten: Instant,
     /// Others have removed this tracker, which has begun anew: it has not heard what they did.
     has_missed: bool,
@@ -95,6 +99,7 @@ impl SqlStore {
             lately: RefCell::default(),
             lately_entries: RefCell::default(),
             feed: Feed::default(),
+            presence: presence::Presence::default(),
             beaten: Instant::now(),
             has_missed: false,
         };
@@ -128,11 +133,18 @@ impl SqlStore {
         };
         self.write_alone(enter)?;
         let engine = self.tables.engine.get_mut();
-        let listed = engine.read(feed::read_trackers)?;
+        let listed = engine.read(|connection| {
+            let listed = feed::read_trackers(connection)?.into_iter();
+            let with_last = listed.map(|one| {
+                let last = presence::last(connection, &one.0)?;
+                Ok((one, last))
+            });
+            with_last.collect::<QueryResult<Vec<_>>>()
+        })?;
         self.feed.begin(store, listed);
         self.read_totals()?;
         self.tables.engine.get_mut().end_reading();
-        Ok(())
+        self.forget_absent()
     }
 
     /// Runs one statement or two in a transaction of their own, once.
@@ -337,6 +349,78 @@ impl SqlStore {
         Ok(news)
     }
 
+    /// Writes what has changed in who is present here; false if that is to be done again.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] if the database cannot be reached for a while.
+    pub fn put_presence(&mut self, changed: &PresenceChanges) -> Result<bool, StoreError> {
+        if changed.is_empty() && !self.presence.is_due() {
+            return Ok(true);
+        }
+        let (store, mut presence) = (self.store, std::mem::take(&mut self.presence));
+        let written = self.try_alone(|connection| presence.put(connection, store, changed));
+        self.presence = presence;
+        Ok(written?.inspect_err(|error| warn!("cannot tell who is here: {error}")).is_ok())
+    }
+
+    /// At most `max` devices of each of these swarms that are present at the other trackers.
+    pub fn peers_elsewhere(&self, swarms: &[Swarm], max: usize) -> Vec<PeerEntry> {
+        if !self.feed.has_others() || swarms.is_empty() {
+            return Vec::new();
+        }
+        let without = [self.feed.down(), vec![self.store.as_bytes().to_vec()]].concat();
+        let places: Vec<Vec<u8>> =
+            swarms.iter().map(|swarm| presence::swarm_place(*swarm)).collect();
+        let max = i64::try_from(max).unwrap_or(i64::MAX);
+        self.tables.read(|connection| presence::peers(connection, &places, &without, max))
+    }
+
+    /// How many devices are present at all trackers; of the changes here, those that are written.
+    pub fn count_present(&self, swarms: &[Swarm], users: &[UserId]) -> Counts {
+        if !self.feed.has_others() || (swarms.is_empty() && users.is_empty()) {
+            return Counts::default();
+        }
+        let without = self.feed.down();
+        let swarms = swarms.iter().map(|swarm| (presence::swarm_place(*swarm), *swarm));
+        let users = users.iter().map(|user| (presence::user_place(*user), *user));
+        let (swarms, users): (Vec<_>, Vec<_>) = (swarms.collect(), users.collect());
+        let places =
+            swarms.iter().map(|(place, _)| place).chain(users.iter().map(|(place, _)| place));
+        let places: Vec<Vec<u8>> = places.cloned().collect();
+        let found = self.tables.read(|connection| presence::count(connection, &places, &without));
+        fn of<K: Ord>(found: &BTreeMap<Vec<u8>, u32>, keys: Vec<(Vec<u8>, K)>) -> BTreeMap<K, u32> {
+            keys.into_iter().filter_map(|(place, key)| Some((key, *found.get(&place)?))).collect()
+        }
+        Counts { seeders: of(&found, swarms), users: of(&found, users) }
+    }
+
+    /// Removes what trackers have written that are not in the list any more: who has removed them from
+    /// it may have ended before this.
+    fn forget_absent(&mut self) -> Result<(), StoreError> {
+        let engine = self.tables.engine.get_mut();
+        // In this order: a tracker is in the list before it writes.
+        let writers = engine.read(presence::writers)?;
+        engine.end_reading();
+        let listed = engine.read(feed::read_trackers)?;
+        engine.end_reading();
+        let is_listed = |writer: &Vec<u8>| listed.iter().any(|(store, ..)| store == writer);
+        for writer in writers.iter().filter(|writer| !is_listed(writer)) {
+            if let Some(store) = feed::id_of(writer) {
+                self.forget_presence(store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a tracker that has ended, or ends now, has written of who is present there.
+    fn forget_presence(&mut self, store: StoreId) -> Result<(), StoreError> {
+        while let Ok(removed) =
+            self.try_alone(|connection| presence::remove_some(connection, store))?
+            && removed > 0
+        {}
+        Ok(())
+    }
+
     fn beat(&mut self) -> Result<(), StoreError> {
         let (store, removable) = (self.store, self.feed.removable(self.sequence) as i64);
         let beaten = self.try_alone(|connection| {
@@ -371,6 +455,7 @@ impl SqlStore {
         }
         info!("a tracker of {} has ended, and was removed from the list", self.address);
         self.feed.forget(store);
+        self.forget_absent()?;
         self.read_totals()?;
         self.check()
     }
@@ -387,6 +472,7 @@ impl SqlStore {
     pub fn close(&mut self) -> Result<(), StoreError> {
         self.check()?;
         let store = self.store;
+        self.forget_presence(store)?;
         self.write_alone(|connection| feed::remove(connection, store, None))
     }
 

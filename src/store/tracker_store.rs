@@ -15,11 +15,11 @@ use crossbeam_channel::Receiver;
 
 use super::database::StoreError;
 use super::rows::{RowReader, RowStore};
-use super::shared::{Committed, News};
+use super::shared::{Committed, Counts, News, PresenceChanges, Swarm};
 #[cfg(feature = "postgres")]
 use super::sql::{EngineAddress, SqlReader, SqlStore};
 use crate::directory::{Directory, Entry, Rows, RowsMut};
-use crate::types::{Row, RowKey, StoreId, StoreState, Transaction};
+use crate::types::{PeerEntry, Row, RowKey, StoreId, StoreState, Transaction, UserId};
 
 /// Where a tracker's directory is.
 #[derive(Debug, Clone)]
@@ -292,6 +292,40 @@ impl TrackerStore {
             Self::Sqlite(_) => Ok(None),
             #[cfg(feature = "postgres")]
             Self::Sql(store) => store.poll().map(Some),
+        }
+    }
+
+    /// Writes what has changed in who is present here, for the other trackers of the database; false
+    /// if that is to be done again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_presence(&mut self, changed: &PresenceChanges) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(changed.is_empty()),
+            #[cfg(feature = "postgres")]
+            Self::Sql(store) => store.put_presence(changed),
+        }
+    }
+
+    /// At most `max` devices of each of these swarms that are present at the other trackers of the
+    /// database.
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "there are no others"))]
+    pub fn peers_elsewhere(&self, swarms: &[Swarm], max: usize) -> Vec<PeerEntry> {
+        match self {
+            Self::Sqlite(_) => Vec::new(),
+            #[cfg(feature = "postgres")]
+            Self::Sql(store) => store.peers_elsewhere(swarms, max),
+        }
+    }
+
+    /// How many devices are present at all trackers of the database; nothing with SQLite.
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "there are no others"))]
+    pub fn count_present(&self, swarms: &[Swarm], users: &[UserId]) -> Counts {
+        match self {
+            Self::Sqlite(_) => Counts::default(),
+            #[cfg(feature = "postgres")]
+            Self::Sql(store) => store.count_present(swarms, users),
         }
     }
 

@@ -114,11 +114,15 @@ impl Core {
         inputs: Inputs,
         mut replica: Replica<TrackerStore>,
     ) -> Self {
+        let mut presence = Presence::default();
+        if replica.directory().rows().is_shared() {
+            presence.share();
+        }
         Self {
             inputs,
             moves: replica.store_mut().moves(),
             replica,
-            presence: Presence::default(),
+            presence,
             clock: Clock::new(shared.limits.clock_offset_ms),
             links: Links::new(shared.clone()),
             shared,

@@ -14,6 +14,7 @@
 mod candidates;
 mod changes;
 mod devices;
+pub(crate) mod elsewhere;
 mod follow;
 mod groups;
 mod late;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use self::changes::Changes;
 use self::devices::{LastSeen, UserDevice};
+use self::elsewhere::Elsewhere;
 use self::groups::GroupChanges;
 use self::late::LateEnds;
 use self::punching::Punching;
@@ -68,10 +70,10 @@ const WAITING_PER_SESSION_MAX: usize = 8_192;
 const WAITING_MAX: usize = 1 << 20;
 /// Peers in one answer, over all files announced: keeps it at about 256 KiB. Each file has one
 /// named if there is any.
-const PEERS_PER_ANNOUNCE_MAX: usize = 2_560;
+pub(crate) const PEERS_PER_ANNOUNCE_MAX: usize = 2_560;
 /// Maximum bytes of candidates in one answer; later peers are sent without candidates. The rest of
 /// the largest answer fills half a frame.
-const CANDIDATE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const CANDIDATE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a candidate on the wire, at most: a kind, a length, an IPv6 address and a port, and
 /// lengths of later fields.
 const CANDIDATE_LEN_MAX: usize = 32;
@@ -164,6 +166,7 @@ pub(crate) struct Presence {
     last_seen: LastSeen,
     reports: Reports,
     introductions: Introductions,
+    elsewhere: Elsewhere,
     punching: Punching,
     /// What sessions are to be told at the end of the turn.
     leaving: RefCell<Vec<(Arc<Outbox>, Frame)>>,
@@ -229,7 +232,7 @@ impl Presence {
         directory: &Directory<impl Rows>,
         now_ms: u64,
     ) -> Result<usize, Refusal> {
-        let user = visitor.user;
+        let (user, device) = (visitor.user, visitor.device);
         if !self.is_good(&visitor, directory) {
             return Err(Refusal::SessionOver);
         }
@@ -270,6 +273,7 @@ impl Presence {
             },
         );
         self.note_seen(key, now_ms);
+        self.note_online(user, device, true);
         let groups: Vec<GroupId> =
             self.users.get(&user).into_iter().flat_map(|online| &online.groups).copied().collect();
         Ok(self.tell_voids(&[key], &groups, directory, now_ms))
@@ -372,6 +376,7 @@ impl Presence {
         }
         let session = self.sessions.remove(&key)?;
         self.relays_no_more(key, &session);
+        self.note_online(session.visitor.user, session.visitor.device, false);
         self.entries -= session.entries.len();
         if let Some(online) = self.users.get_mut(&session.visitor.user) {
             online.entries -= session.entries.len();
@@ -576,7 +581,7 @@ impl Presence {
 
 /// Names peers without their candidates once there is no room for more of them. Older trackers told
 /// none either: a client then knows what others told.
-fn leave_out_candidates(peers: &mut [PeerEntry], room: &mut usize) {
+pub(crate) fn leave_out_candidates(peers: &mut [PeerEntry], room: &mut usize) {
     for peer in peers {
         let len = peer.candidates.as_ref().map_or(0, |all| all.len() * CANDIDATE_LEN_MAX);
         match room.checked_sub(len) {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::answer::{answer, is_look_up, look_of, with_presence};
+use super::answer::{answer, is_look_up, look_of};
 use super::clock::wall_ms;
 use super::core::{Input, View};
 use super::guard::{Caller, Making};
@@ -292,7 +292,7 @@ impl<'a> Session<'a> {
                     let answered = core.ask(move |view| {
                         view.presence.password_of(key, user, view.directory())?;
                         let answered = answer(view.directory(), user, &question)?;
-                        Some(with_presence(view.presence, answered))
+                        Some(view.with_presence(answered))
                     });
                     let refused = Reply::Refused(Refusal::LoginFirst);
                     return Ok(answered.ok_or(CoreEnded)?.unwrap_or(refused));
@@ -315,7 +315,7 @@ impl<'a> Session<'a> {
                 let answered = answered.unwrap_or(Reply::Refused(Refusal::LoginFirst));
                 let answered = core.ask(move |view| {
                     view.presence.password_of(key, user, view.directory())?;
-                    Some(with_presence(view.presence, answered))
+                    Some(view.with_presence(answered))
                 });
                 Ok(answered.ok_or(CoreEnded)?.unwrap_or(Reply::Refused(Refusal::LoginFirst)))
             }
@@ -326,7 +326,8 @@ impl<'a> Session<'a> {
     fn announce(&self, user: UserId, entries: Vec<AnnounceEntry>) -> Result<Reply, CoreEnded> {
         let key = self.key;
         self.in_turn(entries, move |view, entries| {
-            view.presence.announce(key, user, entries, view.replica.directory())
+            let reply = view.presence.announce(key, user, entries, view.replica.directory())?;
+            Ok(view.with_peers_elsewhere(key, entries, reply))
         })
     }
 
@@ -614,7 +615,9 @@ impl<'a> Session<'a> {
         (self.user, self.was) = (Some(user), None);
         self.label = Some(entry.label.clone());
         debug!("{}: {} has logged in", self.address, entry.label);
-        for event in std::iter::once(self.shared.trackers_event()).chain(self.shared.key_events()) {
+        let trackers = std::iter::once(self.shared.trackers_event());
+        let enough = self.shared.enough_event().into_iter();
+        for event in enough.chain(trackers).chain(self.shared.key_events()) {
             self.outbox.push(to_frame(&FromTracker::Event(event)).into());
         }
         Ok(Reply::LoggedIn {

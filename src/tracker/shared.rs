@@ -36,6 +36,9 @@ use crate::types::{
 use crate::wire::replication::LinkRefusal;
 use crate::wire::tracker::Event;
 
+/// Sessions that a client keeps with trackers that share a database, so that one may fail.
+const SESSIONS_ENOUGH: u8 = 2;
+
 /// What a connection was refused or closed for, as far as the log tells such events apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Oddity {
@@ -214,6 +217,12 @@ impl Shared {
             .map(TrackerAddress::to_label)
             .collect();
         Event::Trackers { addresses: self.tracker_labels(), removed }
+    }
+
+    /// What clients are told of how many sessions they need: with trackers that share a database two,
+    /// so that one may fail.
+    pub(crate) fn enough_event(&self) -> Option<Event> {
+        self.place.is_shared().then_some(Event::EnoughSessions { count: SESSIONS_ENOUGH })
     }
 
     /// What clients are told of the network's key, if another takes its place or has done so. The

@@ -631,6 +631,7 @@ sample_enum!(Event {
     RelayFor { meeting },
     PunchBegun { secret, group, info_hash, device, is_asker },
     PunchNow { secret, address, in_ms },
+    EnoughSessions { count },
 });
 sample_enum!(FromTracker {
     Welcome(welcome), Unwelcome(why), Reply { number, clock_ms, reply }, Event(event),

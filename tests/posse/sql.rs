@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use posse::types::{Change, Refusal};
+use posse::types::{Change, DownloadState, Refusal};
 use posse::wire::tracker::{Event, FromTracker, Reply};
 
 use crate::harness::{
@@ -94,6 +94,105 @@ fn what_is_changed_at_one_tracker_is_told_at_the_others_once_and_within_a_second
     // An event that came twice would have come in the place of the next one.
     let in_turn = |pair: &[Event]| matches!(pair, [Event::Admitted { .. }, Event::Removed { group: of }] if *of == group);
     assert!(heard.chunks(2).all(in_turn), "{heard:?}");
+}
+
+/// Waits until a device is told to do that in a swarm.
+fn wait_peer(client: &mut RawClient, state: DownloadState) {
+    loop {
+        match client.receive().expect("it is told") {
+            FromTracker::Event(Event::Peer(peer)) if peer.state == state => return,
+            _ => continue,
+        }
+    }
+}
+
+#[test]
+fn who_is_at_one_tracker_is_found_at_all_others() {
+    let cluster = Cluster::start();
+    let mut world = world(&cluster, 3);
+    let mut nik = RawClient::enter(world.tracker(1), "nik");
+    let group = nik.create_group("lab");
+    let mut bob = RawClient::enter(world.tracker(2), "bob");
+    let user =
+        RawClient::connect(world.tracker(3), &device(), 1).unwrap().login("bob").unwrap().user;
+    bob.change(request_id(), &Change::JoinGroup { group }).unwrap();
+    nik.change(request_id(), &Change::AcceptRequest { group, user }).unwrap();
+    let facts = Content::new("a.bin", 1 << 20, 73).facts();
+    let file = facts.info_hash;
+    nik.share(group, facts);
+    nik.announce(group, file, DownloadState::Seeding);
+    let found = |client: &mut RawClient| {
+        eventually("the seeder is found", || {
+            let found = client.announce(group, file, DownloadState::Leeching);
+            client.announce(group, file, DownloadState::Stopped);
+            found.first().map(|peer| (peer.state, peer.address.ip().is_loopback()))
+        })
+    };
+    assert_eq!(found(&mut bob), (DownloadState::Seeding, true));
+    // Who is counted: at the tracker with the seeder, at one with another session, and at one with
+    // none.
+    let mut other = RawClient::connect(world.tracker(3), &device(), 1).unwrap();
+    other.login("bob").unwrap();
+    for client in [&mut nik, &mut bob, &mut other] {
+        eventually("one seeds, two are online", || (client.online(group) == (1, 2)).then_some(()));
+    }
+    // What changes is told: to the one that leeches that the seeder goes and comes, to the seeder
+    // that one leeches.
+    bob.announce(group, file, DownloadState::Leeching);
+    wait_peer(&mut nik, DownloadState::Leeching);
+    nik.announce(group, file, DownloadState::Stopped);
+    wait_peer(&mut bob, DownloadState::Stopped);
+    loop {
+        if let FromTracker::Event(Event::Withdrawn { info_hash, .. }) = bob.receive().unwrap() {
+            break assert_eq!(info_hash, file);
+        }
+    }
+    nik.announce(group, file, DownloadState::Seeding);
+    wait_peer(&mut bob, DownloadState::Seeding);
+    // One whose tracker is killed is there no more.
+    world.trackers[0].kill9();
+    eventually("the seeder is gone with its tracker", || {
+        (bob.online(group) == (0, 1)).then_some(())
+    });
+    assert!(bob.announce(group, file, DownloadState::Leeching).is_empty());
+}
+
+#[test]
+fn clients_keep_sessions_with_two_trackers_and_find_each_other_through_any() {
+    let cluster = Cluster::start();
+    let mut world = world(&cluster, 5);
+    live(&world);
+    let content = Content::new("b.bin", 2 << 20, 72);
+    world.put("carl", &content);
+    let (mut carl, mut dora) = (world.client("carl"), world.client("dora"));
+    carl.enter("carl");
+    dora.enter("dora");
+    let sessions = |client: &mut crate::harness::ClientProcess| {
+        eventually("the client has two sessions", || {
+            let status = client.object("trackers");
+            let trackers = status["trackers"].as_array().unwrap().clone();
+            let with = |role: &str| trackers.iter().filter(|one| one["role"] == role).count();
+            (with("spare") == 3 && with("primary") + with("standby") == 2).then_some(())
+        });
+    };
+    sessions(&mut carl);
+    sessions(&mut dora);
+    carl.ok("create_group studio", &[]);
+    dora.ok("join_group studio", &[]);
+    carl.ok("accept_request studio dora", &[]);
+    carl.ok("upload_file b.bin studio", &[]);
+    dora.ok("download_file studio b.bin", &[]);
+    dora.wait_downloads();
+    assert_eq!(crate::harness::sha1_of(&dora.path("b.bin")), content.sha1());
+    // All but one go: everybody is at that one.
+    for victim in 0..4 {
+        world.trackers[victim].kill9();
+    }
+    dora.ok("create_group late", &[]);
+    eventually("carl is at the last tracker, too", || {
+        let groups = carl.object("list_groups");
+        groups.to_string().contains("late").then_some(())
+    });
 }
 
 /// Who makes groups, at whichever tracker answers, each with a request that is repeated until it
@@ -281,7 +380,9 @@ const POPULATE: &str =
     INSERT INTO posse_entries SELECT '\\xf0'::bytea || decode(md5(n::text), 'hex'), '' FROM
         generate_series(1, 30000) AS n;
     INSERT INTO posse_feed SELECT decode(md5((n % 7)::text), 'hex'), n, '' FROM
-        generate_series(1, 30000) AS n;";
+        generate_series(1, 30000) AS n;
+    INSERT INTO posse_presence SELECT decode(md5((n % 97)::text), 'hex'), decode(md5(n::text), 'hex'),
+        decode(md5((n % 7)::text), 'hex'), n, 2, '' FROM generate_series(1, 30000) AS n;";
 
 #[test]
 fn no_request_reads_a_whole_table() {
@@ -308,7 +409,12 @@ fn no_request_reads_a_whole_table() {
         plans("Index Scan using posse_rows_pkey") + plans("Index Scan using posse_entries_pkey");
     println!("{used} scans of the keys, {} of ages", plans("posse_rows_by_age"));
     assert!(used > 100 && plans("posse_rows_by_age") > 0, "the plans are in the log");
-    for table in ["posse_rows", "posse_entries", "posse_feed"] {
+    let present =
+        plans("Index Scan using posse_presence_pkey") + plans("Index Scan on posse_presence_pkey");
+    let changed = plans("Index Scan using posse_presence_by_sequence");
+    println!("{present} scans of the swarms, {changed} of what has changed in them");
+    assert!(present > 0 && changed > 0, "the plans are in the log");
+    for table in ["posse_rows", "posse_entries", "posse_feed", "posse_presence"] {
         let populating = format!("Seq Scan on {table}");
         assert_eq!(plans(&populating), 0, "a whole table is read: {log}");
     }

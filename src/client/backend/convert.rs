@@ -257,6 +257,7 @@ pub(super) fn trackers(status: TrackersStatus) -> Trackers {
         role: match tracker.role {
             client::TrackerRole::Primary => TrackerRole::Primary,
             client::TrackerRole::Standby => TrackerRole::Standby,
+            client::TrackerRole::Spare => TrackerRole::Spare,
             client::TrackerRole::Unreachable => TrackerRole::Down,
         },
         lag: tracker.lag,

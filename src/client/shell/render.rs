@@ -287,6 +287,7 @@ fn tracker_role(role: TrackerRole) -> &'static str {
     match role {
         TrackerRole::Primary => "primary",
         TrackerRole::Standby => "standby",
+        TrackerRole::Spare => "spare",
         TrackerRole::Down => "down",
     }
 }

@@ -33,8 +33,13 @@ impl Shared {
             addresses.iter().filter_map(|address| address.as_str().parse::<TrackerAddress>().ok());
         let addresses: Vec<String> =
             parsed.map(|address| address.to_string()).take(TRACKERS_MAX).collect();
-        if let Some(live) = self.state.lock().live(teller.0, teller.1) {
-            live.listed.clone_from(&addresses);
+        {
+            let mut state = self.state.lock();
+            if let Some(live) = state.live(teller.0, teller.1) {
+                live.listed.clone_from(&addresses);
+                let enough = live.enough;
+                state.told_needed(enough);
+            }
         }
         self.drop_removed(
             removed

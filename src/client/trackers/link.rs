@@ -73,6 +73,8 @@ enum LinkError {
     Closing,
     #[error("another address leads to the same tracker")]
     SecondWay,
+    #[error("the sessions with others are enough")]
+    Spare,
 }
 
 impl LinkError {
@@ -101,7 +103,7 @@ pub(super) fn run(shared: &Arc<Shared>, index: usize) {
         return;
     }
     let mut pause = BACKOFF_MIN;
-    while !shared.stop.is_set() && shared.state.lock().links[index].goes_on() {
+    while shared.wait_until_needed(index) {
         let started = Instant::now();
         let was_live = match open(shared, index) {
             Ok(opened) => {
@@ -147,7 +149,7 @@ fn note_failure(shared: &Shared, index: usize, was_live: bool, error: &LinkError
     let link = &mut state.links[index];
     let first = was_live || link.attempts == 0;
     link.attempts += 1;
-    link.error = Some(error.to_string());
+    link.error = (!matches!(error, LinkError::Spare)).then(|| error.to_string());
     link.distrust = error.distrust();
     let address = link.address.clone();
     drop(state);
@@ -155,7 +157,7 @@ fn note_failure(shared: &Shared, index: usize, was_live: bool, error: &LinkError
     if shared.stop.is_set() {
         return;
     }
-    match first {
+    match first && !matches!(error, LinkError::Spare) {
         true => warn!("tracker {} ({address}): {error}; trying again", index + 1),
         false => debug!("tracker {} ({address}): {error}", index + 1),
     }
@@ -243,6 +245,7 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
             relay: Default::default(),
             knows_punching: true,
             listed: Vec::new(),
+            enough: None,
         };
         let link = &mut state.links[index];
         link.live = Some(live);
@@ -267,10 +270,14 @@ fn serve(shared: &Arc<Shared>, index: usize, opened: Opened) -> LinkError {
         }
         Err(e) => e.into(),
     };
-    shared.state.lock().detach(index, key);
+    let is_spare = {
+        let mut state = shared.state.lock();
+        state.detach(index, key);
+        state.is_spare(index)
+    };
     shared.changed.notify_all();
     shared.tell(News::Lost { tracker: index });
-    error
+    if is_spare { LinkError::Spare } else { error }
 }
 
 fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader) -> LinkError {
@@ -330,6 +337,11 @@ fn read_frames(shared: &Arc<Shared>, index: usize, key: u64, reader: &mut Reader
                     }
                     Event::Trackers { addresses, removed } => {
                         shared.learn((index, key), addresses, &removed)
+                    }
+                    Event::EnoughSessions { count } => {
+                        if let Some(live) = shared.state.lock().live(index, key) {
+                            live.enough = Some(count);
+                        }
                     }
                     Event::NetworkKey { rotation } => {
                         match shared.options.network.told(&rotation) {
@@ -406,6 +418,9 @@ fn write_frames(
                 let now = Instant::now();
                 if !is_own_address(connection.local_addr()) {
                     // Nothing will come any more, and the tracker cannot be told.
+                    return connection.close();
+                }
+                if shared.state.lock().is_spare(index) {
                     return connection.close();
                 }
                 if now >= next_ping {

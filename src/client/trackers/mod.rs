@@ -1,4 +1,4 @@
-//! The client's sessions with all trackers, and commands that survive the failure of a tracker.
+//! The client's sessions with the trackers, and commands that survive the failure of a tracker.
 //!
 //! Two threads per tracker keep one connection: one dials and reads; the other writes, pings and
 //! repeats logins. A password, shown to one tracker, begins a session and brings a token. All other
@@ -21,6 +21,7 @@ mod clock;
 mod learned;
 mod link;
 mod login;
+mod needed;
 mod pause;
 mod punching;
 mod redial;
@@ -110,7 +111,11 @@ impl TrackerSet {
     /// # Errors
     /// The system's, if it cannot start the threads.
     pub(crate) fn start(options: SetOptions, news: Sender<News>) -> std::io::Result<Self> {
-        let state = Mutex::new(SetState::new(&options.addresses, options.last_request));
+        let state = Mutex::new(SetState::new(
+            options.security.device(),
+            &options.addresses,
+            options.last_request,
+        ));
         let (stop, threads) = (Stop::new(), Threads::new());
         let interrupt = Mutex::new(Stop::new());
         let shared = Arc::new(Shared {

@@ -18,7 +18,9 @@ use super::stamps::RequestClock;
 use super::told::{Told, TrackerRelay};
 use crate::client::error::{ClientError, SessionEnd};
 use crate::net::{Connection, WrongNetwork};
-use crate::types::{Candidate, DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId};
+use crate::types::{
+    Candidate, DeviceId, DownloadState, GroupId, InfoHash, SessionToken, Stamp, StoreId,
+};
 use crate::wire::frame;
 use crate::wire::tracker::{FromClient, Reply, Request};
 
@@ -40,6 +42,8 @@ pub(crate) struct LinkView {
     pub(crate) rtt: Option<Duration>,
     /// Why the last dial failed, while not connected.
     pub(crate) error: Option<String>,
+    /// It is not connected because others are enough.
+    pub(crate) is_spare: bool,
 }
 
 /// One tracker.
@@ -111,6 +115,8 @@ pub(super) struct Live {
     pub(super) knows_punching: bool,
     /// The tracker addresses in its last list: at most as many as a network may have.
     pub(super) listed: Vec<String>,
+    /// With how many trackers a session is enough, as it says.
+    pub(super) enough: Option<u8>,
 }
 
 /// What to do with an answer.
@@ -152,6 +158,10 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct SetState {
     pub(super) links: Vec<LinkState>,
+    /// This device.
+    pub(super) device: DeviceId,
+    /// With how many trackers a session is enough; `None`: with all.
+    pub(super) sessions_needed: Option<u8>,
     pub(super) next_key: u64,
     pub(super) primary: Option<usize>,
     pub(super) session: Option<Session>,
@@ -228,11 +238,14 @@ impl LinkState {
 }
 
 impl SetState {
-    pub(super) fn new(addresses: &[String], last_request: Stamp) -> Self {
+    pub(super) fn new(device: DeviceId, addresses: &[String], last_request: Stamp) -> Self {
         let mut requests = RequestClock::default();
         requests.resume(last_request);
+        let link = |address: &String| LinkState::new(address.clone(), false);
         Self {
-            links: addresses.iter().map(|address| LinkState::new(address.clone(), false)).collect(),
+            links: addresses.iter().map(link).collect(),
+            device,
+            sessions_needed: None,
             next_key: 0,
             primary: None,
             session: None,
@@ -346,6 +359,7 @@ impl SetState {
             primary: primary == Some(i),
             rtt: link.live.as_ref().map(|live| live.rtt),
             error: link.live.as_ref().map_or(link.error.clone(), |_| None),
+            is_spare: link.live.is_none() && !self.is_needed(i),
         };
         self.links.iter().enumerate().filter(is_known).map(view).collect()
     }

@@ -18,6 +18,7 @@ use diesel::sql_types::{Array, BigInt, Binary};
 use super::super::database::StoreError;
 use super::super::shared::News;
 use super::connection::Engine;
+use super::presence;
 use super::schema::{posse_entries, posse_feed, posse_trackers};
 use crate::directory::{TOTALS_KEY, add_totals};
 use crate::types::{Content, Place, RequestId, Row, Stamp, StoreId, Transaction, Version};
@@ -46,6 +47,8 @@ struct Known {
     sequence: i64,
     beat: i64,
     beaten: Instant,
+    /// Who is present there was read up to that row.
+    present: i64,
 }
 
 /// What is known of the trackers of the database.
@@ -63,18 +66,19 @@ pub(super) fn read_trackers(connection: &mut PgConnection) -> QueryResult<Vec<Li
     posse_trackers::table.order(posse_trackers::store.asc()).limit(TRACKERS_MAX).load(connection)
 }
 
-fn id_of(bytes: &[u8]) -> Option<StoreId> {
+pub(super) fn id_of(bytes: &[u8]) -> Option<StoreId> {
     Some(StoreId::from_bytes(bytes.try_into().ok()?))
 }
 
 impl Feed {
     /// Takes the others as they are: what they did before is in the rows that are read from now on.
-    pub(super) fn begin(&mut self, own: StoreId, listed: Vec<Listed>) {
+    pub(super) fn begin(&mut self, own: StoreId, listed: Vec<(Listed, i64)>) {
         self.known.clear();
-        for (store, number, sequence, _, beat) in listed {
+        for ((store, number, sequence, _, beat), present) in listed {
             if let Some(id) = id_of(&store).filter(|id| *id != own) {
                 let number = u32::try_from(number).unwrap_or_default();
-                self.known.insert(id, Known { number, sequence, beat, beaten: Instant::now() });
+                let beaten = Instant::now();
+                self.known.insert(id, Known { number, sequence, beat, beaten, present });
             }
         }
     }
@@ -93,6 +97,7 @@ impl Feed {
                 sequence: 0,
                 beat,
                 beaten: Instant::now(),
+                present: 0,
             });
             if known.beat != beat {
                 (known.beat, known.beaten) = (beat, Instant::now());
@@ -100,6 +105,11 @@ impl Feed {
             if kept_from > known.sequence {
                 (news.is_lost, known.sequence) = (true, sequence);
             }
+            let behind = known.present;
+            let (present, last) =
+                engine.read(|connection| presence::read_behind(connection, &store, behind))?;
+            news.present.extend(present);
+            known.present = last;
             if sequence <= known.sequence {
                 continue;
             }
@@ -122,6 +132,17 @@ impl Feed {
         }
         self.known.retain(|id, _| there.contains(id));
         Ok(news)
+    }
+
+    /// Tells whether there are other trackers.
+    pub(super) fn has_others(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// The other trackers that have not counted a beat lately.
+    pub(super) fn down(&self) -> Vec<Vec<u8>> {
+        let down = self.known.iter().filter(|(_, known)| known.beaten.elapsed() >= DOWN_AFTER);
+        down.map(|(id, _)| id.as_bytes().to_vec()).collect()
     }
 
     /// The numbers of the other trackers that are there.

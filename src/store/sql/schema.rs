@@ -4,7 +4,7 @@
 //! transaction with the number of the version. Of programs that start together one makes them; the
 //! others fail there, look again, and find them made.
 //!
-//! Portable SQL: tables, primary keys and one index. Keys are bytes and compared as such, so no
+//! Portable SQL: tables, primary keys and two indexes. Keys are bytes and compared as such, so no
 //! collation matters.
 
 use diesel::connection::SimpleConnection as _;
@@ -51,9 +51,21 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    posse_presence (place, device, tracker) {
+        place -> Binary,
+        device -> Binary,
+        tracker -> Binary,
+        sequence -> BigInt,
+        state -> SmallInt,
+        body -> Binary,
+    }
+}
+
 /// Statements that lead from each version to the next; the first one starts from nothing. Some
 /// engines commit each of them by itself: so they can be run again after some of them were.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE IF NOT EXISTS posse_rows (
         key BYTEA PRIMARY KEY,
         class SMALLINT NOT NULL,
@@ -74,7 +86,19 @@ const MIGRATIONS: [&str; 1] = ["
         sequence BIGINT NOT NULL,
         body BYTEA NOT NULL,
         PRIMARY KEY (store, sequence)
-    );"];
+    );",
+    "
+    CREATE TABLE IF NOT EXISTS posse_presence (
+        place BYTEA NOT NULL,
+        device BYTEA NOT NULL,
+        tracker BYTEA NOT NULL,
+        sequence BIGINT NOT NULL,
+        state SMALLINT NOT NULL,
+        body BYTEA NOT NULL,
+        PRIMARY KEY (place, device, tracker)
+    );
+    CREATE INDEX IF NOT EXISTS posse_presence_by_sequence ON posse_presence (tracker, sequence);",
+];
 
 /// The table that says which version there is. Making it fails where another program makes it at
 /// the same moment.

@@ -15,9 +15,16 @@ use log::{debug, warn};
 use super::{Changed, Core, SWEEP_ROWS_MAX};
 use crate::directory::{Asked, Ticket};
 use crate::store::Committed;
+use crate::tracker::answer::with_presence;
 use crate::tracker::config::TrackerError;
-use crate::tracker::presence::SessionKey;
-use crate::types::{Refusal, Transaction};
+use crate::tracker::core::View;
+use crate::tracker::presence::elsewhere::with_counts;
+use crate::tracker::presence::{
+    CANDIDATE_BYTES_MAX, PEERS_PER_ANNOUNCE_MAX, SessionKey, SwarmKey, leave_out_candidates,
+};
+use crate::types::limits::PEERS_PER_ANSWER_MAX;
+use crate::types::{FileEntry, Refusal, Transaction, UserId};
+use crate::wire::tracker::{AnnounceEntry, Reply};
 
 /// Changes in one transaction: the more there are, the more often another tracker is in its way.
 const CHANGES_MAX: usize = 128;
@@ -134,6 +141,10 @@ impl Core {
             return Ok(());
         }
         self.polled = Instant::now();
+        let changed = self.presence.take_changed();
+        if !self.replica.store_mut().put_presence(&changed)? {
+            self.presence.put_back(changed);
+        }
         let Some(news) = self.replica.store_mut().poll()? else { return Ok(()) };
         self.replica.forget_cached();
         if !news.transactions.is_empty() {
@@ -146,6 +157,59 @@ impl Core {
             );
             self.presence.end_all();
         }
-        self.follow_changes(&news.transactions)
+        self.follow_changes(&news.transactions)?;
+        // Behind the changes, which may let a session here take part.
+        news.present.iter().for_each(|present| self.presence.hear_elsewhere(present));
+        for (key, swarm) in self.presence.take_unnamed() {
+            let rows = self.replica.directory().rows();
+            let found = rows.peers_elsewhere(&[swarm], PEERS_PER_ANSWER_MAX);
+            self.presence.tell_elsewhere(key, found);
+        }
+        Ok(())
+    }
+}
+
+impl View<'_> {
+    /// Fills in who is online, here and at the other trackers of the database.
+    pub(crate) fn with_presence(&self, reply: Reply) -> Reply {
+        let reply = with_presence(self.presence, reply);
+        let rows = self.directory().rows();
+        if !rows.is_shared() {
+            return reply;
+        }
+        let swarm = |entry: &FileEntry| (entry.facts.info_hash, entry.group);
+        let (mut swarms, mut users): (Vec<SwarmKey>, Vec<UserId>) = (Vec::new(), Vec::new());
+        match &reply {
+            Reply::Members { entries, .. } => {
+                users.extend(entries.iter().map(|entry| entry.user.user));
+            }
+            Reply::Files { entries, .. } => swarms.extend(entries.iter().map(swarm)),
+            Reply::File(entry) => swarms.push(swarm(entry)),
+            Reply::Resolved(resolved) => swarms.extend(resolved.file.iter().map(swarm)),
+            _ => return reply,
+        }
+        with_counts(&rows.count_present(&swarms, &users), reply)
+    }
+
+    /// Names the devices, too, that are present at the other trackers of the database.
+    pub(crate) fn with_peers_elsewhere(
+        &self,
+        key: SessionKey,
+        entries: &[AnnounceEntry],
+        reply: Reply,
+    ) -> Reply {
+        let rows = self.directory().rows();
+        let Reply::Peers(mut peers) = reply else { return reply };
+        if rows.is_shared() {
+            let announced = entries.iter().map(|entry| (entry.info_hash, entry.group));
+            let swarms = self.presence.leeches_in(key, announced);
+            let room = PEERS_PER_ANNOUNCE_MAX.saturating_sub(peers.len());
+            let of_each = (room / swarms.len().max(1)).min(PEERS_PER_ANSWER_MAX);
+            let found = rows.peers_elsewhere(&swarms, of_each);
+            peers.extend(self.presence.told_elsewhere(key, found));
+            let mut room = CANDIDATE_BYTES_MAX;
+            leave_out_candidates(&mut peers, &mut room);
+        }
+        Reply::Peers(peers)
     }
 }

@@ -54,10 +54,11 @@ impl Presence {
             return Err(wait);
         }
         let has_others = |swarm: &SwarmKey| self.has_others(key, *swarm);
-        let active =
-            session.entries.iter().filter(|(swarm, entry)| entry.active && has_others(swarm));
-        let swarms: Vec<(SwarmKey, DownloadState)> =
+        let active = session.entries.iter().filter(|(_, entry)| entry.active);
+        let all: Vec<(SwarmKey, DownloadState)> =
             active.map(|(swarm, entry)| (*swarm, entry.state)).collect();
+        let swarms: Vec<(SwarmKey, DownloadState)> =
+            all.iter().filter(|(swarm, _)| has_others(swarm)).copied().collect();
         let wait = self.changes.wait(user, swarms.iter().map(|(swarm, _)| *swarm));
         if !wait.is_zero() {
             return Err(wait);
@@ -69,6 +70,7 @@ impl Presence {
             self.note_change(key, swarm);
             self.tell(key, swarm, state, state, Word::Some);
         }
+        all.into_iter().for_each(|(swarm, state)| self.note_elsewhere(key, swarm, state, false));
         Ok(Reply::Pong)
     }
 
@@ -101,21 +103,26 @@ impl Presence {
     ) -> Option<PeerEntry> {
         let session = self.sessions.get(&key)?;
         let Visitor { user, device, address, .. } = session.visitor;
-        let is_for = |candidate: &&Candidate| candidate.is_usable(to_local);
-        let candidates: Vec<Candidate> =
-            session.candidates.iter().filter(is_for).copied().collect();
-        let observed = Candidate::new(address, CandidateKind::Observed);
-        let address = if observed.is_usable(to_local) {
-            address
-        } else {
-            candidates.first().map_or(NO_ADDRESS, |first| first.address)
-        };
-        let candidates = Some(candidates);
-        Some(PeerEntry { info_hash, group, device, user, address, state, candidates })
+        let candidates = Some(session.candidates.to_vec());
+        let peer = PeerEntry { info_hash, group, device, user, address, state, candidates };
+        Some(as_told(peer, to_local))
     }
 
     /// Tells whether a session comes from this machine.
     pub(super) fn is_local(&self, key: SessionKey) -> bool {
         self.sessions.get(&key).is_some_and(Session::is_local)
     }
+}
+
+/// A device's part in a swarm as a session hears of it that is on this machine or is not: without
+/// the addresses that it could not dial.
+pub(super) fn as_told(mut peer: PeerEntry, to_local: bool) -> PeerEntry {
+    if let Some(candidates) = &mut peer.candidates {
+        candidates.retain(|candidate| candidate.is_usable(to_local));
+    }
+    if !Candidate::new(peer.address, CandidateKind::Observed).is_usable(to_local) {
+        let first = peer.candidates.iter().flatten().next();
+        peer.address = first.map_or(NO_ADDRESS, |first| first.address);
+    }
+    peer
 }

@@ -47,6 +47,7 @@ impl Presence {
         self.show(key, swarm, if allowed { state } else { DownloadState::Stopped }, word);
         if allowed && state == DownloadState::Leeching {
             self.tell_who_is_there(key, swarm);
+            self.note_unnamed(key, swarm);
         }
     }
 
@@ -102,6 +103,7 @@ impl Presence {
         if old != state {
             self.note_change(key, swarm_key);
             self.tell(key, swarm_key, old, state, word);
+            self.note_elsewhere(key, swarm_key, state, word == Word::Withdrawn);
         }
     }
 

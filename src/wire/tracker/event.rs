@@ -198,6 +198,12 @@ pub enum Event {
         /// When to connect, in milliseconds from now.
         in_ms: u32,
     },
+    /// A session with so many of the trackers is enough: each answers for all. Told after the login,
+    /// before [`Event::Trackers`]; where it is not told, a client keeps a session with each.
+    EnoughSessions {
+        /// How many.
+        count: u8,
+    },
     /// An event of a later version, to be ignored.
     Unknown {
         /// Its tag.
@@ -228,5 +234,6 @@ wire_enum!(Event "event" {
     19 => RelayFor { meeting },
     20 => PunchBegun { secret, group, info_hash, device, is_asker },
     21 => PunchNow { secret, address, in_ms },
+    22 => EnoughSessions { count },
     _ => Unknown { tag },
 });

@@ -262,6 +262,25 @@ impl RawClient {
         }
     }
 
+    /// How many devices seed the group's files, and how many of its members are online.
+    #[cfg(feature = "postgres")]
+    #[track_caller]
+    pub(crate) fn online(&mut self, group: GroupId) -> (u32, usize) {
+        let (after, pattern) = (None, None);
+        let files = Request::ListFiles { group, after, pattern, order: FileOrder::Name };
+        let seeders = match self.ask(files).expect("the tracker answers") {
+            Reply::Files { entries, .. } => entries.iter().map(|entry| entry.online).sum(),
+            other => panic!("list_files: {other:?}"),
+        };
+        let members = Request::ListMembers { group, after: None };
+        match self.ask(members).expect("the tracker answers") {
+            Reply::Members { entries, .. } => {
+                (seeders, entries.iter().filter(|entry| entry.online).count())
+            }
+            other => panic!("list_members: {other:?}"),
+        }
+    }
+
     /// Carries out a change that carries no password, under a request id of the caller's.
     pub(crate) fn change(&mut self, request: RequestStamp, change: &Change) -> io::Result<Reply> {
         self.ask(match change.clone() {

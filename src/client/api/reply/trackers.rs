@@ -30,6 +30,8 @@ pub enum TrackerRole {
     Primary,
     /// Connected, and next when the primary fails.
     Standby,
+    /// Not connected, since others are enough: it is when one of them fails.
+    Spare,
     /// Not connected to this client.
     Down,
 }

@@ -52,6 +52,8 @@ pub(in crate::client) struct Terms {
     pub(in crate::client) password_ms: u64,
     /// The operator has set the password.
     pub(in crate::client) must_change: bool,
+    /// With how many trackers a session is enough, if it says so.
+    pub(in crate::client) enough: Option<u8>,
 }
 
 impl Default for Terms {
@@ -62,6 +64,7 @@ impl Default for Terms {
             ahead_ms: 0,
             password_ms: 1,
             must_change: false,
+            enough: None,
         }
     }
 }
@@ -260,6 +263,12 @@ impl FakeSession {
             frame::read_message(&mut reader, TRACKER_FRAME_LEN_MAX)
         {
             self.asked.lock().push(request.clone());
+            let is_login = matches!(request, Request::Login { .. } | Request::Resume { .. });
+            if let Some(count) = self.terms.lock().enough.filter(|_| is_login) {
+                let list = Event::Trackers { addresses: vec![], removed: vec![] };
+                let told = [Event::EnoughSessions { count }, list];
+                told.into_iter().for_each(|event| _ = say(FromTracker::Event(event)));
+            }
             let reply = match (self.script)(&request) {
                 Act::Usual => Some(self.usual(request, device)),
                 Act::Answer(reply) => Some(*reply),
