@@ -22,7 +22,7 @@ mod tables;
 mod writing;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ use diesel::prelude::*;
 use log::{info, warn};
 
 pub use self::address::{EngineAddress, EngineAddressError};
-use self::connection::{Broken, Engine, Pause};
+use self::connection::{Broken, Engine, Isolation, Pause};
 pub(super) use self::exchange::{export, import};
 use self::feed::Feed;
 use self::schema::posse_trackers;
@@ -38,7 +38,7 @@ pub use self::tables::SqlTables;
 use self::writing::{CLASS_EXPIRING, CLASS_REQUEST, CLASS_TOMBSTONE};
 use super::database::StoreError;
 use super::rows::memtable::Memtable;
-use super::shared::{Committed, Counts, News, PresenceChanges, Swarm};
+use super::shared::{Committed, Counts, News, PresenceChanges, PresentAt, Swarm};
 use crate::directory::{
     Directory, ENTRIES_VERSION, Entry, Rows, RowsMut, TOTALS_KEY, add_totals, stored_key,
     subtract_totals,
@@ -71,6 +71,8 @@ pub struct SqlStore {
     lately_entries: RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>,
     feed: Feed,
     presence: presence::Presence,
+    /// Trackers that have ended, whose rows of who is present there are to be removed.
+    leaving: VecDeque<StoreId>,
     beaten: Instant,
     /// Others have removed this tracker, which has begun anew: it has not heard what they did.
     has_missed: bool,
@@ -100,6 +102,7 @@ impl SqlStore {
             lately_entries: RefCell::default(),
             feed: Feed::default(),
             presence: presence::Presence::default(),
+            leaving: VecDeque::new(),
             beaten: Instant::now(),
             has_missed: false,
         };
@@ -144,16 +147,24 @@ impl SqlStore {
         self.feed.begin(store, listed);
         self.read_totals()?;
         self.tables.engine.get_mut().end_reading();
-        self.forget_absent()
+        self.find_absent()
     }
 
-    /// Runs one statement or two in a transaction of their own, once.
+    /// Runs one statement or two in a serializable transaction of their own, once.
     fn try_alone<T>(
         &mut self,
         write: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<QueryResult<T>, StoreError> {
+        self.try_once(Isolation::Serializable, write)
+    }
+
+    fn try_once<T>(
+        &mut self,
+        isolation: Isolation,
+        write: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<QueryResult<T>, StoreError> {
         let engine = self.tables.engine.get_mut();
-        engine.begin_writing()?;
+        engine.begin_writing(isolation)?;
         let written = engine.write(write).and_then(|written| match engine.commit() {
             Ok(()) => Ok(written),
             Err(Broken::RolledBack(error) | Broken::Unknown(error)) => Err(error),
@@ -202,7 +213,7 @@ impl SqlStore {
     /// [`StoreError::Engine`] if the database cannot be reached for a while.
     pub fn begin(&mut self) -> Result<(), StoreError> {
         self.check()?;
-        self.tables.engine.get_mut().begin_writing()
+        self.tables.engine.get_mut().begin_writing(Isolation::Serializable)
     }
 
     /// Ends the transaction in which the rows of these were written: all or nothing. If it cannot
@@ -343,6 +354,11 @@ impl SqlStore {
             self.beat()?;
             self.remove_gone()?;
         }
+        if let Some(store) = self.leaving.front().copied()
+            && self.remove_presence(store)? == 0
+        {
+            self.leaving.pop_front();
+        }
         let mut news = self.feed.read(self.tables.engine.get_mut(), self.store)?;
         self.read_totals()?;
         news.is_lost |= std::mem::take(&mut self.has_missed);
@@ -358,9 +374,28 @@ impl SqlStore {
             return Ok(true);
         }
         let (store, mut presence) = (self.store, std::mem::take(&mut self.presence));
-        let written = self.try_alone(|connection| presence.put(connection, store, changed));
+        let written =
+            self.try_once(Isolation::Plain, |connection| presence.put(connection, store, changed));
         self.presence = presence;
-        Ok(written?.inspect_err(|error| warn!("cannot tell who is here: {error}")).is_ok())
+        match written? {
+            Ok(removed) => {
+                self.presence.removed(removed);
+                Ok(true)
+            }
+            Err(error) => {
+                warn!("cannot tell who is here: {error}");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Which of these are present at other trackers.
+    pub fn still_there(&self, which: &[PresentAt]) -> BTreeSet<PresentAt> {
+        let without = [self.feed.down(), vec![self.store.as_bytes().to_vec()]].concat();
+        let ask = |some: &[PresentAt]| {
+            self.tables.read(|connection| presence::still_there(connection, some, &without))
+        };
+        which.chunks(presence::BATCH_MAX).flat_map(ask).collect()
     }
 
     /// At most `max` devices of each of these swarms that are present at the other trackers.
@@ -394,9 +429,9 @@ impl SqlStore {
         Counts { seeders: of(&found, swarms), users: of(&found, users) }
     }
 
-    /// Removes what trackers have written that are not in the list any more: who has removed them from
-    /// it may have ended before this.
-    fn forget_absent(&mut self) -> Result<(), StoreError> {
+    /// Finds the trackers that are not in the list any more, whose rows of who is present there are to
+    /// be removed: some at each poll.
+    fn find_absent(&mut self) -> Result<(), StoreError> {
         let engine = self.tables.engine.get_mut();
         // In this order: a tracker is in the list before it writes.
         let writers = engine.read(presence::writers)?;
@@ -404,21 +439,17 @@ impl SqlStore {
         let listed = engine.read(feed::read_trackers)?;
         engine.end_reading();
         let is_listed = |writer: &Vec<u8>| listed.iter().any(|(store, ..)| store == writer);
-        for writer in writers.iter().filter(|writer| !is_listed(writer)) {
-            if let Some(store) = feed::id_of(writer) {
-                self.forget_presence(store)?;
-            }
-        }
+        let absent = writers.iter().filter(|writer| !is_listed(writer));
+        self.leaving = absent.filter_map(|writer| feed::id_of(writer)).collect();
         Ok(())
     }
 
-    /// Removes what a tracker that has ended, or ends now, has written of who is present there.
-    fn forget_presence(&mut self, store: StoreId) -> Result<(), StoreError> {
-        while let Ok(removed) =
-            self.try_alone(|connection| presence::remove_some(connection, store))?
-            && removed > 0
-        {}
-        Ok(())
+    /// Removes some of what a tracker has written of who is present there; tells how much.
+    fn remove_presence(&mut self, store: StoreId) -> Result<usize, StoreError> {
+        let removed =
+            self.try_once(Isolation::Plain, |connection| presence::remove_some(connection, store))?;
+        // Another tracker may be doing it.
+        Ok(removed.unwrap_or(1))
     }
 
     fn beat(&mut self) -> Result<(), StoreError> {
@@ -449,13 +480,14 @@ impl SqlStore {
 
     fn remove_gone(&mut self) -> Result<(), StoreError> {
         let Some((store, beat)) = self.feed.find_gone() else { return Ok(()) };
-        if self.try_alone(|connection| feed::remove(connection, store, Some(beat)))?.is_err() {
-            // Another tracker may be doing it.
+        if !matches!(self.try_alone(|connection| feed::remove(connection, store, beat))?, Ok(true))
+        {
+            // It is there after all, or another tracker removes it.
             return Ok(());
         }
         info!("a tracker of {} has ended, and was removed from the list", self.address);
         self.feed.forget(store);
-        self.forget_absent()?;
+        self.find_absent()?;
         self.read_totals()?;
         self.check()
     }
@@ -465,15 +497,15 @@ impl SqlStore {
         self.feed.alive()
     }
 
-    /// Takes this tracker out of the list. Nothing may be written after that.
+    /// Says that this tracker ends. Nothing may be written after that; the others still read what it
+    /// has told, and one of them takes it out of the list.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
     pub fn close(&mut self) -> Result<(), StoreError> {
         self.check()?;
         let store = self.store;
-        self.forget_presence(store)?;
-        self.write_alone(|connection| feed::remove(connection, store, None))
+        self.write_alone(|connection| feed::end(connection, store))
     }
 
     /// Returns at most `limit` tombstones, requests and invitations with a stamp before `before_ms`,

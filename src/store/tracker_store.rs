@@ -15,7 +15,7 @@ use crossbeam_channel::Receiver;
 
 use super::database::StoreError;
 use super::rows::{RowReader, RowStore};
-use super::shared::{Committed, Counts, News, PresenceChanges, Swarm};
+use super::shared::{Committed, Counts, News, PresenceChanges, PresentAt, Swarm};
 #[cfg(feature = "postgres")]
 use super::sql::{EngineAddress, SqlReader, SqlStore};
 use crate::directory::{Directory, Entry, Rows, RowsMut};
@@ -305,6 +305,16 @@ impl TrackerStore {
             Self::Sqlite(_) => Ok(changed.is_empty()),
             #[cfg(feature = "postgres")]
             Self::Sql(store) => store.put_presence(changed),
+        }
+    }
+
+    /// Which of these are present at other trackers of the database.
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "there are no others"))]
+    pub fn still_there(&self, which: &[PresentAt]) -> BTreeSet<PresentAt> {
+        match self {
+            Self::Sqlite(_) => BTreeSet::new(),
+            #[cfg(feature = "postgres")]
+            Self::Sql(store) => store.still_there(which),
         }
     }
 

@@ -160,8 +160,11 @@ impl Core {
         self.replica.store_mut().check()?;
         loop {
             if let Some(input) = self.next() {
+                // With shared rows all questions of a turn are answered as of its beginning: what
+                // was asked later waits for the next one.
+                let most = if self.is_shared() { self.inputs.queue.len() } else { usize::MAX };
                 self.take(input);
-                self.take_more();
+                self.take_more(most);
             }
             if self.ticked.elapsed() >= TICK {
                 self.ticked = Instant::now();
@@ -217,8 +220,8 @@ impl Core {
         self.inputs.queue.try_recv().ok()
     }
 
-    fn take_more(&mut self) {
-        for _ in 1..TURN_INPUTS_MAX {
+    fn take_more(&mut self, most: usize) {
+        for _ in 1..TURN_INPUTS_MAX.min(most.saturating_add(1)) {
             if self.unsaved_rows >= TURN_ROWS_MAX {
                 return;
             }

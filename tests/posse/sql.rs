@@ -414,7 +414,7 @@ fn no_request_reads_a_whole_table() {
     let changed = plans("Index Scan using posse_presence_by_sequence");
     println!("{present} scans of the swarms, {changed} of what has changed in them");
     assert!(present > 0 && changed > 0, "the plans are in the log");
-    for table in ["posse_rows", "posse_entries", "posse_feed", "posse_presence"] {
+    for table in ["posse_rows", "posse_entries", "posse_feed", "posse_presence", "posse_trackers"] {
         let populating = format!("Seq Scan on {table}");
         assert_eq!(plans(&populating), 0, "a whole table is read: {log}");
     }

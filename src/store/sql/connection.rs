@@ -42,6 +42,15 @@ pub(super) enum Phase {
     Writing,
 }
 
+/// How transactions that write go beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isolation {
+    /// As if one went after the other.
+    Serializable,
+    /// Enough for rows that nobody else writes.
+    Plain,
+}
+
 /// A connection, which is made when it is first needed, and made again when it is lost.
 pub(super) struct Engine {
     address: EngineAddress,
@@ -173,13 +182,17 @@ impl Engine {
         }
     }
 
-    /// Begins a transaction that writes.
+    /// Begins a transaction that writes. It does not say so: where the database is set to be only
+    /// read, since another takes its place, that must hold.
     ///
     /// # Errors
     /// [`StoreError::Engine`] if the database cannot be reached in [`WAIT_MAX`].
-    pub(super) fn begin_writing(&mut self) -> Result<(), StoreError> {
+    pub(super) fn begin_writing(&mut self, isolation: Isolation) -> Result<(), StoreError> {
         self.end_reading();
-        let sql = "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE";
+        let sql = match isolation {
+            Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            Isolation::Plain => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        };
         self.begin(sql, Phase::Writing, Instant::now())
     }
 
@@ -192,7 +205,12 @@ impl Engine {
         statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
     ) -> QueryResult<T> {
         debug_assert_eq!(self.phase, Phase::Writing);
-        self.connection.as_mut().map_or(Err(Error::NotInTransaction), statement)
+        let written = self.connection.as_mut().map_or(Err(Error::NotInTransaction), statement);
+        if let Err(Error::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)) = &written {
+            // Another host may take writes, or this one later.
+            self.reset();
+        }
+        written
     }
 
     /// Commits the transaction that writes.
@@ -254,7 +272,9 @@ impl Engine {
                 Err(error) => error,
             };
             let why = error.to_string();
-            if since.elapsed() > self.patience || is_refusal(&why) {
+            // Later it may be one of several hosts that refuses, or for a while.
+            let is_final = self.patience == WAIT_MAX_AT_START && is_refusal(&why);
+            if since.elapsed() > self.patience || is_final {
                 return Err(failed(&self.address, format!("cannot connect: {why}")));
             }
             if said.is_none_or(|said: Instant| said.elapsed() > SAY) {
@@ -272,6 +292,9 @@ impl Engine {
              SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT_MS}"
         );
         connection.batch_execute(&settings).map_err(ConnectionError::CouldntSetupConfiguration)?;
+        // A serializable transaction that reads a whole table, as PostgreSQL does with a small one,
+        // is in the way of all that write it. Another engine may not know the setting.
+        let _ = connection.batch_execute("SET enable_seqscan = off");
         Ok(connection)
     }
 }

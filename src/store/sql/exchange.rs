@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use super::super::database::StoreError;
 use super::super::rows::{Entries, RowStore};
 use super::address::EngineAddress;
-use super::connection::{Broken, Engine, failed};
+use super::connection::{Broken, Engine, Isolation, failed};
 use super::schema::{self, posse_meta, posse_rows, posse_trackers};
 use super::tables::SqlTables;
 use super::writing::{put_entries, put_rows};
@@ -60,8 +60,9 @@ pub(in crate::store) fn import(from: &Path, to: &EngineAddress) -> Result<u64, S
     let mut engine = Engine::open(to.clone())?;
     schema::prepare(&mut engine, to, ENTRIES_VERSION)?;
     let used = engine.read(|connection| {
+        let at_work = posse_trackers::table.filter(posse_trackers::beat.ge(0));
         let trackers: Vec<Vec<u8>> =
-            posse_trackers::table.select(posse_trackers::store).limit(1).load(connection)?;
+            at_work.select(posse_trackers::store).limit(1).load(connection)?;
         let rows: Vec<Vec<u8>> =
             posse_rows::table.select(posse_rows::key).limit(1).load(connection)?;
         Ok((!trackers.is_empty(), !rows.is_empty(), is_importing(connection)?))
@@ -143,7 +144,7 @@ fn write(
     engine: &mut Engine,
     write: impl FnOnce(&mut PgConnection) -> QueryResult<()>,
 ) -> Result<(), StoreError> {
-    engine.begin_writing()?;
+    engine.begin_writing(Isolation::Serializable)?;
     if let Err(error) = engine.write(write) {
         engine.abandon();
         return Err(engine.wrap(&error));

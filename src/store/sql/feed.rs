@@ -31,11 +31,13 @@ const READ_MAX: i64 = 1_000;
 /// A tracker that has not counted a beat for so long has ended.
 const GONE_AFTER: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 60 });
 /// One that has not done so for so long is shown as down.
-const DOWN_AFTER: Duration = Duration::from_secs(8);
+const DOWN_AFTER: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 8 });
 /// How often a beat is counted.
 pub(super) const BEAT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 2 });
 /// How long transactions are kept for the others to read.
 const KEPT: Duration = Duration::from_secs(600);
+/// `beat` of a tracker that has ended in order.
+pub(super) const ENDED: i64 = -1;
 /// The encoding of a transaction in the feed.
 const VERSION: u8 = 1;
 
@@ -52,9 +54,11 @@ struct Known {
 }
 
 /// What is known of the trackers of the database.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Feed {
     known: BTreeMap<StoreId, Known>,
+    /// When it was last read.
+    read: Instant,
     /// The own transactions that may be removed later: up to which one, and when it was there.
     kept: Vec<(Instant, u64)>,
 }
@@ -70,9 +74,23 @@ pub(super) fn id_of(bytes: &[u8]) -> Option<StoreId> {
     Some(StoreId::from_bytes(bytes.try_into().ok()?))
 }
 
+impl Default for Feed {
+    fn default() -> Self {
+        Self { known: BTreeMap::new(), read: Instant::now(), kept: Vec::new() }
+    }
+}
+
+impl Known {
+    /// Tells whether it has not counted a beat lately, or has ended in order.
+    fn is_down(&self) -> bool {
+        self.beat == ENDED || self.beaten.elapsed() >= DOWN_AFTER
+    }
+}
+
 impl Feed {
     /// Takes the others as they are: what they did before is in the rows that are read from now on.
     pub(super) fn begin(&mut self, own: StoreId, listed: Vec<(Listed, i64)>) {
+        (self.read, self.kept) = (Instant::now(), Vec::new());
         self.known.clear();
         for ((store, number, sequence, _, beat), present) in listed {
             if let Some(id) = id_of(&store).filter(|id| *id != own) {
@@ -86,6 +104,11 @@ impl Feed {
     /// Reads what the others have done since the last call.
     pub(super) fn read(&mut self, engine: &mut Engine, own: StoreId) -> Result<News, StoreError> {
         let listed = engine.read(read_trackers)?;
+        let since = std::mem::replace(&mut self.read, Instant::now()).elapsed();
+        if since >= DOWN_AFTER {
+            // Nobody has listened.
+            self.known.values_mut().for_each(|known| known.beaten = Instant::now());
+        }
         let mut news = News::default();
         let mut there = BTreeSet::new();
         for (store, number, sequence, kept_from, beat) in listed {
@@ -93,8 +116,8 @@ impl Feed {
             there.insert(id);
             let known = self.known.entry(id).or_insert_with(|| Known {
                 number: u32::try_from(number).unwrap_or_default(),
-                // It has begun after this one: all that it has done is news.
-                sequence: 0,
+                // It has begun after this one: all that it has done is news. It may have begun anew.
+                sequence: kept_from,
                 beat,
                 beaten: Instant::now(),
                 present: 0,
@@ -105,6 +128,8 @@ impl Feed {
             if kept_from > known.sequence {
                 (news.is_lost, known.sequence) = (true, sequence);
             }
+            // It may have removed what it told before it was met.
+            news.is_lost |= since >= KEPT / 2;
             let behind = known.present;
             let (present, last) =
                 engine.read(|connection| presence::read_behind(connection, &store, behind))?;
@@ -124,12 +149,20 @@ impl Feed {
                     .load::<(i64, Vec<u8>)>(connection)
             })?;
             for (sequence, body) in bodies {
+                known.sequence = sequence;
+                if body.first().is_some_and(|version| *version > VERSION) {
+                    // Of a later version.
+                    news.is_lost = true;
+                    continue;
+                }
                 let transaction = decode(&body)
                     .ok_or_else(|| engine.damaged("what a tracker tells of its changes"))?;
                 news.transactions.push(transaction);
-                known.sequence = sequence;
             }
         }
+        // One that has ended stays long enough for all to read what it told.
+        let is_unread = |id: &StoreId| !there.contains(id) && since >= GONE_AFTER / 2;
+        news.is_lost |= self.known.keys().any(is_unread);
         self.known.retain(|id, _| there.contains(id));
         Ok(news)
     }
@@ -141,18 +174,22 @@ impl Feed {
 
     /// The other trackers that have not counted a beat lately.
     pub(super) fn down(&self) -> Vec<Vec<u8>> {
-        let down = self.known.iter().filter(|(_, known)| known.beaten.elapsed() >= DOWN_AFTER);
+        let down = self.known.iter().filter(|(_, known)| known.is_down());
         down.map(|(id, _)| id.as_bytes().to_vec()).collect()
     }
 
     /// The numbers of the other trackers that are there.
     pub(super) fn alive(&self) -> BTreeSet<u32> {
-        let alive = self.known.values().filter(|known| known.beaten.elapsed() < DOWN_AFTER);
+        let alive = self.known.values().filter(|known| !known.is_down());
         alive.map(|known| known.number).collect()
     }
 
-    /// One that has ended, and the last beat that it has counted.
+    /// One that has ended, and the last beat that it has counted; none after a time in which nobody
+    /// has listened here.
     pub(super) fn find_gone(&self) -> Option<(StoreId, i64)> {
+        if self.read.elapsed() >= DOWN_AFTER {
+            return None;
+        }
         let gone = self.known.iter().find(|(_, known)| known.beaten.elapsed() >= GONE_AFTER);
         gone.map(|(id, known)| (*id, known.beat))
     }
@@ -169,18 +206,27 @@ impl Feed {
     }
 }
 
-/// Removes a tracker that has ended, or ends now: its part of the totals goes to what is left.
-/// With `beat` it must not have counted another one since.
+/// Says that a tracker ends in order. What it has told stays for the others to read, until one of
+/// them removes it.
+pub(super) fn end(connection: &mut PgConnection, store: StoreId) -> QueryResult<()> {
+    diesel::update(posse_trackers::table.find(&store.as_bytes()[..]))
+        .set(posse_trackers::beat.eq(ENDED))
+        .execute(connection)
+        .map(drop)
+}
+
+/// Removes a tracker that has ended, unless it has counted a beat since that one: its part of the
+/// totals goes to what is left. Tells whether it did.
 pub(super) fn remove(
     connection: &mut PgConnection,
     store: StoreId,
-    beat: Option<i64>,
-) -> QueryResult<()> {
+    beat: i64,
+) -> QueryResult<bool> {
     let id = &store.as_bytes()[..];
     let found: Option<i64> =
         posse_trackers::table.find(id).select(posse_trackers::beat).first(connection).optional()?;
-    if found.is_none() || beat.is_some_and(|beat| found != Some(beat)) {
-        return Ok(());
+    if found != Some(beat) {
+        return Ok(false);
     }
     let part = [&TOTALS_KEY, id].concat();
     let read = |connection: &mut PgConnection, key: &[u8]| -> QueryResult<Vec<u8>> {
@@ -192,7 +238,7 @@ pub(super) fn remove(
     diesel::delete(posse_entries::table.find(part)).execute(connection)?;
     diesel::delete(posse_feed::table.filter(posse_feed::store.eq(id))).execute(connection)?;
     diesel::delete(posse_trackers::table.find(id)).execute(connection)?;
-    Ok(())
+    Ok(true)
 }
 
 /// Removes what a tracker has told of its transactions up to one of them.

@@ -22,7 +22,7 @@ use crate::wire::Wire as _;
 /// How long a row stays whose device has gone.
 const GONE_KEPT: Duration = Duration::from_secs(30);
 /// Rows in one statement.
-const BATCH_MAX: usize = 1_000;
+pub(super) const BATCH_MAX: usize = 1_000;
 /// Rows of one tracker that are read at a time.
 pub(super) const READ_MAX: i64 = 5_000;
 /// Devices that are counted of one file or user: there may be very many.
@@ -65,12 +65,24 @@ const COUNT: &str = "SELECT asked.place, found.devices FROM unnest($1) AS asked 
         ) AS present
     ) AS found WHERE found.devices > 0";
 
+const STILL_THERE: &str = "SELECT asked.number
+    FROM unnest($1, $2, $3) AS asked (number, place, device)
+    WHERE EXISTS (SELECT 1 FROM posse_presence WHERE posse_presence.place = asked.place
+        AND posse_presence.device = asked.device AND posse_presence.tracker <> ALL($4)
+        AND posse_presence.state IN (1, 2, 4))";
+
 /// What this tracker has written.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     sequence: i64,
     /// Rows of devices that have gone, and since when; the oldest first.
     gone: std::collections::VecDeque<(Instant, i64)>,
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
 }
 
 #[derive(QueryableByName)]
@@ -88,13 +100,14 @@ struct Counted {
 }
 
 impl Presence {
-    /// Writes rows, and removes those whose time is over. If this fails it can be done again.
+    /// Writes rows, and removes those whose time is over; returns how many these are, for
+    /// [`Presence::removed`] when it is committed. If this fails it can be done again.
     pub(super) fn put(
         &mut self,
         connection: &mut PgConnection,
         tracker: StoreId,
         changed: &BTreeMap<PresentAt, Present>,
-    ) -> QueryResult<()> {
+    ) -> QueryResult<usize> {
         let now = Instant::now();
         let changed: Vec<_> = changed.iter().collect();
         for some in changed.chunks(BATCH_MAX) {
@@ -132,9 +145,13 @@ impl Presence {
             let rows = posse_presence::table.filter(own);
             diesel::delete(rows.filter(posse_presence::sequence.eq_any(&old)))
                 .execute(connection)?;
-            self.gone.drain(..old.len());
         }
-        Ok(())
+        Ok(old.len())
+    }
+
+    /// The oldest rows of devices that have gone were removed.
+    pub(super) fn removed(&mut self, count: usize) {
+        self.gone.drain(..count);
     }
 
     /// Tells whether there is something to remove.
@@ -174,6 +191,25 @@ pub(super) fn read_behind(
         Some(Present::Peer { peer, is_withdrawn: state == WITHDRAWN })
     });
     Ok((present.collect(), last))
+}
+
+/// Which of these are present at trackers other than these, at most [`BATCH_MAX`].
+pub(super) fn still_there(
+    connection: &mut PgConnection,
+    which: &[PresentAt],
+    without: &[Vec<u8>],
+) -> QueryResult<Vec<PresentAt>> {
+    let numbers: Vec<i64> = (0..).take(which.len()).collect();
+    let found: Vec<Number> = sql_query(STILL_THERE)
+        .bind::<Array<BigInt>, _>(numbers)
+        .bind::<Array<Binary>, _>(which.iter().map(PresentAt::place).collect::<Vec<_>>())
+        .bind::<Array<Binary>, _>(which.iter().map(PresentAt::device).collect::<Vec<_>>())
+        .bind::<Array<Binary>, _>(without)
+        .load(connection)?;
+    Ok(found
+        .iter()
+        .filter_map(|row| which.get(usize::try_from(row.number).ok()?).copied())
+        .collect())
 }
 
 /// At most `max` devices of each of these swarms that are present at trackers other than these.

@@ -12,7 +12,7 @@ use diesel::prelude::*;
 
 use super::super::database::StoreError;
 use super::address::EngineAddress;
-use super::connection::{Broken, Engine, Pause, failed};
+use super::connection::{Broken, Engine, Isolation, Pause, failed};
 
 diesel::table! {
     posse_meta (key) {
@@ -165,7 +165,7 @@ fn migrate(
         _ => {}
     }
     for step in [Step::Meta, Step::Tables] {
-        engine.begin_writing()?;
+        engine.begin_writing(Isolation::Serializable)?;
         if let Err(error) = engine.write(|connection| step.run(connection, entries_version)) {
             engine.abandon();
             return Ok(Err(error));

@@ -4,11 +4,14 @@ use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use super::*;
 use crate::directory::{Asked, Output, Replica, Ticket};
+use crate::store::shared::Present;
 use crate::types::{
-    Change, Effect, Outcome, PasswordHash, Refusal, RequestId, RequestStamp, Stamp, Success, UserId,
+    Change, DeviceId, DownloadState, Effect, GroupId, InfoHash, Outcome, PasswordHash, Refusal,
+    RequestId, RequestStamp, Stamp, Success,
 };
 
 #[path = "../../../tests/posse/harness/postgres.rs"]
@@ -48,41 +51,48 @@ impl Driven {
 
     /// Carries changes out in one transaction, as often as need be.
     fn carry_out(&mut self, asked: &[Asked]) -> Vec<Outcome> {
-        for _ in 0..100 {
-            self.replica.store_mut().begin().unwrap();
-            let mark = self.replica.mark();
-            for (number, asked) in asked.iter().enumerate() {
-                self.replica.submit(NOW_MS, Ticket(number as u64), asked.clone());
+        (0..100).find_map(|_| self.try_to_carry_out(asked)).expect("it is stored")
+    }
+
+    fn try_to_carry_out(&mut self, asked: &[Asked]) -> Option<Vec<Outcome>> {
+        self.replica.store_mut().begin().unwrap();
+        let mark = self.replica.mark();
+        for (number, asked) in asked.iter().enumerate() {
+            self.replica.submit(NOW_MS, Ticket(number as u64), asked.clone());
+        }
+        let (mut transactions, mut replies) = (Vec::new(), Vec::new());
+        let mut drain = |replica: &mut Replica<SqlStore>, transactions: &mut Vec<_>| {
+            while let Some(output) = replica.poll() {
+                match output {
+                    Output::Persist(transaction) => transactions.push(transaction),
+                    Output::Reply(ticket, outcome) => replies.push((ticket, outcome)),
+                    _ => {}
+                }
             }
-            let (mut transactions, mut replies) = (Vec::new(), Vec::new());
-            let mut drain = |replica: &mut Replica<SqlStore>, transactions: &mut Vec<_>| {
-                while let Some(output) = replica.poll() {
-                    match output {
-                        Output::Persist(transaction) => transactions.push(transaction),
-                        Output::Reply(ticket, outcome) => replies.push((ticket, outcome)),
-                        _ => {}
-                    }
-                }
-            };
-            drain(&mut self.replica, &mut transactions);
-            match self.replica.store_mut().commit(&transactions).unwrap() {
-                Committed::Stored => {
-                    self.replica.persisted(NOW_MS);
-                    drain(&mut self.replica, &mut transactions);
-                    replies.sort_by_key(|(ticket, _)| *ticket);
-                    return replies.into_iter().map(|(_, outcome)| outcome).collect();
-                }
-                Committed::RolledBack(_) => self.replica.abandon(mark),
+        };
+        drain(&mut self.replica, &mut transactions);
+        match self.replica.store_mut().commit(&transactions).unwrap() {
+            Committed::Stored => {
+                self.replica.persisted(NOW_MS);
+                drain(&mut self.replica, &mut transactions);
+                replies.sort_by_key(|(ticket, _)| *ticket);
+                Some(replies.into_iter().map(|(_, outcome)| outcome).collect())
+            }
+            Committed::RolledBack(_) => {
+                self.replica.abandon(mark);
+                None
             }
         }
-        panic!("never stored");
     }
 
     fn create_user(&mut self, name: &str) -> Outcome {
-        let hash = PasswordHash::from_phc("$argon2id$x".to_owned());
-        let change = Change::CreateUser { name: name.parse().unwrap(), hash };
-        let asked = self.ask(UserId::NOBODY, change);
+        let asked = self.ask_for_user(name);
         self.carry_out(&[asked]).remove(0)
+    }
+
+    fn ask_for_user(&mut self, name: &str) -> Asked {
+        let hash = PasswordHash::from_phc("$argon2id$x".to_owned());
+        self.ask(UserId::NOBODY, Change::CreateUser { name: name.parse().unwrap(), hash })
     }
 }
 
@@ -173,11 +183,101 @@ fn a_tracker_that_was_taken_for_dead_begins_anew_and_says_that_it_has_missed_som
     let mut tracker = Driven::open(&url, 1);
     tracker.create_user("nik").unwrap();
     let store = tracker.replica.store_mut().store;
-    open(&url, 2).write_alone(|connection| feed::remove(connection, store, None)).unwrap();
+    let mut other = open(&url, 2);
+    other.poll().unwrap();
+    let beat = cluster.sql("SELECT beat FROM posse_trackers WHERE number = 1").parse().unwrap();
+    assert!(other.write_alone(|connection| feed::remove(connection, store, beat)).unwrap());
+    assert!(!other.write_alone(|connection| feed::remove(connection, store, beat)).unwrap());
     tracker.create_user("ann").unwrap();
     assert!(tracker.replica.store_mut().poll().unwrap().is_lost);
     assert!(!tracker.replica.store_mut().poll().unwrap().is_lost);
+    // The others go on: they have missed nothing, and hear once what it has done since.
+    let news = other.poll().unwrap();
+    assert!(!news.is_lost && news.transactions.len() == 1, "{news:?}");
+    assert!(other.poll().unwrap().transactions.is_empty());
     check_totals(&url);
+}
+
+#[test]
+fn what_a_tracker_did_before_it_ended_is_told_at_the_others() {
+    let cluster = Cluster::start();
+    let mut tracker = Driven::open(&cluster.url(), 1);
+    let mut other = open(&cluster.url(), 2);
+    other.poll().unwrap();
+    tracker.create_user("nik").unwrap();
+    tracker.replica.store_mut().close().unwrap();
+    let news = other.poll().unwrap();
+    assert!(!news.is_lost && news.transactions.len() == 1, "{news:?}");
+    assert!(other.alive().is_empty());
+    // Nothing is in use any more once that one has ended, too.
+    other.close().unwrap();
+    assert_eq!(cluster.sql("SELECT count(*) FROM posse_trackers WHERE beat >= 0"), "0");
+}
+
+#[test]
+fn a_tracker_that_has_not_listened_for_long_takes_nobody_for_gone() {
+    let cluster = Cluster::start();
+    let mut trackers = [1, 2].map(|number| Driven::open(&cluster.url(), number));
+    for tracker in &mut trackers {
+        tracker.replica.store_mut().poll().unwrap();
+    }
+    trackers[1].create_user("nik").unwrap();
+    trackers[0].replica.store_mut().poll().unwrap();
+    std::thread::sleep(Duration::from_millis(2_500));
+    let [first, second] = &mut trackers;
+    let news = first.replica.store_mut().poll().unwrap();
+    assert!(news.transactions.is_empty() && !news.is_lost, "{news:?}");
+    second.create_user("ann").unwrap();
+    assert!(!second.replica.store_mut().poll().unwrap().is_lost, "it was not removed");
+    assert_eq!(first.replica.store_mut().poll().unwrap().transactions.len(), 1);
+}
+
+#[test]
+fn a_device_that_leaves_one_of_its_trackers_is_still_there() {
+    let cluster = Cluster::start();
+    let mut trackers = [1, 2, 3].map(|number| open(&cluster.url(), number));
+    let swarm = (InfoHash::from_bytes([1; 20]), GroupId::from_bytes([2; 16]));
+    let (user, device) = (UserId::from_bytes([3; 16]), DeviceId::from_bytes([4; 32]));
+    let at = PresentAt::Swarm { swarm, user, device };
+    let part = |state| {
+        let (info_hash, group) = swarm;
+        let address = "127.0.0.1:1".parse().unwrap();
+        let peer = PeerEntry { info_hash, group, device, user, address, state, candidates: None };
+        let present = Present::Peer { peer, is_withdrawn: false };
+        PresenceChanges::from([(at, present), (PresentAt::User(user, device), online())])
+    };
+    fn online() -> Present {
+        Present::User { is_online: true }
+    }
+    trackers.iter_mut().for_each(|tracker| drop(tracker.poll().unwrap()));
+    assert!(trackers[1].put_presence(&part(DownloadState::Seeding)).unwrap());
+    assert!(trackers[2].put_presence(&part(DownloadState::Seeding)).unwrap());
+    let heard = trackers[0].poll().unwrap().present;
+    assert_eq!(heard.len(), 2);
+    assert_eq!(trackers[0].peers_elsewhere(&[swarm], 9).len(), 2);
+    let counts = trackers[0].count_present(&[swarm], &[user]);
+    assert_eq!((counts.seeders[&swarm], counts.users[&user]), (1, 1), "one device, however often");
+    assert!(trackers[1].put_presence(&part(DownloadState::Stopped)).unwrap());
+    let heard = trackers[0].poll().unwrap().present;
+    assert!(
+        matches!(&heard[..], [Present::Peer { peer, .. }] if peer.state == DownloadState::Stopped)
+    );
+    assert_eq!(trackers[0].still_there(&[at]), [at].into());
+    trackers[2].put_presence(&part(DownloadState::Stopped)).unwrap();
+    trackers[0].poll().unwrap();
+    assert!(trackers[0].still_there(&[at]).is_empty());
+    assert!(trackers[0].peers_elsewhere(&[swarm], 9).is_empty());
+    // With its tracker it goes.
+    trackers[2].put_presence(&part(DownloadState::Seeding)).unwrap();
+    trackers[2].close().unwrap();
+    trackers[0].poll().unwrap();
+    assert!(trackers[0].still_there(&[at]).is_empty());
+    let since = Instant::now();
+    while cluster.sql("SELECT count(*) FROM posse_presence WHERE state = 2") != "0" {
+        assert!(since.elapsed().as_secs() < 30, "its rows are not removed");
+        trackers[0].poll().unwrap();
+        trackers[1].poll().unwrap();
+    }
 }
 
 /// What the proxy does when it sees a COMMIT of the client's.
@@ -259,12 +359,20 @@ fn a_database_that_refuses_to_write_or_goes_away_loses_nothing() {
     let mut tracker = Driven::open(&cluster.url(), 1);
     tracker.create_user("nik").unwrap();
     cluster.sql("ALTER DATABASE postgres SET default_transaction_read_only = on");
+    // For sessions that begin after that: another database is to take this one's place.
     tracker.create_user("ann").unwrap();
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    cluster.sql(ended);
+    let bob = tracker.ask_for_user("bob");
+    assert_eq!(tracker.try_to_carry_out(std::slice::from_ref(&bob)), None);
+    cluster.sql("BEGIN READ WRITE; ALTER DATABASE postgres RESET ALL; COMMIT");
+    tracker.carry_out(&[bob]).remove(0).unwrap();
     cluster.stop_server("KILL");
     cluster.start_server();
     tracker.create_user("eve").unwrap();
     let names = tracker.replica.directory().users(None, 10).0;
     tracker.replica.store_mut().check().unwrap();
     let names: Vec<&str> = names.iter().map(|user| user.label.as_str()).collect();
-    assert_eq!(names, ["ann", "eve", "nik"]);
+    assert_eq!(names, ["ann", "bob", "eve", "nik"]);
 }

@@ -18,7 +18,7 @@ use crate::store::Committed;
 use crate::tracker::answer::with_presence;
 use crate::tracker::config::TrackerError;
 use crate::tracker::core::View;
-use crate::tracker::presence::elsewhere::with_counts;
+use crate::tracker::presence::elsewhere::{goes_on, with_counts};
 use crate::tracker::presence::{
     CANDIDATE_BYTES_MAX, PEERS_PER_ANNOUNCE_MAX, SessionKey, SwarmKey, leave_out_candidates,
 };
@@ -159,7 +159,10 @@ impl Core {
         }
         self.follow_changes(&news.transactions)?;
         // Behind the changes, which may let a session here take part.
-        news.present.iter().for_each(|present| self.presence.hear_elsewhere(present));
+        let stopped = self.presence.stopped_elsewhere(&news.present);
+        let still_there = self.replica.directory().rows().still_there(&stopped);
+        let news = news.present.iter().filter(|present| !goes_on(present, &still_there));
+        news.for_each(|present| self.presence.hear_elsewhere(present));
         for (key, swarm) in self.presence.take_unnamed() {
             let rows = self.replica.directory().rows();
             let found = rows.peers_elsewhere(&[swarm], PEERS_PER_ANSWER_MAX);

@@ -4,6 +4,8 @@
 //! **Invariant:** what is told of a device elsewhere is what would be told if it were here, up to
 //! some tenths of a second later. A device that is in the swarm here too is not spoken of twice.
 
+use std::collections::BTreeSet;
+
 use rand::seq::IteratorRandom;
 
 use super::candidates::as_told;
@@ -12,6 +14,9 @@ use crate::store::{Counts, PresenceChanges, Present, PresentAt};
 use crate::types::limits::PEERS_PER_ANSWER_MAX;
 use crate::types::{DeviceId, DownloadState, PeerEntry, UserId};
 use crate::wire::tracker::{Event, Reply};
+
+/// Changes that the other trackers are told at once: so it takes no longer than a part of a second.
+const CHANGES_AT_ONCE: usize = 4_000;
 
 /// What the other trackers have not been told yet. Nothing is noted while there are none.
 #[derive(Debug, Default)]
@@ -40,8 +45,7 @@ impl Presence {
             return;
         }
         let Some(peer) = self.peer_entry(key, swarm, state, true) else { return };
-        let at = PresentAt::Swarm { swarm, user: peer.user, device: peer.device };
-        self.elsewhere.changed.insert(at, Present::Peer { peer, is_withdrawn });
+        self.elsewhere.changed.insert(at_of(&peer), Present::Peer { peer, is_withdrawn });
     }
 
     /// Notes that a user is logged in on a device, or is not any more.
@@ -60,9 +64,11 @@ impl Presence {
         }
     }
 
-    /// Takes what the other trackers are to be told.
+    /// Takes some of what the other trackers are to be told.
     pub(crate) fn take_changed(&mut self) -> PresenceChanges {
-        std::mem::take(&mut self.elsewhere.changed)
+        let behind = self.elsewhere.changed.keys().nth(CHANGES_AT_ONCE).copied();
+        let rest = behind.map(|key| self.elsewhere.changed.split_off(&key)).unwrap_or_default();
+        std::mem::replace(&mut self.elsewhere.changed, rest)
     }
 
     /// They could not be told that; what has changed since counts.
@@ -74,6 +80,21 @@ impl Presence {
     /// Takes the sessions that are to be told who is in a swarm elsewhere.
     pub(crate) fn take_unnamed(&mut self) -> Vec<(SessionKey, SwarmKey)> {
         std::mem::take(&mut self.elsewhere.unnamed)
+    }
+
+    /// Those that have stopped at another tracker, and somebody here would hear of it: they may go on
+    /// at a third one.
+    pub(crate) fn stopped_elsewhere(&self, news: &[Present]) -> Vec<PresentAt> {
+        let stopped = |present: &Present| match present {
+            Present::Peer { peer, is_withdrawn: false }
+                if peer.state == DownloadState::Stopped
+                    && self.swarms.contains_key(&(peer.info_hash, peer.group)) =>
+            {
+                Some(at_of(peer))
+            }
+            _ => None,
+        };
+        news.iter().filter_map(stopped).collect()
     }
 
     /// A device's part in a swarm has changed at another tracker: tells those whom it concerns.
@@ -155,6 +176,17 @@ impl Presence {
     fn is_device(&self, key: SessionKey, device: DeviceId) -> bool {
         self.sessions.get(&key).is_some_and(|session| session.visitor.device == device)
     }
+}
+
+fn at_of(peer: &PeerEntry) -> PresentAt {
+    let swarm = (peer.info_hash, peer.group);
+    PresentAt::Swarm { swarm, user: peer.user, device: peer.device }
+}
+
+/// Tells whether a device that is said to have stopped is in this set.
+pub(crate) fn goes_on(present: &Present, still_there: &BTreeSet<PresentAt>) -> bool {
+    matches!(present, Present::Peer { peer, is_withdrawn: false }
+        if peer.state == DownloadState::Stopped && still_there.contains(&at_of(peer)))
 }
 
 /// Fills in who is present elsewhere, where that is more than is here: the devices here may be among
