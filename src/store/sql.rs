@@ -18,6 +18,7 @@ mod exchange;
 mod feed;
 mod schema;
 mod tables;
+mod tls;
 mod writing;
 
 use std::cell::RefCell;

@@ -18,6 +18,7 @@ use log::{info, warn};
 
 use super::super::database::StoreError;
 use super::address::EngineAddress;
+use super::tls;
 
 /// How long a database that cannot be reached is waited for: a failover takes some seconds.
 const WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 20 } else { 60 });
@@ -255,7 +256,9 @@ impl Engine {
             };
             let why = error.to_string();
             if since.elapsed() > self.patience || is_refusal(&why) {
-                return Err(failed(&self.address, format!("cannot connect: {why}")));
+                let advice = tls::advice(&why).map(|advice| format!(": {advice}"));
+                let why = format!("cannot connect: {why}{}", advice.unwrap_or_default());
+                return Err(failed(&self.address, why));
             }
             if said.is_none_or(|said: Instant| said.elapsed() > SAY) {
                 warn!("the database {} cannot be reached, waiting: {why}", self.address);
@@ -286,9 +289,16 @@ fn may_pass(error: &Error) -> bool {
 /// Tells whether trying again is of no use: what the server or libpq says of a wrong name,
 /// password or certificate.
 fn is_refusal(why: &str) -> bool {
-    ["authentication failed", "does not exist", "certificate", "no password supplied", "invalid"]
-        .iter()
-        .any(|words| why.contains(words))
+    [
+        "authentication failed",
+        "does not exist",
+        "certificate",
+        "does not support SSL",
+        "no password supplied",
+        "invalid",
+    ]
+    .iter()
+    .any(|words| why.contains(words))
 }
 
 pub(super) fn failed(address: &EngineAddress, why: String) -> StoreError {

@@ -1,7 +1,8 @@
 //! A PostgreSQL of the test's own: a cluster in a temporary directory, at a Unix socket there.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ pub(crate) struct Cluster {
     dir: TempDir,
     server: Option<Child>,
     settings: Vec<String>,
+    /// Where it listens beside its socket, whose name has that port.
+    listen: Option<SocketAddr>,
 }
 
 /// Where Debian's packages have the server's programs, the latest version first.
@@ -74,7 +77,7 @@ impl Cluster {
     pub(crate) fn make(settings: &[&str]) -> Self {
         let dir = temporary();
         let settings = settings.iter().map(ToString::to_string).collect();
-        let cluster = Self { dir, server: None, settings };
+        let cluster = Self { dir, server: None, settings, listen: None };
         let mut initdb = command("initdb");
         initdb.args(["--no-sync", "--auth=trust", "--username=posse", "--encoding=UTF8"]);
         initdb.args(["--locale=C", "-D"]).arg(cluster.data());
@@ -86,7 +89,8 @@ impl Cluster {
     /// Starts the copy's server.
     pub(crate) fn standby_of(primary: &Self) -> Self {
         let dir = temporary();
-        let mut standby = Self { dir, server: None, settings: primary.settings.clone() };
+        let settings = primary.settings.clone();
+        let mut standby = Self { dir, server: None, settings, listen: None };
         let mut copy = command("pg_basebackup");
         copy.args(["-U", "posse", "-c", "fast", "--no-sync", "-R", "-h"]).arg(primary.path());
         copy.arg("-D").arg(standby.data());
@@ -121,6 +125,22 @@ impl Cluster {
         format!("postgres:///postgres?user=posse&host={}", self.dir.path().display())
     }
 
+    /// Puts a certificate and its key into the directory, for `ssl=on`, and has the server listen at
+    /// a loopback address too.
+    pub(crate) fn serve_tls(&mut self, address: SocketAddr, certificate: &str, key: &str) {
+        self.listen = Some(address);
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let file = self.data().join(name);
+            fs::write(&file, pem).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                let mut chown = Command::new("chown");
+                chown.arg("postgres").arg(file);
+                run(chown);
+            }
+        }
+    }
+
     /// The URL of a place of its own in the database, which is made.
     pub(crate) fn url_of(&self, name: &str) -> String {
         self.sql(&format!("CREATE SCHEMA {name}"));
@@ -133,7 +153,13 @@ impl Cluster {
         let log = fs::File::create(self.dir.path().join("log")).unwrap();
         let mut server = command("postgres");
         server.arg("-D").arg(self.data()).arg("-k").arg(self.dir.path());
-        server.args(["-c", "listen_addresses="]);
+        match self.listen {
+            Some(address) => {
+                server.args(["-c", &format!("listen_addresses={}", address.ip())]);
+                server.args(["-c", &format!("port={}", address.port())]);
+            }
+            None => _ = server.args(["-c", "listen_addresses="]),
+        }
         self.settings.iter().for_each(|setting| _ = server.args(["-c", setting]));
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.server = Some(server.spawn().unwrap());
@@ -147,7 +173,15 @@ impl Cluster {
     fn is_ready(&self) -> bool {
         let mut command = Command::new(programs().join("pg_isready"));
         command.arg("-h").arg(self.dir.path()).args(["-U", "posse"]).stdout(Stdio::null());
+        self.listen
+            .iter()
+            .for_each(|address| _ = command.args(["-p", &address.port().to_string()]));
         command.status().unwrap().success()
+    }
+
+    /// The port in the name of its socket.
+    fn port(&self) -> String {
+        self.listen.map_or(5432, |address| address.port()).to_string()
     }
 
     /// What the server says.
@@ -159,7 +193,7 @@ impl Cluster {
     pub(crate) fn sql(&self, sql: &str) -> String {
         let mut psql = Command::new(programs().join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "posse", "-h"]);
-        psql.arg(self.dir.path()).args(["-d", "postgres", "-c", sql]);
+        psql.arg(self.dir.path()).args(["-p", &self.port(), "-d", "postgres", "-c", sql]);
         String::from_utf8(run(psql).stdout).unwrap().trim_end().to_owned()
     }
 
