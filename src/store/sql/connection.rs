@@ -214,6 +214,24 @@ impl Engine {
         })
     }
 
+    /// Writes in a transaction of its own, once. What the database says against it is the inner
+    /// error.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] if the database cannot be reached in [`WAIT_MAX`].
+    pub(super) fn alone<T>(
+        &mut self,
+        write: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<QueryResult<T>, StoreError> {
+        self.begin_writing()?;
+        let written = self.write(write).and_then(|written| match self.commit() {
+            Ok(()) => Ok(written),
+            Err(Broken::RolledBack(error) | Broken::Unknown(error)) => Err(error),
+        });
+        self.abandon();
+        Ok(written)
+    }
+
     /// Rolls back what has begun.
     pub(super) fn abandon(&mut self) {
         if self.phase != Phase::Idle {

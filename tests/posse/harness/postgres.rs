@@ -1,5 +1,6 @@
 //! A PostgreSQL of the test's own: a cluster in a temporary directory, at a Unix socket there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -11,6 +12,9 @@ use tempfile::TempDir;
 
 /// Time for the server to start, and to end.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Settings with which the server logs what it is sent.
+pub(crate) const LOGGING: [&str; 2] = ["log_statement=all", "log_line_prefix=%a|"];
 
 /// A cluster, which ends with its value.
 #[derive(Debug)]
@@ -35,6 +39,17 @@ fn programs() -> PathBuf {
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// A statement in one line, names without quotation marks and their tables' names, and one kind of
+/// comparison and order for all.
+fn plain(statement: &str) -> String {
+    let words: Vec<&str> = statement.split_whitespace().collect();
+    let mut plain = words.join(" ").replace('"', "").replace("( ", "(").replace(" )", ")");
+    for table in ["meta", "rows", "entries", "trackers", "feed"] {
+        plain = plain.replace(&format!("posse_{table}."), "");
+    }
+    plain.replace(" >= ", " > ").replace(" <= ", " < ").replace(" DESC ", " ASC ")
 }
 
 /// One of the server's programs. It refuses to run as root.
@@ -189,6 +204,19 @@ impl Cluster {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// The statements that trackers have sent, as docs/CONFORMANCE.md writes them, if the server has
+    /// [`LOGGING`].
+    pub(crate) fn statements(&self) -> BTreeSet<String> {
+        let log = self.log().replace("\n\t", " ");
+        let ours = log.lines().filter_map(|line| line.strip_prefix("posse-tracker|LOG:  "));
+        let texts = ours.filter_map(|line| {
+            let (what, sql) = line.split_once(": ")?;
+            (what == "statement" || what.starts_with("execute ")).then_some(sql)
+        });
+        let each = texts.flat_map(|sql| sql.split(';')).map(plain);
+        each.filter(|statement| !statement.is_empty()).collect()
+    }
+
     /// Runs SQL, and returns what it prints, a row a line, its columns with `|` between them.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let mut psql = Command::new(programs().join("psql"));
@@ -213,11 +241,17 @@ impl Cluster {
 
     /// Tells whether a process works in the cluster's directory.
     fn has_children(&self) -> bool {
+        !self.processes().is_empty()
+    }
+
+    /// The processes that work in the cluster's directory: the server, and those that it starts.
+    pub(crate) fn processes(&self) -> Vec<String> {
         let data = self.data();
         let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         processes
-            .map(|entry| entry.path().join("cwd"))
-            .any(|cwd| fs::read_link(cwd).is_ok_and(|cwd| cwd == data))
+            .filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
     }
 }
 
