@@ -93,12 +93,40 @@ fn make_users(network: &Network, count: usize) -> Result<Vec<GroupId>> {
     in_parallel(count, make)
 }
 
+/// Logs devices in with several threads; those that are in ping until the last one is.
 fn log_in(network: &Network, users: &[GroupId], count: usize) -> Result<Vec<Device>> {
-    in_parallel(count, |number| {
-        let user = number / DEVICES_PER_USER;
-        let mut session = Session::open(network.port(number % network.count() + 1))?;
-        session.login(&format!("user-{user}"))?;
-        Ok(Device { session, group: users[user], user, due: [Instant::now(); 4] })
+    let (next, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || -> Result<Vec<Device>> {
+        let (mut devices, mut pinged) = (Vec::<Device>::new(), Instant::now());
+        let mut is_done = false;
+        while ended.load(Ordering::Relaxed) < THREADS {
+            check_interrupt()?;
+            if pinged.elapsed() >= PING_INTERVAL {
+                pinged = Instant::now();
+                devices.iter_mut().try_for_each(|device| device.session.ping())?;
+            }
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number < count {
+                let user = number / DEVICES_PER_USER;
+                let mut session = Session::open(network.port(number % network.count() + 1))?;
+                session.login(&format!("user-{user}"))?;
+                let due = [Instant::now(); 4];
+                devices.push(Device { session, group: users[user], user, due });
+            } else if is_done {
+                thread::sleep(Duration::from_millis(10));
+            } else {
+                is_done = true;
+                ended.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(devices)
+    };
+    // One that fails ends the others.
+    let end = || work().inspect_err(|_| ended.store(THREADS, Ordering::Relaxed));
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(end)).collect();
+        let parts = threads.into_iter().map(|thread| thread.join().map_err(|_| "a panic")?);
+        Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     })
 }
 
