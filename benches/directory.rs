@@ -14,30 +14,28 @@
 mod rows;
 #[path = "../examples/support/mod.rs"]
 mod support;
+#[path = "directory/world.rs"]
+mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use posse::directory::{Asked, Directory, ENTRIES_VERSION, LinkId, Output, Replica, Ticket};
-use posse::store::{Entries, RowStore};
-use posse::types::limits::{RETENTION, ROWS_PER_BATCH_MAX};
-use posse::types::{
-    Change, FileOrder, Lineage, Order, Place, Refusal, RequestId, RequestStamp, Row, RowBatch,
-    Stamp, StoreId, SyncMessage, UserId,
-};
+use posse::directory::{Asked, Ticket};
+use posse::store::RowStore;
+use posse::types::limits::RETENTION;
+use posse::types::{Change, FileOrder, RequestId, RequestStamp, Stamp, StoreId};
 
 use rows::{BIG_GROUP, Sizes, facts, group, user};
 use support::Result;
 use support::show::mib;
+use world::{BATCH_LEN, World, merge_all};
 
 /// A moment in the year 2026, in milliseconds.
 const NOW_MS: u64 = 1_780_000_000_000;
 /// Entries of a page.
 const PAGE_LEN: usize = 100;
-/// Rows in one batch from another tracker.
-const BATCH_LEN: usize = ROWS_PER_BATCH_MAX / 4;
 
 /// Measures a large directory.
 #[derive(Parser)]
@@ -151,78 +149,6 @@ fn run_part(part: Part, dir: &Path, options: &Options) -> Result<()> {
     }
 }
 
-/// A tracker's directory as it is after a start.
-struct World {
-    replica: Replica<RowStore>,
-    now_ms: u64,
-}
-
-impl World {
-    fn open(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let mut store = RowStore::open(dir, StoreId::from_bytes(rand::random()))?;
-        let entries = store.begin_entries(ENTRIES_VERSION)?;
-        let state = store.state();
-        let mut directory = Directory::new(store);
-        if let Entries::Behind(through) = entries {
-            directory.make_entries(through, |store, through| {
-                store.pause_entries(ENTRIES_VERSION, through)
-            })?;
-            directory.rows_mut().end_entries(ENTRIES_VERSION)?;
-        }
-        Ok(Self { replica: Replica::over(directory, state, &[]), now_ms: NOW_MS })
-    }
-
-    /// Takes rows that another tracker has sent, as one transaction.
-    fn merge(&mut self, rows: Vec<Row>, through: u64) -> Result<()> {
-        self.replica.handle(
-            self.now_ms,
-            LinkId::From(1),
-            SyncMessage::Rows(RowBatch { rows, through, complete: None }),
-        );
-        self.commit().map(drop)
-    }
-
-    fn link(&mut self, from: StoreId) -> Result<()> {
-        self.replica.connected(self.now_ms, LinkId::From(1), &Lineage::new(from));
-        self.commit().map(drop)
-    }
-
-    /// Makes what has been done durable; returns the refusals.
-    fn commit(&mut self) -> Result<Vec<Refusal>> {
-        let (mut transactions, mut refusals) = (Vec::new(), Vec::new());
-        let mut drain = |replica: &mut Replica<RowStore>| {
-            let mut transactions = Vec::new();
-            while let Some(output) = replica.poll() {
-                match output {
-                    Output::Persist(transaction) => transactions.push(transaction),
-                    Output::Reply(_, Err(refusal)) => refusals.push(refusal),
-                    _ => {}
-                }
-            }
-            transactions
-        };
-        transactions.append(&mut drain(&mut self.replica));
-        self.replica.store_mut().commit(&transactions)?;
-        self.replica.persisted(self.now_ms);
-        drain(&mut self.replica);
-        Ok(refusals)
-    }
-
-    /// Deletes what is older than the retention time.
-    fn sweep(&mut self, now_ms: u64) -> Result<()> {
-        loop {
-            let before_ms = now_ms.saturating_sub(RETENTION.as_millis() as u64);
-            let (rows, swept) = self.replica.store_mut().old_rows(before_ms, 20_000)?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            self.replica.sweep(&rows, swept, false);
-            self.replica.store_mut().flush()?;
-        }
-    }
-}
-
 fn make(dir: &Path, sizes: Sizes) -> Result<()> {
     let begun = Instant::now();
     let mut world = World::open(dir)?;
@@ -240,22 +166,6 @@ fn make(dir: &Path, sizes: Sizes) -> Result<()> {
         size(dir)? as f64 / count as f64
     );
     Ok(())
-}
-
-fn merge_all(world: &mut World, rows: impl Iterator<Item = Row>, from: StoreId) -> Result<u64> {
-    let (mut batch, mut count, mut through) = (Vec::new(), 0, 0);
-    let mut rows = rows.peekable();
-    while let Some(mut row) = rows.next() {
-        row.place = Place { store: from, sequence: through + 1 };
-        batch.push(row);
-        count += 1;
-        if batch.len() == BATCH_LEN || rows.peek().is_none() {
-            through += 1;
-            world.merge(std::mem::take(&mut batch), through)?;
-        }
-    }
-    world.replica.store_mut().flush()?;
-    Ok(count)
 }
 
 fn start(dir: &Path) -> Result<()> {
@@ -358,19 +268,7 @@ fn change(dir: &Path, sizes: Sizes) -> Result<()> {
     let begun = Instant::now();
     // Later than what an earlier run has left.
     world.now_ms += world.replica.sequence();
-    // There may be more than the default allows.
-    for quota in ["quota.rows", "quota.bytes"] {
-        next += 1;
-        let id = RequestId::from_bytes(rand::random());
-        let request = RequestStamp { id, at: Stamp::new(world.now_ms + next, 0) };
-        let order = Order::Set { name: quota.parse()?, value: Some(u64::MAX.to_string()) };
-        let change = Change::Operator(order);
-        let asked = Asked { actor: UserId::NOBODY, request, change, note: String::new() };
-        world.replica.submit(world.now_ms + next, Ticket(next), asked);
-    }
-    if let Some(refusal) = world.commit()?.first() {
-        return Err(refusal.to_string().into());
-    }
+    next += world.lift_quotas(next)?;
     for _ in 0..200 {
         for _ in 0..64 {
             next += 1;

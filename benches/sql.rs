@@ -3,20 +3,34 @@
 //!
 //! ```text
 //! cargo bench --features postgres --bench sql [-- --writers 64 --seconds 5 --fill 0]
+//! cargo bench --features postgres --bench sql -- --files 1000000 --users 100000
+//! cargo bench --features postgres --bench sql -- --devices 2500 --trackers 1
 //! ```
 //!
 //! The database is one of the bench's own, in a temporary directory, with Debian's settings but for
 //! the place of its socket: each commit is on the disk. Trackers, clients and database share the
 //! machine's processors.
 
+#[path = "sql/devices.rs"]
+mod devices;
+#[path = "sql/large.rs"]
+mod large;
+#[path = "sql/load.rs"]
+mod load;
 #[path = "../tests/posse/harness/postgres.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod postgres;
+#[path = "directory/rows.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod rows;
 #[path = "tracker_load/session.rs"]
 #[allow(dead_code, reason = "shared with another bench")]
 mod session;
 #[path = "../examples/support/mod.rs"]
 mod support;
+#[path = "directory/world.rs"]
+#[allow(dead_code, reason = "shared with another bench")]
+mod world;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,15 +41,16 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use posse::store::StorePlace;
 use posse::trust::KeyPair;
-use posse::types::{
-    DownloadState, Effect, FileFacts, GroupId, InfoHash, Sha1Digest, Success, TrackerInfo,
-};
-use posse::wire::tracker::{AnnounceEntry, Reply, Request};
+use posse::types::{Effect, FileFacts, InfoHash, Sha1Digest, Success, TrackerInfo};
+use posse::wire::tracker::{Reply, Request};
 use posse::{Tracker, TrackerConfig};
 
 use self::postgres::Cluster;
 use self::session::{Session, request_id};
 use self::support::Result;
+
+/// A moment in the year 2026, in milliseconds: when the rows of a large directory were written.
+const NOW_MS: u64 = 1_780_000_000_000;
 
 /// Measures trackers on PostgreSQL.
 #[derive(Parser)]
@@ -49,6 +64,18 @@ struct Options {
     /// Rows and entries that are in the tables before, in thousands of each.
     #[arg(long, default_value_t = 0)]
     fill: u32,
+    /// Instead of all that: measures one tracker on a directory with so many files.
+    #[arg(long, default_value_t = 0, requires = "users")]
+    files: u64,
+    /// Users of that directory; every ten of them have a group.
+    #[arg(long, default_value_t = 0)]
+    users: u64,
+    /// Instead of all that: watches so many devices that are online.
+    #[arg(long, default_value_t = 0)]
+    devices: usize,
+    /// Trackers at which they are.
+    #[arg(long, default_value_t = 1)]
+    trackers: usize,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -64,6 +91,12 @@ fn main() -> ExitCode {
 }
 
 fn run(dir: &Path, options: &Options) -> Result<()> {
+    if options.files > 0 {
+        return large::measure(dir, options);
+    }
+    if options.devices > 0 {
+        return devices::measure(dir, options);
+    }
     measure("SQLite, 1 tracker", start(&dir.join("sqlite"), 1, None)?, options)?;
     for count in [1, 2, 3] {
         let mut cluster = Cluster::make(&[]);
@@ -127,7 +160,7 @@ fn measure(what: &str, trackers: Vec<Tracker>, options: &Options) -> Result<()> 
     })?;
     let peers = all_at_once(&mut makers, time, |(number, session, group, (made, asked))| {
         *asked += 1;
-        find_peers(session, *group, facts(*number, *asked % *made).info_hash)
+        large::find_peers(session, *group, facts(*number, *asked % *made).info_hash)
     })?;
     let logins = all_at_once(&mut makers, time, |(number, ..)| {
         let mut session = Session::open(port(*number))?;
@@ -140,15 +173,6 @@ fn measure(what: &str, trackers: Vec<Tracker>, options: &Options) -> Result<()> 
     );
     trackers.into_iter().try_for_each(Tracker::stop)?;
     Ok(())
-}
-
-/// Asks who else is in the swarm of a file.
-fn find_peers(session: &mut Session, group: GroupId, info_hash: InfoHash) -> Result<()> {
-    let entry = AnnounceEntry { info_hash, group, state: DownloadState::Leeching };
-    match session.ask(Request::Announce { entries: vec![entry] })? {
-        Reply::Peers(_) => Ok(()),
-        other => Err(format!("announce: {other:?}").into()),
-    }
 }
 
 /// Has each of these do something again and again; returns how often a second they do in all.

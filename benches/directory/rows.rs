@@ -19,15 +19,26 @@ pub(crate) struct Sizes {
     pub(crate) files: u64,
 }
 
+impl Sizes {
+    /// How many files are in each group but the big one.
+    pub(crate) fn in_others(self) -> u64 {
+        (self.files - self.files / 10) / (self.groups - 1).max(1)
+    }
+
+    /// The first file of a group, by its number.
+    pub(crate) fn first_of(self, group: u64) -> u64 {
+        if group == 0 { 0 } else { self.files / 10 + (group - 1) * self.in_others() }
+    }
+}
+
 /// All rows: accounts, then group by group. `round` makes every row later than those of the round
 /// before.
 pub(crate) fn all(sizes: Sizes, round: u64) -> impl Iterator<Item = Row> {
     let Sizes { users, groups, files } = sizes;
     let accounts = (0..users).map(account);
     let per_group = (users / groups.max(1)).max(1);
-    let in_others = (files - files / 10) / (groups - 1).max(1);
-    let first =
-        move |number: u64| if number == 0 { 0 } else { files / 10 + (number - 1) * in_others };
+    let in_others = sizes.in_others();
+    let first = move |number: u64| sizes.first_of(number);
     let rest = (0..groups).flat_map(move |number| {
         let id = group(number);
         let count = if number == 0 { files / 10 } else { in_others };
@@ -75,6 +86,11 @@ pub(crate) fn user(number: u64) -> UserId {
     UserId::from_bytes(spread(number).to_be_bytes())
 }
 
+/// The name of an account.
+pub(crate) fn user_name(number: u64) -> String {
+    format!("user-{number}")
+}
+
 pub(crate) fn group(number: u64) -> GroupId {
     if number == 0 { BIG_GROUP } else { GroupId::from_bytes((!spread(number)).to_be_bytes()) }
 }
@@ -94,9 +110,10 @@ pub(crate) fn facts(number: u64) -> FileFacts {
 }
 
 fn account(number: u64) -> Content {
-    let hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2E$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2hoYXM";
+    // Of the password with which the sessions of the benches log in.
+    let hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$AdweBLwcflnNX2HVW8i1Mtu7frrn4Ki7h/rYSGuU7Is";
     let row = UserRow {
-        name: format!("user-{number}").parse().expect("a plain name"),
+        name: user_name(number).parse().expect("a plain name"),
         hash: PasswordHash::from_phc(hash.to_owned()),
         created: stamp(number),
         replaced: None,

@@ -18,6 +18,7 @@ pub(crate) struct Network {
     dir: PathBuf,
     binaries: Binaries,
     info: String,
+    options: Vec<String>,
     ports: Vec<u16>,
     trackers: Vec<Process>,
 }
@@ -25,16 +26,26 @@ pub(crate) struct Network {
 impl Network {
     /// Starts `count` trackers whose files are in `dir`.
     pub(crate) fn start(binaries: &Binaries, dir: &Path, count: usize) -> Result<Self> {
+        Self::start_with(binaries, dir, count, &[])
+    }
+
+    /// Gives the trackers further options.
+    pub(crate) fn start_with(
+        binaries: &Binaries,
+        dir: &Path,
+        count: usize,
+        options: &[&str],
+    ) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::try_start(binaries, dir, count) {
+            match Self::try_start(binaries, dir, count, options) {
                 Err(_) if attempt < ATTEMPTS => attempt += 1,
                 other => return other,
             }
         }
     }
 
-    fn try_start(binaries: &Binaries, dir: &Path, count: usize) -> Result<Self> {
+    fn try_start(binaries: &Binaries, dir: &Path, count: usize, options: &[&str]) -> Result<Self> {
         let ports = free_ports(count)?;
         let info = dir.join("tracker_info.txt");
         fs::write(
@@ -42,8 +53,9 @@ impl Network {
             ports.iter().map(|port| format!("127.0.0.1:{port}\n")).collect::<String>(),
         )?;
         let info = info.to_str().ok_or("the temporary directory's path is not UTF-8")?.to_owned();
-        let mut network =
-            Self { dir: dir.into(), binaries: binaries.clone(), info, ports, trackers: Vec::new() };
+        let options = options.iter().map(ToString::to_string).collect();
+        let (dir, binaries) = (dir.into(), binaries.clone());
+        let mut network = Self { dir, binaries, info, options, ports, trackers: Vec::new() };
         for number in 1..=count {
             let tracker = network.spawn(number)?;
             network.trackers.push(tracker);
@@ -70,7 +82,8 @@ impl Network {
             "--log",
             "info",
         ];
-        let args = [&common[..], &unbounded[..]].concat();
+        let mut args = [&common[..], &unbounded[..]].concat();
+        args.extend(self.options.iter().map(String::as_str));
         let mut tracker = Process::start(&name, &self.binaries.tracker, &args, &self.dir)?;
         let (_, line) = tracker.line(Instant::now() + PATIENCE)?;
         if !line.starts_with(&format!("tracker {number} listening on ")) {

@@ -144,7 +144,8 @@ impl Usage {
         Self::of("self")
     }
 
-    fn of(pid: &str) -> Self {
+    /// Tells what a process has used so far.
+    pub(crate) fn of(pid: &str) -> Self {
         let read =
             |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let status = read("status");

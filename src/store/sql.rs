@@ -19,6 +19,7 @@ mod feed;
 mod presence;
 mod schema;
 mod tables;
+mod tls;
 mod writing;
 
 use std::cell::RefCell;
@@ -86,6 +87,7 @@ impl SqlStore {
     /// [`StoreError::Engine`].
     pub fn open(address: EngineAddress, fresh: StoreId, number: u32) -> Result<Self, StoreError> {
         let mut engine = Engine::open(address.clone())?;
+        schema::check_isolation(&mut engine, &address)?;
         schema::prepare(&mut engine, &address, ENTRIES_VERSION)?;
         exchange::check_whole(&mut engine, &address)?;
         let mut store = Self {
@@ -163,14 +165,7 @@ impl SqlStore {
         isolation: Isolation,
         write: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<QueryResult<T>, StoreError> {
-        let engine = self.tables.engine.get_mut();
-        engine.begin_writing(isolation)?;
-        let written = engine.write(write).and_then(|written| match engine.commit() {
-            Ok(()) => Ok(written),
-            Err(Broken::RolledBack(error) | Broken::Unknown(error)) => Err(error),
-        });
-        engine.abandon();
-        Ok(written)
+        self.tables.engine.get_mut().alone(isolation, write)
     }
 
     /// Does the same again and again until it is committed. What is done must be the same however
@@ -460,9 +455,6 @@ impl SqlStore {
                 .set(posse_trackers::beat.eq(posse_trackers::beat + 1))
                 .execute(connection)?;
             if removable > 0 {
-                diesel::update(posse_trackers::table.find(id))
-                    .set(posse_trackers::kept_from.eq(removable))
-                    .execute(connection)?;
                 feed::remove_told(connection, store, removable)?;
             }
             Ok(counted == 1)

@@ -46,6 +46,7 @@
 //! | [`truth`] | a client says what is so, of its own doing, of what moves, and of where changes are safe |
 //! | [`chaos`] | the rules by which `benches/chaos.rs` judges a directory after faults |
 //! | `sql` | trackers that share a database, with the feature `postgres` |
+//! | `sql_tls` | TLS between them and that database, with the same feature |
 //! | [`operating`] | the operator's procedures, as docs/OPERATING.md tells them |
 //! | [`failures`] | each line of the list of what systems of this kind got wrong |
 
@@ -93,6 +94,8 @@ mod secrecy;
 mod sources;
 #[cfg(feature = "postgres")]
 mod sql;
+#[cfg(feature = "postgres")]
+mod sql_tls;
 mod starting;
 mod staying;
 mod storm;

@@ -11,7 +11,8 @@ use posse::types::{Change, DownloadState, Refusal};
 use posse::wire::tracker::{Event, FromTracker, Reply};
 
 use crate::harness::{
-    Cluster, Content, Process, RawClient, TrackerProcess, World, device, eventually, request_id,
+    Cluster, Content, LOGGING, Process, RawClient, TrackerProcess, World, device, eventually,
+    request_id,
 };
 
 fn world(cluster: &Cluster, trackers: usize) -> World {
@@ -386,12 +387,13 @@ const POPULATE: &str =
 
 #[test]
 fn no_request_reads_a_whole_table() {
-    let mut cluster = Cluster::make(&[
+    let explaining = [
         "fsync=off",
         "session_preload_libraries=auto_explain",
         "auto_explain.log_min_duration=0",
         "auto_explain.log_nested_statements=on",
-    ]);
+    ];
+    let mut cluster = Cluster::make(&[&explaining[..], &LOGGING].concat());
     cluster.start_server();
     drop(world(&cluster, 1));
     cluster.sql(POPULATE);
@@ -417,6 +419,10 @@ fn no_request_reads_a_whole_table() {
     for table in ["posse_rows", "posse_entries", "posse_feed", "posse_presence", "posse_trackers"] {
         let populating = format!("Seq Scan on {table}");
         assert_eq!(plans(&populating), 0, "a whole table is read: {log}");
+    }
+    let list = include_str!("../../docs/CONFORMANCE.md");
+    for statement in cluster.statements() {
+        assert!(list.contains(&format!("| `{statement}` | C")), "it is not listed: {statement}");
     }
 }
 

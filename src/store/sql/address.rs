@@ -1,17 +1,16 @@
 //! Where a database over PostgreSQL's wire is: the URL, checked and completed.
 //!
-//! **Invariant:** a URL that is used is valid, and its password is never shown. Where the URL does
-//! not say how the connection is secured, a connection to another machine verifies the server's
-//! certificate and name; only a Unix socket and a loopback address are left to libpq's default.
+//! **Invariant:** a URL that is used is valid, and its password is never shown.
 //!
 //! libpq reads the rest itself: its environment (`PGHOST`, `PGPASSFILE`, ...), `.pgpass`, and
 //! `pg_service.conf`.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 
 use percent_encoding::percent_decode_str;
+
+use super::tls;
 
 /// Bytes of a file that holds a URL.
 const FILE_LEN_MAX: u64 = 16 << 10;
@@ -120,15 +119,8 @@ impl EngineAddress {
                 add(name, value);
             }
         }
-        // Without a host libpq takes PGHOST, or a Unix socket.
-        let is_remote = if all.is_empty() {
-            std::env::var("PGHOST")
-                .is_ok_and(|hosts| hosts.split(',').any(|host| !is_on_this_machine(host)))
-        } else {
-            all.iter().any(|host| !is_on_this_machine(host))
-        };
-        if is_remote && given("sslmode").is_none() && !is_set("PGSSLMODE") {
-            add("sslmode", "verify-full");
+        for (name, value) in tls::parameters(&all, &|name| given(name).is_some()) {
+            add(name, &value);
         }
         if all.len() > 1
             && given("target_session_attrs").is_none()
@@ -182,15 +174,6 @@ fn host_of(text: &str) -> String {
         None => text.split(':').next().unwrap_or_default(),
     };
     percent_decode_str(host).decode_utf8_lossy().into_owned()
-}
-
-/// Tells whether nobody else can listen on the way to a host: a directory of Unix sockets, or a
-/// loopback address.
-fn is_on_this_machine(host: &str) -> bool {
-    host.is_empty()
-        || host.starts_with(['/', '@'])
-        || host == "localhost"
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn read_file(path: &Path) -> Result<String, EngineAddressError> {

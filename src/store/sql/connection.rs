@@ -18,6 +18,7 @@ use log::{info, warn};
 
 use super::super::database::StoreError;
 use super::address::EngineAddress;
+use super::tls;
 
 /// How long a database that cannot be reached is waited for: a failover takes some seconds.
 const WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 20 } else { 60 });
@@ -231,6 +232,25 @@ impl Engine {
         })
     }
 
+    /// Writes in a transaction of its own, once. What the database says against it is the inner
+    /// error.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] if the database cannot be reached in [`WAIT_MAX`].
+    pub(super) fn alone<T>(
+        &mut self,
+        isolation: Isolation,
+        write: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<QueryResult<T>, StoreError> {
+        self.begin_writing(isolation)?;
+        let written = self.write(write).and_then(|written| match self.commit() {
+            Ok(()) => Ok(written),
+            Err(Broken::RolledBack(error) | Broken::Unknown(error)) => Err(error),
+        });
+        self.abandon();
+        Ok(written)
+    }
+
     /// Rolls back what has begun.
     pub(super) fn abandon(&mut self) {
         if self.phase != Phase::Idle {
@@ -275,7 +295,9 @@ impl Engine {
             // Later it may be one of several hosts that refuses, or for a while.
             let is_final = self.patience == WAIT_MAX_AT_START && is_refusal(&why);
             if since.elapsed() > self.patience || is_final {
-                return Err(failed(&self.address, format!("cannot connect: {why}")));
+                let advice = tls::advice(&why).map(|advice| format!(": {advice}"));
+                let why = format!("cannot connect: {why}{}", advice.unwrap_or_default());
+                return Err(failed(&self.address, why));
             }
             if said.is_none_or(|said: Instant| said.elapsed() > SAY) {
                 warn!("the database {} cannot be reached, waiting: {why}", self.address);
@@ -309,9 +331,16 @@ fn may_pass(error: &Error) -> bool {
 /// Tells whether trying again is of no use: what the server or libpq says of a wrong name,
 /// password or certificate.
 fn is_refusal(why: &str) -> bool {
-    ["authentication failed", "does not exist", "certificate", "no password supplied", "invalid"]
-        .iter()
-        .any(|words| why.contains(words))
+    [
+        "authentication failed",
+        "does not exist",
+        "certificate",
+        "does not support SSL",
+        "no password supplied",
+        "invalid",
+    ]
+    .iter()
+    .any(|words| why.contains(words))
 }
 
 pub(super) fn failed(address: &EngineAddress, why: String) -> StoreError {

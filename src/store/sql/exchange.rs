@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use super::super::database::StoreError;
 use super::super::rows::{Entries, RowStore};
 use super::address::EngineAddress;
-use super::connection::{Broken, Engine, Isolation, failed};
+use super::connection::{Engine, Isolation, failed};
 use super::schema::{self, posse_meta, posse_rows, posse_trackers};
 use super::tables::SqlTables;
 use super::writing::{put_entries, put_rows};
@@ -144,11 +144,5 @@ fn write(
     engine: &mut Engine,
     write: impl FnOnce(&mut PgConnection) -> QueryResult<()>,
 ) -> Result<(), StoreError> {
-    engine.begin_writing(Isolation::Serializable)?;
-    if let Err(error) = engine.write(write) {
-        engine.abandon();
-        return Err(engine.wrap(&error));
-    }
-    let committed = engine.commit();
-    committed.map_err(|(Broken::RolledBack(error) | Broken::Unknown(error))| engine.wrap(&error))
+    engine.alone(Isolation::Serializable, write)?.map_err(|error| engine.wrap(&error))
 }

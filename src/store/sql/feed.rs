@@ -241,12 +241,14 @@ pub(super) fn remove(
     Ok(true)
 }
 
-/// Removes what a tracker has told of its transactions up to one of them.
+/// Removes what a tracker has told of its transactions up to one of them, and says so.
 pub(super) fn remove_told(
     connection: &mut PgConnection,
     store: StoreId,
     through: i64,
 ) -> QueryResult<()> {
+    let listed = posse_trackers::table.find(&store.as_bytes()[..]);
+    diesel::update(listed).set(posse_trackers::kept_from.eq(through)).execute(connection)?;
     let of_store = posse_feed::table.filter(posse_feed::store.eq(&store.as_bytes()[..]));
     diesel::delete(of_store.filter(posse_feed::sequence.le(through))).execute(connection).map(drop)
 }

@@ -7,7 +7,7 @@
 //! Soft: what cannot be written waits for the next time. Rows of a tracker that has ended are not
 //! read, and are removed with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
@@ -76,7 +76,7 @@ const STILL_THERE: &str = "SELECT asked.number
 pub(super) struct Presence {
     sequence: i64,
     /// Rows of devices that have gone, and since when; the oldest first.
-    gone: std::collections::VecDeque<(Instant, i64)>,
+    pub(super) gone: VecDeque<(Instant, i64)>,
 }
 
 #[derive(QueryableByName)]

@@ -1,8 +1,9 @@
 //! The tables in the database, and how they come there.
 //!
-//! **Invariant:** the statements that lead from one version to the next are in one serializable
-//! transaction with the number of the version. Of programs that start together one makes them; the
-//! others fail there, look again, and find them made.
+//! **Invariant:** a version's number is written after all of its statements were carried out. Each
+//! statement is a transaction of its own, as engines that spread over machines want it, and can be
+//! carried out again: of programs that start together, or after one that was killed, one goes on
+//! where another has ended.
 //!
 //! Portable SQL: tables, primary keys and two indexes. Keys are bytes and compared as such, so no
 //! collation matters.
@@ -12,7 +13,7 @@ use diesel::prelude::*;
 
 use super::super::database::StoreError;
 use super::address::EngineAddress;
-use super::connection::{Broken, Engine, Isolation, Pause, failed};
+use super::connection::{Engine, Isolation, Pause, failed};
 
 diesel::table! {
     posse_meta (key) {
@@ -62,8 +63,8 @@ diesel::table! {
     }
 }
 
-/// Statements that lead from each version to the next; the first one starts from nothing. Some
-/// engines commit each of them by itself: so they can be run again after some of them were.
+/// Statements that lead from each version to the next, each up to its semicolon; the first one
+/// starts from nothing. All of them can be carried out again.
 const MIGRATIONS: [&str; 2] = [
     "
     CREATE TABLE IF NOT EXISTS posse_rows (
@@ -142,6 +143,46 @@ pub(super) fn prepare(
     unreachable!("the attempts are bounded")
 }
 
+#[derive(QueryableByName)]
+struct Shown {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    transaction_isolation: String,
+}
+
+/// Refuses an engine that takes the word for serializable transactions and isolates them less: two
+/// trackers could then break a rule together that neither has broken.
+///
+/// # Errors
+/// [`StoreError::Engine`].
+///
+/// # Blocking
+/// On the database.
+pub(super) fn check_isolation(
+    engine: &mut Engine,
+    address: &EngineAddress,
+) -> Result<(), StoreError> {
+    engine.begin_writing(Isolation::Serializable)?;
+    let found = engine.write(|connection| {
+        diesel::sql_query("SHOW transaction_isolation").get_result::<Shown>(connection)
+    });
+    engine.abandon();
+    match found {
+        Ok(found) => require_serializable(address, &found.transaction_isolation),
+        Err(error) => Err(engine.wrap(&error)),
+    }
+}
+
+fn require_serializable(address: &EngineAddress, isolation: &str) -> Result<(), StoreError> {
+    if isolation.eq_ignore_ascii_case("serializable") {
+        return Ok(());
+    }
+    let why = format!(
+        "isolates transactions by `{isolation}` where serializable ones are asked for, so trackers on it would break \
+         rules: use another engine (docs/CONFORMANCE.md)"
+    );
+    Err(failed(address, why))
+}
+
 /// Tries once: what the database says against it may be another program that does the same.
 fn migrate(
     engine: &mut Engine,
@@ -157,52 +198,39 @@ fn migrate(
         }
     });
     engine.abandon();
-    match known? {
-        Ok(Some(found)) if found as usize == MIGRATIONS.len() => {
-            return check(engine, address, entries_version).map(Ok);
-        }
-        Ok(Some(found)) if found as usize > MIGRATIONS.len() => return Err(newer(address, found)),
-        _ => {}
+    let known = known?.unwrap_or_default().unwrap_or(0) as usize;
+    if known > MIGRATIONS.len() {
+        return Err(newer(address, known as u32));
     }
-    for step in [Step::Meta, Step::Tables] {
-        engine.begin_writing(Isolation::Serializable)?;
-        if let Err(error) = engine.write(|connection| step.run(connection, entries_version)) {
-            engine.abandon();
-            return Ok(Err(error));
+    if known < MIGRATIONS.len() {
+        let statements = MIGRATIONS.iter().skip(known).flat_map(|of_version| of_version.split(';'));
+        let statements = statements.map(str::trim).filter(|statement| !statement.is_empty());
+        for statement in std::iter::once(META).chain(statements) {
+            if let Err(error) = engine
+                .alone(Isolation::Serializable, |connection| connection.batch_execute(statement))?
+            {
+                return Ok(Err(error));
+            }
         }
-        if let Err(Broken::RolledBack(error) | Broken::Unknown(error)) = engine.commit() {
+        let put = |connection: &mut PgConnection| put_versions(connection, entries_version);
+        if let Err(error) = engine.alone(Isolation::Serializable, put)? {
             return Ok(Err(error));
         }
     }
     check(engine, address, entries_version).map(Ok)
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Meta,
-    Tables,
-}
-
-impl Step {
-    fn run(self, connection: &mut PgConnection, entries_version: u32) -> QueryResult<()> {
-        match self {
-            Self::Meta => connection.batch_execute(META),
-            Self::Tables => {
-                let found = read_version(connection, SCHEMA)?.unwrap_or(0) as usize;
-                for statements in MIGRATIONS.iter().skip(found) {
-                    connection.batch_execute(statements)?;
-                }
-                if found == 0 {
-                    put_version(connection, ENCODING, ENCODING_VERSION)?;
-                    put_version(connection, ENTRIES, entries_version)?;
-                }
-                if found < MIGRATIONS.len() {
-                    put_version(connection, SCHEMA, MIGRATIONS.len() as u32)?;
-                }
-                Ok(())
-            }
-        }
+/// Writes the numbers of the versions, unless another program has been faster.
+fn put_versions(connection: &mut PgConnection, entries_version: u32) -> QueryResult<()> {
+    let found = read_version(connection, SCHEMA)?.unwrap_or(0) as usize;
+    if found == 0 {
+        put_version(connection, ENCODING, ENCODING_VERSION)?;
+        put_version(connection, ENTRIES, entries_version)?;
     }
+    if found < MIGRATIONS.len() {
+        put_version(connection, SCHEMA, MIGRATIONS.len() as u32)?;
+    }
+    Ok(())
 }
 
 fn check(
@@ -255,4 +283,17 @@ fn put_version(connection: &mut PgConnection, name: &str, version: u32) -> Query
         .set(posse_meta::value.eq(&value))
         .execute(connection)
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_without_serializable_transactions_is_refused() {
+        let address = EngineAddress::parse("postgres://db/posse").unwrap();
+        assert!(require_serializable(&address, "SERIALIZABLE").is_ok());
+        let refused = require_serializable(&address, "repeatable read").unwrap_err().to_string();
+        assert!(refused.contains("`repeatable read`") && refused.contains("another engine"));
+    }
 }

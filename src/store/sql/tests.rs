@@ -20,6 +20,8 @@ pub(crate) mod cluster;
 
 use cluster::Cluster;
 
+mod conformance;
+
 const NOW_MS: u64 = 1_700_000_000_000;
 
 fn open(url: &str, number: u32) -> SqlStore {

@@ -38,7 +38,7 @@ pub(crate) use outside::{Asked, Home, Outside};
 pub(crate) use pace::Pace;
 pub(crate) use peer::{Behaviour, EvilPeer};
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::Cluster;
+pub(crate) use postgres::{Cluster, LOGGING};
 pub(crate) use process::{Finished, Process, set_home};
 pub(crate) use raw::{RawClient, password, request_id};
 pub(crate) use recorder::{Mischief, Plan, Recorder};

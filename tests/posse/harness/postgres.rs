@@ -1,7 +1,9 @@
 //! A PostgreSQL of the test's own: a cluster in a temporary directory, at a Unix socket there.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,12 +13,17 @@ use tempfile::TempDir;
 /// Time for the server to start, and to end.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Settings with which the server logs what it is sent.
+pub(crate) const LOGGING: [&str; 2] = ["log_statement=all", "log_line_prefix=%a|"];
+
 /// A cluster, which ends with its value.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     dir: TempDir,
     server: Option<Child>,
     settings: Vec<String>,
+    /// Where it listens beside its socket, whose name has that port.
+    listen: Option<SocketAddr>,
 }
 
 /// Where Debian's packages have the server's programs, the latest version first.
@@ -32,6 +39,17 @@ fn programs() -> PathBuf {
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// A statement in one line, names without quotation marks and their tables' names, and one kind of
+/// comparison and order for all.
+fn plain(statement: &str) -> String {
+    let words: Vec<&str> = statement.split_whitespace().collect();
+    let mut plain = words.join(" ").replace('"', "").replace("( ", "(").replace(" )", ")");
+    for table in ["meta", "rows", "entries", "trackers", "feed", "presence"] {
+        plain = plain.replace(&format!("posse_{table}."), "");
+    }
+    plain.replace(" >= ", " > ").replace(" <= ", " < ").replace(" DESC", " ASC")
 }
 
 /// One of the server's programs. It refuses to run as root.
@@ -74,7 +92,7 @@ impl Cluster {
     pub(crate) fn make(settings: &[&str]) -> Self {
         let dir = temporary();
         let settings = settings.iter().map(ToString::to_string).collect();
-        let cluster = Self { dir, server: None, settings };
+        let cluster = Self { dir, server: None, settings, listen: None };
         let mut initdb = command("initdb");
         initdb.args(["--no-sync", "--auth=trust", "--username=posse", "--encoding=UTF8"]);
         initdb.args(["--locale=C", "-D"]).arg(cluster.data());
@@ -86,7 +104,8 @@ impl Cluster {
     /// Starts the copy's server.
     pub(crate) fn standby_of(primary: &Self) -> Self {
         let dir = temporary();
-        let mut standby = Self { dir, server: None, settings: primary.settings.clone() };
+        let settings = primary.settings.clone();
+        let mut standby = Self { dir, server: None, settings, listen: None };
         let mut copy = command("pg_basebackup");
         copy.args(["-U", "posse", "-c", "fast", "--no-sync", "-R", "-h"]).arg(primary.path());
         copy.arg("-D").arg(standby.data());
@@ -121,6 +140,22 @@ impl Cluster {
         format!("postgres:///postgres?user=posse&host={}", self.dir.path().display())
     }
 
+    /// Puts a certificate and its key into the directory, for `ssl=on`, and has the server listen at
+    /// a loopback address too.
+    pub(crate) fn serve_tls(&mut self, address: SocketAddr, certificate: &str, key: &str) {
+        self.listen = Some(address);
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let file = self.data().join(name);
+            fs::write(&file, pem).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                let mut chown = Command::new("chown");
+                chown.arg("postgres").arg(file);
+                run(chown);
+            }
+        }
+    }
+
     /// The URL of a place of its own in the database, which is made.
     pub(crate) fn url_of(&self, name: &str) -> String {
         self.sql(&format!("CREATE SCHEMA {name}"));
@@ -133,7 +168,13 @@ impl Cluster {
         let log = fs::File::create(self.dir.path().join("log")).unwrap();
         let mut server = command("postgres");
         server.arg("-D").arg(self.data()).arg("-k").arg(self.dir.path());
-        server.args(["-c", "listen_addresses="]);
+        match self.listen {
+            Some(address) => {
+                server.args(["-c", &format!("listen_addresses={}", address.ip())]);
+                server.args(["-c", &format!("port={}", address.port())]);
+            }
+            None => _ = server.args(["-c", "listen_addresses="]),
+        }
         self.settings.iter().for_each(|setting| _ = server.args(["-c", setting]));
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.server = Some(server.spawn().unwrap());
@@ -147,7 +188,15 @@ impl Cluster {
     fn is_ready(&self) -> bool {
         let mut command = Command::new(programs().join("pg_isready"));
         command.arg("-h").arg(self.dir.path()).args(["-U", "posse"]).stdout(Stdio::null());
+        self.listen
+            .iter()
+            .for_each(|address| _ = command.args(["-p", &address.port().to_string()]));
         command.status().unwrap().success()
+    }
+
+    /// The port in the name of its socket.
+    fn port(&self) -> String {
+        self.listen.map_or(5432, |address| address.port()).to_string()
     }
 
     /// What the server says.
@@ -155,11 +204,24 @@ impl Cluster {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// The statements that trackers have sent, as docs/CONFORMANCE.md writes them, if the server has
+    /// [`LOGGING`].
+    pub(crate) fn statements(&self) -> BTreeSet<String> {
+        let log = self.log().replace("\n\t", " ");
+        let ours = log.lines().filter_map(|line| line.strip_prefix("posse-tracker|LOG:  "));
+        let texts = ours.filter_map(|line| {
+            let (what, sql) = line.split_once(": ")?;
+            (what == "statement" || what.starts_with("execute ")).then_some(sql)
+        });
+        let each = texts.flat_map(|sql| sql.split(';')).map(plain);
+        each.filter(|statement| !statement.is_empty()).collect()
+    }
+
     /// Runs SQL, and returns what it prints, a row a line, its columns with `|` between them.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let mut psql = Command::new(programs().join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "posse", "-h"]);
-        psql.arg(self.dir.path()).args(["-d", "postgres", "-c", sql]);
+        psql.arg(self.dir.path()).args(["-p", &self.port(), "-d", "postgres", "-c", sql]);
         String::from_utf8(run(psql).stdout).unwrap().trim_end().to_owned()
     }
 
@@ -179,11 +241,17 @@ impl Cluster {
 
     /// Tells whether a process works in the cluster's directory.
     fn has_children(&self) -> bool {
+        !self.processes().is_empty()
+    }
+
+    /// The processes that work in the cluster's directory: the server, and those that it starts.
+    pub(crate) fn processes(&self) -> Vec<String> {
         let data = self.data();
         let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         processes
-            .map(|entry| entry.path().join("cwd"))
-            .any(|cwd| fs::read_link(cwd).is_ok_and(|cwd| cwd == data))
+            .filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
     }
 }
 
