@@ -53,7 +53,7 @@ use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
 use super::link::handshake::LinkError;
 use crate::net::{Admission, Incoming, is_own_address};
-use crate::swarm::link::Way;
+use crate::swarm::api::Way;
 use crate::types::{DeviceId, InfoHash, Ticket};
 use crate::wire::relay::RelayHello;
 

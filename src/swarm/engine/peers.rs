@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::swarm::LinkKey;
-use crate::swarm::api::{SeenPeer, UnreachablePeer};
-use crate::swarm::link::{Link, Way};
+use crate::swarm::api::{SeenPeer, UnreachablePeer, Way};
+use crate::swarm::link::Link;
 use crate::types::{Candidate, CandidateKind, DeviceId, UserId};
 
 /// Peers remembered a file: more than will ever be linked.
@@ -255,7 +255,7 @@ impl Peers {
             let peer = self.known.entry(link.device).or_default();
             peer.link = Some(link.key);
             // Behind a router the port is one that no tracker lists; a relay's is not the device's.
-            let is_at_candidate = link.dialled && link.way == Way::Direct;
+            let is_at_candidate = link.dialled && matches!(link.way, Way::Lan | Way::Direct);
             peer.dialled_at = is_at_candidate.then(|| link.connection.peer_addr());
             peer.relayed = link.is_relayed().then(|| (now + direct_after(0), 1));
             (peer.dialling, peer.has_moved) = (false, false);
