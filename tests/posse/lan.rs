@@ -51,7 +51,9 @@ impl Stage {
 
     /// No tracker is in reach from now on, and nik has another address, of which none has heard.
     fn cut(&self) -> SocketAddr {
-        (0..2).for_each(|machine| self.network.cut(machine, self.network.here(), false));
+        for machine in 0..2 {
+            self.network.cut(machine, self.network.here(), false);
+        }
         SocketAddr::new(self.network.change_address(0), self.nik.address.port())
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod accept;
 mod candidates;
 mod counters;
 mod dial;
+mod direct_again;
 pub(crate) mod handle;
 mod journal;
 mod links;
