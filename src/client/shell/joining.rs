@@ -103,8 +103,11 @@ impl Shell {
         // A tracker has proven itself, and the user goes on.
         self.keep_setup();
         let mut answer = self.enter(link, newcomer, &place)?;
-        if invitation.answers == Answers::Terminal && self.api.snapshot()?.page.is_some() {
-            let page = self.page_at(&format!("&to=/group/{}", parsed.group))?;
+        // Who has joined has joined, whether or not the page can be opened.
+        if invitation.answers == Answers::Terminal
+            && self.api.snapshot().is_ok_and(|snapshot| snapshot.page.is_some())
+            && let Ok(page) = self.page_at(&format!("&to=/group/{}", parsed.group))
+        {
             answer.rows.push(vec!["to go on in a browser:".into()]);
             answer.rows.extend(page.rows);
         }
