@@ -33,6 +33,7 @@ pub use replicas::replica;
 pub use texts::{command_lines, invitation_links, names, tracker_info};
 pub use trusting::{certificates, statements, tls_handshake, tls_records};
 
+pub use crate::client::lan::fuzz::lan_datagrams;
 pub use crate::http::fuzz::http_messages;
 pub use crate::swarm::fuzz::{link_session, metainfo_fetch};
 pub use crate::tracker::fuzz::tracker_session;
@@ -50,6 +51,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("extensions", extensions),
     ("http_messages", http_messages),
     ("invitation_links", invitation_links),
+    ("lan_datagrams", lan_datagrams),
     ("link_session", link_session),
     ("metainfo", metainfo),
     ("metainfo_fetch", metainfo_fetch),

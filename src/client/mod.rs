@@ -25,7 +25,7 @@ mod event;
 mod groups;
 mod handle;
 mod invitations;
-mod lan;
+pub(crate) mod lan;
 mod limits;
 mod listing;
 mod network;

@@ -71,12 +71,7 @@ impl Client {
         }
         self.inner.explain_reports(share.map(|share| &*share.row), &mut lines);
         if !self.inner.trackers.is_reachable() {
-            let where_else = match self.inner.lan.status() {
-                LanStatus::On(_) => " but on this network",
-                LanStatus::Off(_) => "",
-            };
-            lines
-                .push(format!("no tracker can be reached, so new peers are not found{where_else}"));
+            lines.push(no_tracker_text(&self.inner.lan.status()));
         }
         Ok(lines)
     }
@@ -239,6 +234,15 @@ impl Runtime {
     }
 }
 
+/// What is left without a tracker.
+fn no_tracker_text(lan: &LanStatus) -> String {
+    let begin = "no tracker can be reached, so new peers are not found";
+    match lan {
+        LanStatus::On(_) => format!("{begin} but on this network"),
+        LanStatus::Off(why) => format!("{begin}, not even on this network: {why}"),
+    }
+}
+
 /// A number of things, as `1 piece` or `2 pieces`.
 fn counted(count: u32, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
@@ -266,6 +270,15 @@ mod tests {
     fn one_thing_is_no_plural() {
         let told = [0, 1, 2].map(|n| format!("{} {} here", counted(n, "piece"), is_or_are(n)));
         assert_eq!(told, ["0 pieces are here", "1 piece is here", "2 pieces are here"]);
+    }
+
+    #[test]
+    fn without_a_tracker_it_is_told_whether_the_network_is_searched() {
+        let off = |why: &str| no_tracker_text(&LanStatus::Off(why.into()));
+        assert!(no_tracker_text(&LanStatus::On("id".into())).ends_with(" but on this network"));
+        assert!(off("--no-lan").ends_with("not found, not even on this network: --no-lan"));
+        let failed = "UDP port 5353 cannot be used: Address already in use";
+        assert!(off(failed).ends_with(&format!("network: {failed}")));
     }
 
     #[test]

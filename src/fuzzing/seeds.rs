@@ -41,6 +41,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Seed> {
         "extensions" => extensions(),
         "http_messages" => http_messages(),
         "invitation_links" => invitation_links(),
+        "lan_datagrams" => crate::client::lan::fuzz::seeds(),
         "link_session" => link_sessions(),
         "relay_hello" => {
             let hello = RelayHello { secret: Sample::example() }.encode();

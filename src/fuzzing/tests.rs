@@ -64,6 +64,7 @@ twins! {
     extensions 150
     http_messages 200
     invitation_links 400
+    lan_datagrams 400
     link_session 100
     metainfo 300
     metainfo_fetch 200

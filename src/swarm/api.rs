@@ -18,7 +18,7 @@ use crate::types::{
 };
 use crate::wire::metainfo::Metainfo;
 
-pub use self::picture::{LinkPicture, PieceBucket, PieceMap, Traffic};
+pub use self::picture::{LinkPicture, PieceBucket, PieceMap, Traffic, Way};
 
 /// One download in the engine, from its beginning to its end: of another one of the same content it
 /// is told by this number, which the client chooses.
@@ -396,6 +396,10 @@ pub struct TransferStatus {
     pub bytes_per_second: u64,
     /// Links to other clients for this file.
     pub peers: u32,
+    /// Of these, links on a network that both devices are on.
+    pub lan: u32,
+    /// Of these, links for which a hole was punched.
+    pub punched: u32,
     /// Of these, links that go through a relay.
     pub relayed: u32,
     /// Of these, links on which we may ask.

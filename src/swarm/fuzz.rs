@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use self::peer::Peer;
+use super::api::Way;
 use super::engine::accept::accept;
-use super::link::Way;
 use super::{DownloadSpec, Engine, EngineConfig, EngineEvent, Host, Proof, SeedSpec, TransferId};
 use crate::fuzzing::Input;
 use crate::fuzzing::harness::{Scratch, check_threads, pair};

@@ -15,7 +15,7 @@ pub use api::{
     Addresses, DownloadSpec, EngineConfig, EngineError, EngineEvent, HashError, Hashed, Host,
     InboundLink, Limits, LinkFacts, LinkPicture, LocalCopy, MeetError, Meeting, PieceBucket,
     PieceMap, Proof, ReadTrouble, RelayPlace, SeedSpec, SeenPeer, Traffic, TransferId,
-    TransferState, TransferStatus, UnreachablePeer, UploadStats, Why,
+    TransferState, TransferStatus, UnreachablePeer, UploadStats, Way, Why,
 };
 pub(crate) use disk::part_file::{is_empty as is_empty_part, missing_part};
 pub(crate) use disk::seed_files::{is_same, open_plain, stamp_of};

@@ -65,6 +65,32 @@ class Program {
   }
 }
 
+/** A program at a terminal. */
+class Terminal extends Program {
+  constructor(command, home) {
+    super("script", ["-qefc", command, "/dev/null"], home);
+    this.screen = "";
+    this.seen = 0;
+    this.process.stdout.on("data", (bytes) => {
+      this.screen += bytes;
+    });
+  }
+
+  /** Waits for text behind what was waited for before, and returns what matched. */
+  async shows(pattern) {
+    const found = await until(`the terminal to show ${pattern}`, () => {
+      if (this.hasEnded) throw new Error(`it ended: ${this.screen}`);
+      return pattern.exec(this.screen.slice(this.seen));
+    });
+    this.seen += found.index + found[0].length;
+    return found[0];
+  }
+
+  type(line) {
+    this.process.stdin.write(`${line}\r`);
+  }
+}
+
 /** The state of a client, from its control socket. */
 function snapshot(socketPath) {
   return new Promise((resolve, reject) => {
@@ -144,6 +170,7 @@ export class Network {
     network.home = await mkdtemp(join(tmpdir(), "posse-browser-"));
     network.info = join(network.home, "tracker_info.txt");
     network.clients = [];
+    network.terminals = [];
     network.trackerPages = [];
     const ports = [];
     for (let number = 0; number < trackers; number += 1) {
@@ -187,6 +214,16 @@ export class Network {
     return this.run("client", words);
   }
 
+  /** Runs a client at a terminal, which util-linux's `script` makes, with an empty home. */
+  async newcomer(name, ...words) {
+    const home = join(this.home, name);
+    await mkdir(home, { recursive: true });
+    const command = [this.binary("client"), ...words].map((word) => `'${word}'`).join(" ");
+    const terminal = new Terminal(`cd '${home}' && exec ${command}`, home);
+    this.terminals.push(terminal);
+    return terminal;
+  }
+
   /** Runs a program to its end. */
   async run(name, words) {
     const program = new Program(this.binary(name), words, this.home);
@@ -203,7 +240,8 @@ export class Network {
   }
 
   async stop() {
-    const programs = [...this.clients.map((client) => client.program), ...this.trackers];
+    const programs = [...this.clients.map((client) => client.program), ...this.trackers,
+      ...this.terminals];
     await Promise.all(programs.map((program) => program?.stop("SIGKILL")));
     await rm(this.home, { recursive: true, force: true });
   }

@@ -16,6 +16,7 @@ import { scenarios as access } from "./scenarios/access.mjs";
 import { scenarios as invitations } from "./scenarios/invitations.mjs";
 import { scenarios as look } from "./scenarios/look.mjs";
 import { scenarios as names } from "./scenarios/names.mjs";
+import { scenarios as newcomer } from "./scenarios/newcomer.mjs";
 import { scenarios as operator } from "./scenarios/operator.mjs";
 import { scenarios as operatorLook } from "./scenarios/operator_look.mjs";
 import { scenarios as peers } from "./scenarios/peers.mjs";
@@ -32,7 +33,7 @@ const { values } = parseArgs({
   },
 });
 /** Scenarios that need none before them. */
-const alone = { peers };
+const alone = { newcomer, peers };
 if (values.only && !(values.only in alone)) {
   console.error(`--only takes one of ${Object.keys(alone).join(", ")}`);
   process.exit(2);
@@ -71,7 +72,7 @@ async function showFailure(t) {
 
 // Each scenario goes on where the one before it has ended.
 let hasFailed = false;
-const scenarios = [start, sharing, access, rows, names, peers, invitations, look, trouble, operator,
+const scenarios = [start, sharing, access, rows, names, peers, invitations, newcomer, look, trouble, operator,
   operatorLook];
 for (const run of values.only ? alone[values.only] : scenarios.flat()) {
   test(run.name.replaceAll("_", " "), { timeout: LONGEST }, async (t) => {

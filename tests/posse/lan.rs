@@ -27,6 +27,11 @@ struct Stage {
 
 impl Stage {
     fn set(seed: u64) -> Option<Self> {
+        Self::set_with(seed, &[])
+    }
+
+    /// The same, where bob's client has these options.
+    fn set_with(seed: u64, options: &[&str]) -> Option<Self> {
         let network = LocalNetwork::build(2)?;
         let world = World::with_options(1, &["--listen", "0.0.0.0"]);
         world.group("lab", &["nik", "bob"]);
@@ -35,7 +40,7 @@ impl Stage {
         world.put("nik", &content);
         network.cut(1, network.address(0), true);
         let mut nik = network.client(0, &world.home("nik"), &info, &[]);
-        let mut bob = network.client(1, &world.home("bob"), &info, &[]);
+        let mut bob = network.client(1, &world.home("bob"), &info, options);
         nik.login("nik");
         nik.ok("upload_file a.bin lab", &[]);
         bob.login("bob");
@@ -51,7 +56,9 @@ impl Stage {
 
     /// No tracker is in reach from now on, and nik has another address, of which none has heard.
     fn cut(&self) -> SocketAddr {
-        (0..2).for_each(|machine| self.network.cut(machine, self.network.here(), false));
+        for machine in 0..2 {
+            self.network.cut(machine, self.network.here(), false);
+        }
         SocketAddr::new(self.network.change_address(0), self.nik.address.port())
     }
 
@@ -157,6 +164,18 @@ fn members_of_one_network_find_each_other_when_all_trackers_are_cut_off() {
     eprintln!("all trackers cut off, one LAN: found by mDNS after {took:?}");
     assert!(took < FOUND_MAX, "found after {took:?}");
     stage.completes(cut, "found by mDNS");
+}
+
+#[test]
+fn who_does_not_look_around_is_told_so() {
+    let Some(mut stage) = Stage::set_with(905, &["--no-lan"]) else { return };
+    stage.cut();
+    eventually("he is told why nobody is found", || {
+        let why = stage.bob.object("why lab a.bin").to_string();
+        why.contains("not even on this network: --no-lan").then_some(())
+    });
+    assert_eq!(found(&mut stage.bob), Vec::new());
+    assert_eq!(stage.bob.bytes_done("a.bin"), 0);
 }
 
 #[test]

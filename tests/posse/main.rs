@@ -21,6 +21,7 @@
 //! | [`away`] | shared files that are deleted, unmounted, or cannot be read, and come back |
 //! | [`reaching`] | members meet at any of their addresses, and nobody is sent elsewhere |
 //! | [`punching`] | members behind routers that let nobody in meet all the same |
+//! | [`relayed`], [`taking_over`] | members who cannot reach each other meet at a relay, and leave it as soon as they can |
 //! | [`lan`] | members on one network find each other without a tracker, and strangers learn little |
 //! | [`routers`] | routers are asked to forward a client's port, and what comes of it |
 //! | [`moving`] | machines that get another address, cables that are out |
@@ -101,6 +102,7 @@ mod staying;
 mod storm;
 mod streaming;
 mod supervised;
+mod taking_over;
 mod terminal;
 mod trackers;
 mod transfers;

@@ -72,6 +72,8 @@ fn homes_without_a_mapping_meet_through_holes() {
     eventually("both are linked", || {
         (linked(&mut bob, "far.bin", true) == ["eve", "nik"]).then_some(())
     });
+    let said = bob.object("show_downloads");
+    assert_eq!(said["downloads"][0]["punched"], 2, "{said}");
     eventually("nik is linked with bob", || {
         (linked(&mut nik, "far.bin", true) == ["bob"]).then_some(())
     });

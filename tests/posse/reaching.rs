@@ -60,6 +60,12 @@ fn members_behind_one_router_meet_on_its_inside() {
     // The tracker sees both at the router's outside, where nobody answers.
     let outside = SocketAddr::new(house.router.there(), nik.address.port()).to_string();
     assert_eq!(listed(&mut nik, "observed", "address"), [outside]);
+    for client in [&mut nik, &mut bob] {
+        let said = client.object("show_peers lab a.bin");
+        assert_eq!(said["peers"][0]["lan"], true, "{said}");
+    }
+    let said = bob.object("show_downloads");
+    assert_eq!(said["downloads"][0]["lan"], 1, "{said}");
     nik.ok("limits upload off", &[]);
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("a.bin")), content.sha1());

@@ -7,7 +7,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::harness::{Behaviour, Content, EvilPeer, World, eventually, set_home};
+use crate::harness::{Behaviour, Content, EvilPeer, World, eventually, set_home, sha1_of};
+
+/// What somebody new is asked behind a link, and answers.
+const NEW_ACCOUNT: [(&str, &str); 3] = [
+    ("user name: ", "ann"),
+    ("password: ", "correct-horse"),
+    ("password again, or Enter if you have an account there: ", "correct-horse"),
+];
 
 /// A client with a terminal; both end with this value.
 struct Terminal {
@@ -101,6 +108,15 @@ impl Terminal {
         let screen = self.screen.lock();
         let text = screen[from..self.seen].replace('\r', "");
         text.lines().filter(|line| !line.contains('\x1b')).map(str::to_owned).collect()
+    }
+
+    /// Answers the questions of a link as somebody new does.
+    #[track_caller]
+    fn new_account(&mut self) {
+        for (what, answer) in NEW_ACCOUNT {
+            self.wait(what);
+            self.press(&format!("{answer}\r"));
+        }
     }
 
     fn press(&mut self, keys: &str) {
@@ -317,13 +333,7 @@ fn a_link_that_is_pasted_joins_and_is_not_kept() {
     // A newcomer makes an account on the way.
     terminal.press(&format!("\x1b[200~{link}\x1b[201~\r"));
     terminal.wait("invites you to the group lab");
-    terminal.press("no\r");
-    terminal.wait("user name: ");
-    terminal.press("ann\r");
-    for what in ["password: ", "password again: "] {
-        terminal.wait(what);
-        terminal.press("correct-horse\r");
-    }
+    terminal.new_account();
     terminal.wait("created user ann");
     terminal.wait("you are a member of lab");
     terminal.wait("ann> ");
@@ -337,14 +347,7 @@ fn a_link_that_is_pasted_joins_and_is_not_kept() {
     terminal.press("join\r");
     terminal.wait("invitation link (it is not shown): ");
     terminal.press(&format!("{link}\r"));
-    terminal.wait("have you an account there already?");
-    terminal.press("no\r");
-    terminal.wait("user name: ");
-    terminal.press("ann\r");
-    for what in ["password: ", "password again: "] {
-        terminal.wait(what);
-        terminal.press("correct-horse\r");
-    }
+    terminal.new_account();
     terminal.wait("the name ann is taken; log in as ann instead?");
     terminal.press("y\r");
     terminal.wait("password: ");
@@ -370,14 +373,7 @@ fn client_join_goes_on_at_the_prompt() {
     // The network is named before a password is asked for.
     terminal.wait("in a network that is new to this device, with tracker 127.0.0.1:");
     terminal.wait("and key sha256:");
-    terminal.wait("have you an account there already?");
-    terminal.press("no\r");
-    terminal.wait("user name: ");
-    terminal.press("ann\r");
-    for what in ["password: ", "password again: "] {
-        terminal.wait(what);
-        terminal.press("correct-horse\r");
-    }
+    terminal.new_account();
     terminal.wait("you are a member of lab");
     terminal.wait("ann> ");
     assert!(
@@ -390,30 +386,57 @@ fn client_join_goes_on_at_the_prompt() {
     let Some(mut terminal) = Terminal::start_shell(&world, "ann", &command) else { return };
     terminal.wait("invitation link (it is not shown): ");
     terminal.press(&format!("{link}\r"));
-    terminal.wait("have you an account there already?");
-    terminal.press("yes\r");
     terminal.wait("user name: ");
     terminal.press("ann\r");
     terminal.wait("password: ");
     terminal.press("correct-horse\r");
+    terminal.wait("or Enter if you have an account there: ");
+    terminal.press("\r");
     // Joining where one is a member already is no failure.
     terminal.wait("you are a member of lab");
     terminal.wait("ann> ");
     // A taken name is no reason to give away the password of another network.
     let command = format!("'{client}' join --profile third '{link}'");
     let Some(mut terminal) = Terminal::start_shell(&world, "ann", &command) else { return };
-    terminal.wait("have you an account there already?");
-    terminal.press("no\r");
-    terminal.wait("user name: ");
-    terminal.press("ann\r");
-    for what in ["password: ", "password again: "] {
-        terminal.wait(what);
-        terminal.press("correct-horse\r");
-    }
+    terminal.new_account();
     terminal.wait("the name ann is taken in a network that is new to this device, with tracker ");
     terminal.wait("log in as ann instead?");
     terminal.press("no\r");
     terminal.wait("posse> ");
+}
+
+/// README says the number.
+#[test]
+fn a_newcomer_has_a_file_after_six_lines() {
+    let mut world = World::new(1);
+    world.group("lab", &["nik"]);
+    let content = Content::new("a.bin", 1 << 20, 78);
+    world.put("nik", &content);
+    let mut nik = world.client("nik");
+    nik.login("nik");
+    nik.ok("upload_file a.bin lab", &[]);
+    let link = nik.object("invite lab")["link"].as_str().unwrap().to_owned();
+    world.wait_synced();
+    // A machine that has the program, and nothing else.
+    let home = world.home("newcomer");
+    let Some(mut terminal) = Terminal::start_shell(&world, "newcomer", "exec sh") else { return };
+    let client = format!("'{}' join", env!("CARGO_BIN_EXE_client"));
+    let begin = [("$ ", client.as_str()), ("invitation link (it is not shown): ", &link)];
+    let end = [("ann> ", "download_file lab a.bin")];
+    let lines = begin.into_iter().chain(NEW_ACCOUNT).chain(end);
+    let mut count = 0;
+    for (asked, line) in lines {
+        terminal.wait(if asked == "$ " && is_root() { "# " } else { asked });
+        terminal.press(&format!("{line}\r"));
+        count += 1;
+    }
+    eventually("the file is there", || home.join("a.bin").exists().then_some(()));
+    assert_eq!(count, 6);
+    assert_eq!(sha1_of(&home.join("a.bin")), content.sha1());
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|said| said.stdout == b"0\n")
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub struct Peer {
     /// Both devices connected at one moment, since no address of the other answered.
     #[serde(default)]
     pub punched: bool,
+    /// Both are on one network: the other's address is on a network of this device's machine.
+    #[serde(default)]
+    pub lan: bool,
     /// The group in which both take part.
     pub group_id: GroupId,
     /// When the link was made, by this device's clock.

@@ -215,6 +215,8 @@ pub(super) fn download(status: DownloadStatus) -> Download {
         bytes_sent: status.sent,
         sent_per_second: status.sent_per_second,
         peers: status.peers,
+        lan: status.lan,
+        punched: status.punched,
         relayed: status.relayed,
         seconds_left,
         place,

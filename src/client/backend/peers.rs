@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::api::{Direction, Peer, Peers, Pieces, Traffic};
 use crate::client;
-use crate::swarm::{self, PieceBucket, PieceMap};
+use crate::swarm::{self, PieceBucket, PieceMap, Way};
 use crate::types::FileFacts;
 
 pub(super) fn peers(facts: &FileFacts, peers: Vec<client::Peer>) -> Peers {
@@ -21,8 +21,9 @@ fn peer(client::Peer { user, link }: client::Peer, now: Duration) -> Peer {
         device: link.device,
         address: link.address,
         direction: if link.is_dialled { Direction::Out } else { Direction::In },
-        relayed: link.is_relayed,
-        punched: link.is_punched,
+        relayed: link.way == Way::Relayed,
+        punched: link.way == Way::Punched,
+        lan: link.way == Way::Lan,
         group_id: link.group,
         since_ms: now.saturating_sub(link.age).as_millis() as u64,
         pieces: link.pieces,

@@ -6,6 +6,8 @@
 //!
 //! No IO. The thread "lan" of [`super::runtime`] sends and receives.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod id;
 mod message;
 mod neighbours;

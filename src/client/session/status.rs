@@ -51,6 +51,10 @@ pub struct DownloadStatus {
     pub sent_per_second: u64,
     /// Links to other members for this file.
     pub peers: u32,
+    /// Of these, links on a network that both devices are on.
+    pub lan: u32,
+    /// Of these, links for which a hole was punched.
+    pub punched: u32,
     /// Of these, links through a relay.
     pub relayed: u32,
     /// Its own rate limit.
@@ -107,6 +111,8 @@ impl DownloadStatus {
             sent: 0,
             sent_per_second: 0,
             peers: 0,
+            lan: 0,
+            punched: 0,
             relayed: 0,
             limit: None,
             path: row.target.clone(),
@@ -154,6 +160,8 @@ impl Library {
             sent: live.map_or(0, |live| live.sent),
             sent_per_second: live.map_or(0, |live| live.sent_per_second),
             peers: running.map_or(0, |live| live.peers),
+            lan: running.map_or(0, |live| live.lan),
+            punched: running.map_or(0, |live| live.punched),
             relayed: running.map_or(0, |live| live.relayed),
             limit: self.queue.limit(row.facts.info_hash),
             ended: download.ended,

@@ -59,7 +59,7 @@ impl Shell {
         if self.is_logged_in() || !self.is_at_prompt() {
             return self.use_link(link).map(|joined| joined_answer(Vec::new(), joined));
         }
-        let newcomer = ask(&parsed, "")?;
+        let newcomer = self.ask(&parsed, "")?;
         self.enter(link, newcomer, "")
     }
 
@@ -96,13 +96,38 @@ impl Shell {
         }
         let place = if invitation.is_first_contact { new_network(&parsed) } else { String::new() };
         let newcomer = match (invitation.answers, lines) {
-            (Answers::Terminal, _) => ask(&parsed, &place)?,
+            (Answers::Terminal, _) => self.ask(&parsed, &place)?,
             (Answers::Script, Some(lines)) => read(|| lines.next_line())?,
             (Answers::Script | Answers::Stdin, _) => read(read_stdin)?,
         };
         // A tracker has proven itself, and the user goes on.
         self.keep_setup();
-        self.enter(link, newcomer, &place)
+        let mut answer = self.enter(link, newcomer, &place)?;
+        // Who has joined has joined, whether or not the page can be opened.
+        if invitation.answers == Answers::Terminal
+            && self.api.snapshot().is_ok_and(|snapshot| snapshot.page.is_some())
+            && let Ok(page) = self.page_at(&format!("&to=/group/{}", parsed.group))
+        {
+            answer.rows.push(vec!["to go on in a browser:".into()]);
+            answer.rows.extend(page.rows);
+        }
+        Ok(answer)
+    }
+
+    /// Asks a person at the terminal who is to join. `place` is said of a network that is new here.
+    fn ask(&self, link: &InvitationLink, place: &str) -> Result<Newcomer> {
+        self.output.announce(&[format!("this invites you to the group {}{place}", link.label)]);
+        let user = terminal::ask("user name")?;
+        let password = ask_secret("password")?;
+        let again =
+            terminal::ask_password("password again, or Enter if you have an account there")?;
+        match again.as_str() {
+            "" => Ok(Newcomer::Known(user, password)),
+            again if again == password.expose() => Ok(Newcomer::New(user, password)),
+            _ => Err(ApiError::bad_argument(
+                "the two passwords differ; nothing was changed, join once more",
+            )),
+        }
     }
 
     /// Makes an account or logs in, and joins. `place` is said of a network that is new here.
@@ -182,26 +207,6 @@ fn new_network(link: &InvitationLink) -> String {
     let tracker = link.trackers.first().map(ToString::to_string).unwrap_or_default();
     let network = link.network;
     format!(" in a network that is new to this device, with tracker {tracker} and key {network}")
-}
-
-/// Asks a person at the terminal who is to join. `place` is said of a network that is new here.
-fn ask(link: &InvitationLink, place: &str) -> Result<Newcomer> {
-    let question = format!(
-        "this invites you to the group {}{place}; have you an account there already?",
-        link.label
-    );
-    let is_known = terminal::confirm(&question)?;
-    let user = terminal::ask("user name")?;
-    let password = ask_secret("password")?;
-    if is_known {
-        return Ok(Newcomer::Known(user, password));
-    }
-    if terminal::ask_password("password again")?.as_str() != password.expose() {
-        return Err(ApiError::bad_argument(
-            "the two passwords differ; nothing was changed, join once more",
-        ));
-    }
-    Ok(Newcomer::New(user, password))
 }
 
 fn ask_secret(what: &str) -> Result<Password> {

@@ -56,11 +56,6 @@ fn row(peer: &Peer, peers: &Peers, now_ms: u64, format: Format) -> Vec<String> {
         Format::Plain | Format::Json => peer.device.to_string(),
     };
     let user = peer.user.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
-    let direction = match peer.direction {
-        Direction::In => "from",
-        Direction::Out => "to",
-    };
-    let by = if peer.relayed { "relayed by" } else { direction };
     let pieces = peer.pieces.map_or_else(|| "?".to_owned(), |pieces| pieces.to_string());
     let rate = |rate: u64| match format {
         Format::Table => format!("{}/s", human_bytes(rate)),
@@ -69,13 +64,27 @@ fn row(peer: &Peer, peers: &Peers, now_ms: u64, format: Format) -> Vec<String> {
     vec![
         user,
         device,
-        format!("{by} {}{}", peer.address, if peer.punched { ", punched" } else { "" }),
+        way(peer),
         format!("{pieces} of {} piece{}", peers.pieces, if peers.pieces == 1 { "" } else { "s" }),
         format!("down {}", rate(peer.received_per_second)),
         format!("up {}", rate(peer.sent_per_second)),
         format!("for {}", clock(now_ms.saturating_sub(peer.since_ms) / 1000)),
         state(peer),
     ]
+}
+
+/// Where the other device is, and how the two came together.
+fn way(peer: &Peer) -> String {
+    let (direction, address) = match peer.direction {
+        Direction::In => ("from", peer.address),
+        Direction::Out => ("to", peer.address),
+    };
+    match peer {
+        Peer { relayed: true, .. } => format!("relayed by {address}"),
+        Peer { punched: true, .. } => format!("{direction} {address}, punched"),
+        Peer { lan: true, .. } => format!("{direction} {address}, LAN"),
+        _ => format!("{direction} {address}, direct"),
+    }
 }
 
 /// What goes on between the two, in words.
@@ -163,6 +172,7 @@ mod tests {
             address: "10.0.0.2:6001".parse().unwrap(),
             direction: Direction::Out,
             punched: false,
+            lan: false,
             group_id: GroupId::from_bytes([1; 16]),
             since_ms: 1_000,
             pieces: Some(3),
@@ -182,12 +192,19 @@ mod tests {
         let peers = Peers { info_hash, pieces: 24, peers: Vec::new() };
         assert_eq!(
             row(&peer, &peers, 62_000, Format::Table).join(" | "),
-            "nik | abababababab | to 10.0.0.2:6001 | 3 of 24 pieces | down 1.2 MB/s | up 0 B/s | \
+            "nik | abababababab | to 10.0.0.2:6001, direct | 3 of 24 pieces | down 1.2 MB/s | up 0 B/s | \
              for 0:01:01 | we take, 4 asked; it waits for its turn"
         );
-        let idle =
-            Peer { interested: false, peer_interested: false, user: None, punched: true, ..peer };
-        let told = row(&idle, &peers, 0, Format::Plain);
-        assert_eq!((told[2].as_str(), told[7].as_str()), ("to 10.0.0.2:6001, punched", "idle"));
+        let idle = Peer { interested: false, peer_interested: false, user: None, ..peer };
+        assert_eq!(row(&idle, &peers, 0, Format::Plain)[7], "idle");
+        let from = Peer { direction: Direction::In, ..idle };
+        let ways = [
+            (Peer { lan: true, ..from.clone() }, "from 10.0.0.2:6001, LAN"),
+            (Peer { punched: true, ..from.clone() }, "from 10.0.0.2:6001, punched"),
+            (Peer { relayed: true, ..from }, "relayed by 10.0.0.2:6001"),
+        ];
+        for (peer, told) in ways {
+            assert_eq!(row(&peer, &peers, 0, Format::Plain)[2], told);
+        }
     }
 }

@@ -164,14 +164,17 @@ pub(super) fn download_row(status: &Download) -> Vec<String> {
     }
 }
 
-/// How many peers, and how many of them through a relay.
+/// How many peers, and how many of them came about in another way than directly.
 pub(super) fn peers(status: &Download) -> String {
     let all = format!("{} peer{}", status.peers, if status.peers == 1 { "" } else { "s" });
-    match status.relayed {
-        0 => all,
-        relayed if relayed == status.peers => format!("{all}, relayed"),
-        relayed => format!("{all}, {relayed} relayed"),
-    }
+    let ways = [(status.lan, "LAN"), (status.punched, "punched"), (status.relayed, "relayed")];
+    ways.into_iter().filter(|(count, _)| *count > 0).fold(all, |told, (count, way)| {
+        if count == status.peers {
+            format!("{told}, {way}")
+        } else {
+            format!("{told}, {count} {way}")
+        }
+    })
 }
 
 /// Every download.
@@ -351,6 +354,19 @@ mod tests {
             told(5, &[1, 2, 4]),
             format!("{safe} trackers 1, 2 and 4, not on trackers 3 and 5")
         );
+    }
+
+    #[test]
+    fn peers_are_told_with_the_ways_that_are_not_direct() {
+        let told = |of: [u32; 4]| {
+            let [all, lan, punched, relayed] = of;
+            peers(&Download { peers: all, lan, punched, relayed, ..samples::download() })
+        };
+        assert_eq!(told([0, 0, 0, 0]), "0 peers");
+        assert_eq!(told([3, 0, 0, 0]), "3 peers");
+        assert_eq!(told([1, 0, 1, 0]), "1 peer, punched");
+        assert_eq!(told([2, 2, 0, 0]), "2 peers, LAN");
+        assert_eq!(told([5, 1, 1, 2]), "5 peers, 1 LAN, 1 punched, 2 relayed");
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(super) fn download() -> Download {
         sent_per_second: 0,
         bytes_per_second: 8,
         peers: 1,
+        lan: 0,
+        punched: 0,
         relayed: 0,
         seconds_left: Some(71),
         place: None,

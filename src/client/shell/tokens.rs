@@ -10,7 +10,13 @@ use crate::http::access::Rights;
 impl Shell {
     /// Carries out `page`.
     pub(super) fn page(&self) -> Result<Answer, ApiError> {
-        let link = self.call(Command::Page { until_ms: None })?.link()?;
+        self.page_at("")
+    }
+
+    /// A link that opens the page; `more` goes behind its code.
+    pub(super) fn page_at(&self, more: &str) -> Result<Answer, ApiError> {
+        let mut link = self.call(Command::Page { until_ms: None })?.link()?;
+        link.url.push_str(more);
         let minutes = link.valid_ms / 60_000;
         let rows = vec![
             vec![link.url.clone()],

@@ -1,9 +1,31 @@
 //! What is shown of a file's links and pieces, and of all that the engine moves.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::net::InterfaceAddress;
 use crate::types::{Bitfield, DeviceId, GroupId, UserId};
+
+/// How the two devices of a link came together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// One has connected to the other on a network that both are on.
+    Lan,
+    /// One has connected to the other.
+    Direct,
+    /// Both have connected to each other at one moment.
+    Punched,
+    /// Through a relay: a link of another way takes its place.
+    Relayed,
+}
+
+impl Way {
+    /// The same way, to an address that may be on one of this machine's networks.
+    pub(crate) fn to(self, other: IpAddr, own_networks: &[InterfaceAddress]) -> Self {
+        let is_near = || own_networks.iter().any(|own| own.has_neighbour(other));
+        if self == Self::Direct && is_near() { Self::Lan } else { self }
+    }
+}
 
 /// One link, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +40,8 @@ pub struct LinkPicture {
     pub address: SocketAddr,
     /// Whether we dialled it.
     pub is_dialled: bool,
-    /// Whether it goes through a relay, whose address is shown.
-    pub is_relayed: bool,
-    /// Whether a hole was punched for it.
-    pub is_punched: bool,
+    /// How the devices came together. Of a relayed link the relay's address is shown.
+    pub way: Way,
     /// How long ago it was registered.
     pub age: Duration,
     /// Known pieces of the peer. A leecher reports its pieces to a seeder once, at the start, so
@@ -138,5 +158,18 @@ mod tests {
             assert_eq!(whole.buckets.iter().map(|bucket| bucket.have).sum::<u32>(), pieces);
         }
         assert!(PieceMap::of(&Bitfield::empty(0)).buckets.is_empty());
+    }
+
+    #[test]
+    fn a_direct_link_to_an_address_of_an_own_network_is_on_a_lan() {
+        let own = InterfaceAddress { ip: "192.168.1.7".parse().unwrap(), prefix_len: 24 };
+        let way = |way: Way, ip: &str| way.to(ip.parse().unwrap(), &[own]);
+        assert_eq!(way(Way::Direct, "192.168.1.9"), Way::Lan);
+        assert_eq!(way(Way::Direct, "::ffff:192.168.1.9"), Way::Lan);
+        assert_eq!(way(Way::Direct, "192.168.2.9"), Way::Direct);
+        assert_eq!(way(Way::Direct, "127.0.0.1"), Way::Direct);
+        // A relay may stand beside this machine.
+        assert_eq!(way(Way::Relayed, "192.168.1.9"), Way::Relayed);
+        assert_eq!(way(Way::Punched, "192.168.1.9"), Way::Punched);
     }
 }

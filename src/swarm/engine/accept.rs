@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::dial::{Registered, new_link, opening};
 use super::torrents::Torrents;
 use crate::net::Incoming;
-use crate::swarm::link::Way;
+use crate::swarm::api::Way;
 use crate::swarm::link::handshake::{LinkError, read_extended, read_ticket, reader};
 use crate::swarm::link::reader::LinkReader;
 use crate::types::limits::HANDSHAKE_TIMEOUT;
@@ -60,7 +60,7 @@ pub(crate) fn accept(
     let told = torrent.extended_handshake();
     let opening = opening(&torrent, &told);
     let mut link = new_link(services, (device, proof), false, &theirs, &extended, connection);
-    link.way = way;
+    link.way = way.to(link.connection.peer_addr().ip(), &services.host.interfaces());
     let registered = Registered::new(&torrent, link, &opening)?;
     registered.check_tickets_again(&shown, &own)?;
     let reader = LinkReader::new(registered.link.clone(), stream, services.config.message_timeout);

@@ -17,10 +17,10 @@ use super::race::{AskRelay, DIALS_MAX, Dialling, Reached, race};
 use super::services::Services;
 use super::torrent::{Torrent, TorrentState};
 use crate::net::Connection;
-use crate::swarm::api::{EngineEvent, Proof};
+use crate::swarm::api::{EngineEvent, Proof, Way};
+use crate::swarm::link::Link;
 use crate::swarm::link::handshake::{LinkError, link_traits, read_extended, read_ticket, reader};
 use crate::swarm::link::reader::LinkReader;
-use crate::swarm::link::{Link, Way};
 use crate::types::{Candidate, DeviceId, Ticket};
 use crate::wire::frame::write_message;
 use crate::wire::peer::{ExtendedHandshake, Handshake, PeerId, PeerMessage};
@@ -129,7 +129,7 @@ fn dial(
     }
     let extended = read_extended(device, &mut stream, &theirs)?;
     let mut link = new_link(services, (device, proof), true, &theirs, &extended, connection);
-    link.way = way;
+    link.way = way.to(link.connection.peer_addr().ip(), &own_networks);
     let registered = Registered::new(torrent, link, &[])?;
     registered.check_tickets_again(&shown, &own)?;
     if let Some(download) = torrent.state.lock().download() {

@@ -13,7 +13,7 @@ use super::run::{self, LOCKED_RETRY, open_unlocked};
 use super::services::Notice;
 use super::torrent::{Torrent, TorrentState};
 use super::torrents::Torrents;
-use crate::swarm::api::{TransferState, TransferStatus, Why};
+use crate::swarm::api::{TransferState, TransferStatus, Way, Why};
 use crate::swarm::disk::part_file::{PartFile, StorageError};
 use crate::swarm::link::limiter::download::DownloadLimiter;
 use crate::types::{InfoHash, Rate};
@@ -97,7 +97,7 @@ impl Transfer {
                 unoffered,
                 unoffered_first,
                 links: state.links.len() as u32,
-                relayed: state.links.relayed(),
+                relayed: state.links.count(Way::Relayed),
                 unchoked: stats.unchoked,
                 corrupt: stats.corrupt,
                 limit: self.limiter().holding(torrent.info_hash),
@@ -268,7 +268,9 @@ fn status(torrent: &Torrent, state: &TorrentState, record: &DownloadRecord) -> T
         bytes_done,
         bytes_per_second: stats.bytes_per_second,
         peers: state.links.len() as u32,
-        relayed: state.links.relayed(),
+        lan: state.links.count(Way::Lan),
+        punched: state.links.count(Way::Punched),
+        relayed: state.links.count(Way::Relayed),
         unchoked: stats.unchoked,
         received: stats.received,
         wasted: stats.wasted,

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::swarm::LinkKey;
+use crate::swarm::api::Way;
 use crate::swarm::link::Link;
 use crate::types::DeviceId;
 
@@ -63,9 +64,9 @@ impl Links {
         self.by_key.len()
     }
 
-    /// How many go through a relay.
-    pub(super) fn relayed(&self) -> u32 {
-        self.iter().filter(|link| link.is_relayed()).count() as u32
+    /// How many came about in this way.
+    pub(super) fn count(&self, way: Way) -> u32 {
+        self.iter().filter(|link| link.way == way).count() as u32
     }
 
     pub(super) fn is_empty(&self) -> bool {

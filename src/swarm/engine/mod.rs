@@ -16,6 +16,7 @@ pub(crate) mod accept;
 mod candidates;
 mod counters;
 mod dial;
+mod direct_again;
 pub(crate) mod handle;
 mod journal;
 mod links;
@@ -53,7 +54,7 @@ use super::disk::part_file::{Disk, SystemDisk};
 use super::disk::seed_files::IdleFiles;
 use super::link::handshake::LinkError;
 use crate::net::{Admission, Incoming, is_own_address};
-use crate::swarm::link::Way;
+use crate::swarm::api::Way;
 use crate::types::{DeviceId, InfoHash, Ticket};
 use crate::wire::relay::RelayHello;
 

@@ -11,9 +11,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::direct_again::DirectAgain;
 use crate::swarm::LinkKey;
-use crate::swarm::api::{SeenPeer, UnreachablePeer};
-use crate::swarm::link::{Link, Way};
+use crate::swarm::api::{SeenPeer, UnreachablePeer, Way};
+use crate::swarm::link::Link;
 use crate::types::{Candidate, CandidateKind, DeviceId, UserId};
 
 /// Peers remembered a file: more than will ever be linked.
@@ -24,11 +25,6 @@ const BAD_DEVICES_MAX: u32 = 4;
 /// First and longest wait before a lost or unreachable peer is dialled again.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// First and longest wait before the addresses of a device are dialled again that is linked through a
-/// relay.
-const DIRECT_MIN: Duration = Duration::from_secs(30);
-const DIRECT_MAX: Duration = Duration::from_secs(300);
-
 /// Dials that fail before that is told: a device may be starting again.
 const UNREACHABLE_AFTER: u32 = 3;
 /// How often it is told again while they go on failing.
@@ -53,8 +49,8 @@ struct Peer {
     dialled_at: Option<SocketAddr>,
     /// It has left the address at which its link was dialled: it is dialled although it is linked.
     has_moved: bool,
-    /// It is linked through a relay: when it is dialled again, and how often that was in vain.
-    relayed: Option<(Duration, u32)>,
+    /// It is linked through a relay: when it is dialled again.
+    relayed: Option<DirectAgain>,
     dialling: bool,
     /// It has come to another address since the dial under way began.
     is_elsewhere: bool,
@@ -102,7 +98,7 @@ impl Peers {
             peer.is_elsewhere = peer.dialling;
         }
         if peer.relayed.is_some() && !others.is_empty() {
-            peer.relayed = Some((Duration::ZERO, 0));
+            peer.relayed = Some(DirectAgain::at_once());
         }
         peer.candidates = candidates.into();
         peer.is_listed = true;
@@ -112,7 +108,7 @@ impl Peers {
     pub(super) fn retry_now(&mut self) {
         for peer in self.known.values_mut() {
             (peer.failures, peer.retry_at) = (0, Duration::ZERO);
-            peer.relayed = peer.relayed.map(|_| (Duration::ZERO, 0));
+            peer.relayed = peer.relayed.map(|_| DirectAgain::at_once());
         }
     }
 
@@ -179,7 +175,7 @@ impl Peers {
     ) -> Vec<(DeviceId, Arc<[Candidate]>)> {
         let due = |peer: &Peer| {
             let is_wanted = peer.link.is_none_or(|link| match peer.relayed {
-                Some((again_at, _)) => again_at <= now,
+                Some(again) => again.is_due(now),
                 None => peer.has_moved && is_silent(link),
             });
             is_wanted && !peer.dialling && !peer.banned && peer.retry_at <= now
@@ -209,19 +205,16 @@ impl Peers {
     pub(super) fn put_off(&mut self, until: Duration, device: DeviceId) {
         let Some(peer) = self.known.get_mut(&device) else { return };
         (peer.dialling, peer.retry_at) = (false, until);
-        if let Some((again_at, count)) = &mut peer.relayed {
-            *again_at = until + direct_after(*count);
-            *count += 1;
+        if let Some(again) = &mut peer.relayed {
+            again.put_off(until, rand::random());
         }
     }
 
     pub(super) fn dial_failed(&mut self, now: Duration, device: DeviceId, error: String) {
         let Some(peer) = self.known.get_mut(&device) else { return };
         (peer.dialling, peer.has_moved) = (false, false);
-        if let Some((again_at, count)) = &mut peer.relayed {
-            *again_at = now + direct_after(*count);
-            *count += 1;
-            return;
+        if let Some(again) = &mut peer.relayed {
+            return again.put_off(now, rand::random());
         }
         peer.retry_at = now + retry_after(peer.failures);
         peer.failures += 1;
@@ -251,13 +244,25 @@ impl Peers {
     }
 
     pub(super) fn linked(&mut self, now: Duration, link: &Link) {
-        if self.has_room_for(link.device) {
-            let peer = self.known.entry(link.device).or_default();
-            peer.link = Some(link.key);
-            // Behind a router the port is one that no tracker lists; a relay's is not the device's.
-            let is_at_candidate = link.dialled && link.way == Way::Direct;
-            peer.dialled_at = is_at_candidate.then(|| link.connection.peer_addr());
-            peer.relayed = link.is_relayed().then(|| (now + direct_after(0), 1));
+        // Behind a router the port is one that no tracker lists; a relay's is not the device's.
+        let is_at_candidate = link.dialled && matches!(link.way, Way::Lan | Way::Direct);
+        let dialled_at = is_at_candidate.then(|| link.connection.peer_addr());
+        self.linked_in_way(now, link.device, link.key, link.way, dialled_at);
+    }
+
+    fn linked_in_way(
+        &mut self,
+        now: Duration,
+        device: DeviceId,
+        link: LinkKey,
+        way: Way,
+        dialled_at: Option<SocketAddr>,
+    ) {
+        if self.has_room_for(device) {
+            let peer = self.known.entry(device).or_default();
+            (peer.link, peer.dialled_at) = (Some(link), dialled_at);
+            let is_relayed = way == Way::Relayed;
+            peer.relayed = is_relayed.then(|| DirectAgain::relayed(now, rand::random()));
             (peer.dialling, peer.has_moved) = (false, false);
             (peer.error, peer.unanswered.0) = (None, 0);
         }
@@ -304,12 +309,6 @@ impl Peers {
     pub(super) fn banned(&self) -> Vec<DeviceId> {
         self.known.iter().filter(|(_, peer)| peer.banned).map(|(device, _)| *device).collect()
     }
-}
-
-/// Doubles from 30 s to 5 min, a quarter of it at random.
-fn direct_after(count: u32) -> Duration {
-    let base = DIRECT_MIN.saturating_mul(1 << count.min(16)).min(DIRECT_MAX);
-    base.mul_f64(0.75 + rand::random::<f64>() / 4.0)
 }
 
 /// Doubles from half a second to a minute, a quarter of it at random, so that clients that lost
@@ -381,6 +380,39 @@ mod tests {
         peers.unlist(device(1));
         peers.list(device(1), at(3, seen), |_| false);
         fail(&mut peers);
+    }
+
+    #[test]
+    fn a_relayed_device_is_dialled_again_in_time_and_a_direct_link_takes_over() {
+        let (mut peers, second) = (Peers::default(), Duration::from_secs(1));
+        let now = 9 * second;
+        let at = |port: u16| {
+            let address = SocketAddr::new([198, 51, 100, 1].into(), port);
+            vec![Candidate::new(address, CandidateKind::Observed)]
+        };
+        let due = |peers: &mut Peers, now| peers.take_due(now, 9, 9, at_once, |_| true).len();
+        let fail = |peers: &mut Peers, now| peers.dial_failed(now, device(1), "silent".into());
+        peers.list(device(1), at(1), |_| false);
+        assert_eq!(due(&mut peers, now), 1);
+        let (relayed, direct) = (LinkKey(1), LinkKey(2));
+        peers.linked_in_way(now, device(1), relayed, Way::Relayed, None);
+        assert_eq!(due(&mut peers, now + 22 * second), 0);
+        assert_eq!(due(&mut peers, now + 30 * second), 1);
+        assert_eq!(due(&mut peers, now + 90 * second), 0, "it is under way");
+        fail(&mut peers, now + 40 * second);
+        assert_eq!(due(&mut peers, now + 84 * second), 0);
+        assert_eq!(due(&mut peers, now + 100 * second), 1);
+        fail(&mut peers, now + 100 * second);
+        // Another address of either device ends the pause.
+        peers.list(device(1), at(2), |_| false);
+        assert_eq!(due(&mut peers, now + 100 * second), 1);
+        fail(&mut peers, now + 101 * second);
+        peers.retry_now();
+        assert_eq!(due(&mut peers, now + 101 * second), 1);
+        peers.linked_in_way(now + 102 * second, device(1), direct, Way::Direct, None);
+        // The end of the link that was replaced says nothing.
+        peers.unlinked(now + 103 * second, device(1), relayed, 0, true);
+        assert_eq!(due(&mut peers, now + 9_000 * second), 0, "it is linked directly");
     }
 
     #[test]

@@ -19,8 +19,8 @@ use super::candidates::Target;
 use super::race::Reached;
 use super::services::Services;
 use crate::net::{Incoming, Listener};
+use crate::swarm::api::Way;
 use crate::swarm::api::{MeetError, Meeting};
-use crate::swarm::link::Way;
 use crate::types::{DeviceId, InfoHash};
 
 /// How long both ends try from the moment on: two tries, so that a relay is had within 3 s.

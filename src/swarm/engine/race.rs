@@ -21,7 +21,7 @@ use super::candidates::{Failure, Target};
 use super::services::Services;
 use crate::net::{Admission, Connection, Incoming};
 use crate::swarm::api::RelayPlace;
-use crate::swarm::link::Way;
+use crate::swarm::api::Way;
 use crate::swarm::link::handshake::LinkError;
 use crate::types::DeviceId;
 use crate::types::limits::HANDSHAKE_TIMEOUT;

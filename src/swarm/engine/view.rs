@@ -13,7 +13,7 @@ use super::Engine;
 use super::torrent::{Torrent, TorrentState};
 use crate::swarm::Download;
 use crate::swarm::api::{LinkPicture, PieceBucket, PieceMap};
-use crate::swarm::link::{Link, Way};
+use crate::swarm::link::Link;
 use crate::types::InfoHash;
 
 /// Pieces looked at under one lock: one in 128 of the most that a file has.
@@ -65,8 +65,7 @@ fn picture(torrent: &Torrent, state: &TorrentState, link: &Link, now: Duration) 
         group: proof.group,
         address: link.connection.peer_addr(),
         is_dialled: link.dialled,
-        is_relayed: link.is_relayed(),
-        is_punched: link.way == Way::Punched,
+        way: link.way,
         age: Instant::now().saturating_duration_since(link.since),
         pieces,
         received_per_second: from.bytes_per_second,

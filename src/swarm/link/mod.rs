@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::net::Connection;
-use crate::swarm::api::{LinkFacts, Proof};
+use crate::swarm::api::{LinkFacts, Proof, Way};
 use crate::swarm::{LinkKey, LinkTraits};
 use crate::types::{DeviceId, InfoHash, PieceIndex, Span, Ticket};
 use crate::wire::Wire;
@@ -37,17 +37,6 @@ const DEAD_AFTER: Duration = Duration::from_secs(7);
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 /// Silence on our side after which a keep-alive is sent (BEP 3).
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
-
-/// How the two devices of a link came together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// One has connected to the other.
-    Direct,
-    /// Both have connected to each other at one moment.
-    Punched,
-    /// Through a relay: a direct link takes its place.
-    Relayed,
-}
 
 /// A link that is up.
 pub(crate) struct Link {

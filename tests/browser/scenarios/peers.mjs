@@ -77,6 +77,7 @@ async function a_download_shows_its_pieces_and_its_peers({ taker: { page } }) {
   await peer.getByText(/[kM]B\/s/).waitFor();
   await peer.getByText("100 %").waitFor();
   await peer.getByText(/^gives/).waitFor();
+  await peer.getByText(/^to 127\.0\.0\.1:\d+, direct$/).waitFor();
   await page.keyboard.press("Escape");
   await dialog(page).waitFor({ state: "detached" });
 }
@@ -89,6 +90,38 @@ async function a_share_shows_who_takes_it({ giver: { page } }) {
   await dialog(page).getByText(/MB, now .*B\/s/).waitFor();
   await dialog(page).getByText("Sent to these devices").waitFor();
   await page.keyboard.press("Escape");
+}
+
+/** Answers for the peers of a file, of which each has come about in another way. */
+async function fakeWays(page) {
+  const ways = [{}, { lan: true }, { punched: true }, { relayed: true }];
+  await page.route("**/api/v1/groups/*/files/*/peers", async (route) => {
+    const answer = await (await route.fetch()).json();
+    const peers = ways.map((way, index) => ({
+      ...answer.peers[0], ...way, device: String(index).repeat(64), address: `10.0.0.${index}:7`,
+    }));
+    return route.fulfill({ json: { ...answer, peers } });
+  });
+}
+
+async function a_peer_says_in_which_way_it_was_reached({ taker: { page } }) {
+  await fakeWays(page);
+  await showDownload(page);
+  for (const way of ["to 10.0.0.0:7, direct", "to 10.0.0.1:7, LAN", "to 10.0.0.2:7, punched",
+    "relayed by 10.0.0.3:7"]) {
+    await peers(page).getByText(way, { exact: true }).waitFor();
+  }
+  await page.unroute("**/api/v1/groups/*/files/*/peers");
+  await page.keyboard.press("Escape");
+  await dialog(page).waitFor({ state: "detached" });
+  const told = await page.evaluate(async () => {
+    const { peersText } = await import("/parts/transfer_text.js");
+    return [{ peers: 3 }, { peers: 1, relayed: 1 }, { peers: 4, lan: 1, punched: 1, relayed: 1 }]
+      .map((download) => peersText(download));
+  });
+  assert.deepEqual(told,
+    ["3 peers", "1 peer, relayed", "4 peers, 1 LAN, 1 punched, 1 relayed"]);
+  assertQuiet(page);
 }
 
 async function the_graph_shows_both_directions({ giver, taker }) {
@@ -158,6 +191,7 @@ async function a_paused_download_claims_no_rate({ taker: { page } }) {
 export const scenarios = [
   one_member_gives_and_another_takes,
   a_download_shows_its_pieces_and_its_peers,
+  a_peer_says_in_which_way_it_was_reached,
   a_share_shows_who_takes_it,
   the_graph_shows_both_directions,
   pieces_and_peers_are_accessible_at_every_width,

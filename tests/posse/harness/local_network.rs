@@ -96,8 +96,15 @@ impl LocalNetwork {
         }
     }
 
+    /// Gives a machine one more address, as when a cable is put into another socket.
+    pub(crate) fn add_address(&self, number: u8) {
+        let new = format!("{}/24", self.at(210 + number));
+        ip(&["-n", self.name(number), "addr", "add", &new, "dev", "eth0"]).unwrap();
+    }
+
     /// Lets no TCP pass between a machine and an address: the one is told so, or hears nothing.
-    pub(crate) fn cut(&self, number: u8, from: IpAddr, is_told: bool) {
+    /// Returns what `heal` takes.
+    pub(crate) fn cut(&self, number: u8, from: IpAddr, is_told: bool) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let table = format!("cut{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let ends = if is_told { "reject with tcp reset" } else { "drop" };
@@ -108,6 +115,12 @@ impl LocalNetwork {
              chain o {{ type filter hook output priority 0; ip daddr {from} meta l4proto tcp {ends}; }}; }}"
         );
         nft(self.name(number), &rules).unwrap();
+        table
+    }
+
+    /// Lets pass again what was cut.
+    pub(crate) fn heal(&self, number: u8, cut: &str) {
+        nft(self.name(number), &format!("delete table inet {cut}")).unwrap();
     }
 
     /// The trackers' file as all of them use it; the trackers are to listen at every address.

@@ -131,6 +131,12 @@ pub struct Download {
     pub sent_per_second: u64,
     /// Links to other devices for this file.
     pub peers: u32,
+    /// Of these, links on a network that both devices are on.
+    #[serde(default)]
+    pub lan: u32,
+    /// Of these, links for which both devices connected at one moment.
+    #[serde(default)]
+    pub punched: u32,
     /// Of these, links through a relay.
     #[serde(default)]
     pub relayed: u32,

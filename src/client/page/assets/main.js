@@ -43,10 +43,14 @@ function Page() {
   return html`${screen()}<${Toasts} />`;
 }
 
-/** Takes the one-time code out of the URL, so that it stays in no history. */
+/**
+ * Takes the one-time code out of the URL, so that it stays in no history; the screen to begin with,
+ * as `&to=/groups` names it, stays.
+ */
 function takeCode() {
-  const code = /^#code=(.+)$/.exec(location.hash)?.[1];
-  if (code) history.replaceState(null, "", location.pathname + location.search);
+  const [, code, screen] = /^#code=([^&]+)(?:&to=(\/.*))?$/.exec(location.hash) ?? [];
+  const rest = screen ? `#${screen}` : "";
+  if (code) history.replaceState(null, "", location.pathname + location.search + rest);
   return code && decodeURIComponent(code);
 }
 

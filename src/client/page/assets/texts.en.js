@@ -159,7 +159,8 @@ export default {
     doneShort: (percent, whole) => `${percent} of ${whole}`,
     leftUnknown: "–",
     peers: (text, number) => many(number, "1 peer", `${text} peers`),
-    relayed: (peers) => `${peers}, relayed`,
+    ways: { lan: "LAN", punched: "punched", relayed: "relayed" },
+    some: (number, way) => `${number} ${way}`,
     given: (size, rate) => `${size}, now ${rate}`,
     pause: "Pause {file}",
     resume: "Resume {file}",
@@ -195,6 +196,10 @@ export default {
     columns: {
       user: "Member", "pieces-of": "Has", down: "To this device", up: "From this device",
       "state-of": "What goes on", since: "Connected for",
+    },
+    ways: {
+      direct: (from) => `${from}, direct`, lan: (from) => `${from}, LAN`,
+      punched: (from) => `${from}, punched`,
     },
     relayed: (address) => `relayed by ${address}`,
     directions: { in: (address) => `from ${address}`, out: (address) => `to ${address}` },

@@ -110,6 +110,8 @@ impl Api for Fake {
 
 fn download(number: u8, state: DownloadState) -> Download {
     Download {
+        lan: 0,
+        punched: 0,
         relayed: 0,
         group: "lab".parse().unwrap(),
         group_id: GroupId::from_bytes([1; 16]),
@@ -140,6 +142,7 @@ fn peer() -> Peer {
         address: "10.0.0.7:6001".parse().unwrap(),
         direction: Direction::In,
         punched: false,
+        lan: false,
         group_id: GroupId::from_bytes([1; 16]),
         since_ms: 0,
         pieces: Some(2),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::harness::{Station, eventually, noise};
-use crate::swarm::{EngineEvent, Limits, RelayPlace, TransferState};
+use crate::swarm::{EngineEvent, Limits, RelayPlace, TransferState, Way};
 use crate::types::{Candidate, CandidateKind, Rate, RelaySecret};
 use crate::wire::relay::{RELAY_HELLO_LEN, RelayHello};
 
@@ -137,7 +137,7 @@ fn a_relay_that_keeps_everything_learns_nothing() {
     leecher.engine.add_peers(facts.info_hash, [(seeder.device, nowhere())]);
     eventually("it is linked", || {
         let links = leecher.engine.link_pictures(facts.info_hash);
-        links.first().is_some_and(|link| link.is_relayed && link.address == middle.address)
+        links.first().is_some_and(|link| link.way == Way::Relayed && link.address == middle.address)
             || transfer.status().state == TransferState::Complete
     });
     let status = leecher.assert_complete(&transfer, &data);

@@ -32,14 +32,13 @@ export function PeersTable({ peers: { value, error }, file, title = t.peers.titl
 }
 
 function PeerRow({ peer, pieces }) {
-  const direction = peer.relayed ? t.peers.relayed(peer.address)
-    : t.peers.directions[peer.direction](peer.address);
+  const way = wayText(peer);
   const seconds = Math.max(1, (Date.now() - peer.since_ms) / 1000);
   return html`<tr role="row">
-    <td role="cell" class="user" title=${`${direction}, ${peer.device}`}>
+    <td role="cell" class="user" title=${`${way}, ${peer.device}`}>
       ${peer.user === null ? html`<code>${peer.device.slice(0, 12)}</code>`
         : html`<${Name} of=${peer.user} cut />`}
-      <span class="under">${direction}</span></td>
+      <span class="under">${way}</span></td>
     <td role="cell" class="pieces-of">${peer.pieces === null ? t.unknown : html`
       <span title=${t.peers.pieces(count(peer.pieces), count(pieces))}>
         ${percentText(peer.pieces, pieces)}</span>`}</td>
@@ -47,6 +46,13 @@ function PeerRow({ peer, pieces }) {
     <td role="cell" class="up">${moving(peer.sent_per_second, peer.bytes_sent)}</td>
     <td role="cell" class="state-of">${states(peer).map((text) => html`<span>${text}</span>`)}</td>
     <td role="cell" class="since">${duration(seconds)}</td></tr>`;
+}
+
+/** Where the other device is, and how the two came together. */
+function wayText({ relayed, punched, lan, direction, address }) {
+  const from = t.peers.directions[direction](address);
+  return relayed ? t.peers.relayed(address)
+    : t.peers.ways[punched ? "punched" : lan ? "lan" : "direct"](from);
 }
 
 /** A rate, with the bytes so far under it. */

@@ -13,7 +13,7 @@ import { Facts } from "../parts/facts.js";
 import { PeersTable, usePeers } from "../parts/peers.js";
 import { PiecesMap } from "../parts/pieces_map.js";
 import { open } from "../parts/player.js";
-import { left, stateText } from "../parts/transfer_text.js";
+import { left, peersText, stateText } from "../parts/transfer_text.js";
 
 const WHY_EVERY = 4000;
 
@@ -36,7 +36,7 @@ export function TransferDialog({ hash, close }) {
     ...(state === "running" ? [
       [t.facts.rate, rate(download.bytes_per_second)],
       [t.facts.left, left(download)],
-      [t.facts.peers, count(download.peers)],
+      [t.facts.peers, peersText(download, count(download.peers))],
     ] : []),
     ...(download.bytes_sent > 0 ? [[t.facts.sent,
       t.transfers.given(size(download.bytes_sent), rate(download.sent_per_second))]] : []),

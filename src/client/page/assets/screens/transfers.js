@@ -1,7 +1,7 @@
 // The downloads of this device.
 import { act } from "../core/actions.js";
 import { show } from "../core/dialogs.js";
-import { count, percent, percentText, rate, size } from "../core/format.js";
+import { percent, percentText, rate, size } from "../core/format.js";
 import { html, useMemo, useState } from "../core/html.js";
 import { fill, Name } from "../core/names.js";
 import { link } from "../core/route.js";
@@ -12,7 +12,7 @@ import { Drops } from "../parts/drops.js";
 import { List } from "../parts/list.js";
 import { canPlay, open } from "../parts/player.js";
 import { Heading } from "../parts/heading.js";
-import { left, stateText } from "../parts/transfer_text.js";
+import { left, peersText, stateText } from "../parts/transfer_text.js";
 import { TransferDialog } from "./transfer.js";
 
 const STATES = ["running", "queued", "paused", "failed", "complete"];
@@ -75,10 +75,6 @@ function row(download) {
   };
 }
 
-function peersText({ peers, relayed }) {
-  const text = t.transfers.peers(count(peers), peers);
-  return relayed > 0 && relayed === peers ? t.transfers.relayed(text) : text;
-}
 
 function RowActions({ download }) {
   const { group, file, state } = download;
