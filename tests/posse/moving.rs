@@ -9,6 +9,10 @@ use crate::harness::{Cable, ClientProcess, Content, World, eventually, sha1_of};
 const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// How long a download may stand still: ten seconds, on a machine that does other things too.
 const STANDSTILL_MAX: Duration = Duration::from_secs(13);
+/// How long one may that has moved to another network: five seconds, on the same machine.
+const MOVED_MAX: Duration = Duration::from_secs(8);
+/// What may come twice: pieces of which a part was there. A link has a few under way.
+const TWICE_MAX: u64 = 2 << 20;
 
 struct Lab {
     content: Content,
@@ -46,13 +50,26 @@ impl Lab {
         eventually("it moves", || (bob.bytes_done("big.bin") >= 2 << 20).then_some(()));
     }
 
-    /// Waits until more has come than there was, and was on its way.
-    fn goes_on(bob: &mut ClientProcess, since: Instant) {
+    /// Waits until more has come than there was, and was on its way; returns the time it took.
+    fn goes_on(bob: &mut ClientProcess, since: Instant) -> Duration {
         let before = bob.bytes_done("big.bin") + (2 << 20);
         eventually("it goes on", || (bob.bytes_done("big.bin") >= before).then_some(()));
         let took = since.elapsed();
         println!("2 MiB more after {took:?}");
         assert!(took < STANDSTILL_MAX, "it went on after {took:?}");
+        took
+    }
+
+    /// One end moves to another network: it goes on, and nothing comes twice.
+    fn moves(&self, nik: &mut ClientProcess, bob: &mut ClientProcess) {
+        Self::begin(nik, bob);
+        self.cable.change_network();
+        let took = Self::goes_on(bob, Instant::now());
+        assert!(took < MOVED_MAX, "it went on after {took:?}");
+        self.end(nik, bob);
+        let (received, len) = (bob.bytes_received(), self.content.bytes.len() as u64);
+        println!("{} bytes of {len} came twice", received - len);
+        assert!(received <= len + TWICE_MAX, "{received} bytes of {len} were received");
     }
 
     fn end(&self, nik: &mut ClientProcess, bob: &mut ClientProcess) {
@@ -80,6 +97,20 @@ fn a_seeder_that_gets_another_address_is_found_again_soon() {
     lab.cable.change_address();
     Lab::goes_on(&mut bob, Instant::now());
     lab.end(&mut nik, &mut bob);
+}
+
+#[test]
+fn a_seeder_that_moves_to_another_network_goes_on_soon_and_sends_nothing_twice() {
+    let Some(lab) = Lab::new(405) else { return };
+    let (mut nik, mut bob) = (lab.far("nik", ANY), lab.near("bob"));
+    lab.moves(&mut nik, &mut bob);
+}
+
+#[test]
+fn a_leecher_that_moves_to_another_network_goes_on_soon_and_fetches_nothing_twice() {
+    let Some(lab) = Lab::new(406) else { return };
+    let (mut nik, mut bob) = (lab.near("nik"), lab.far("bob", ANY));
+    lab.moves(&mut nik, &mut bob);
 }
 
 #[test]

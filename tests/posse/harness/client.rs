@@ -1,6 +1,8 @@
 //! A real client process with commands typed into its stdin, one at a time.
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -216,6 +218,20 @@ impl ClientProcess {
             Answer::Object(object) if object["command"] == command => object,
             _ => panic!("{command:?} was not answered by its object"),
         }
+    }
+
+    /// Bytes of files that it has received since the login, those that are not verified too.
+    #[track_caller]
+    pub(crate) fn bytes_received(&self) -> u64 {
+        let mut stream = UnixStream::connect(self.path(".posse/control.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = "GET /api/v1/snapshot HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let said: Value = serde_json::from_str(body).unwrap();
+        said["traffic"]["bytes_received"].as_u64().unwrap_or_else(|| panic!("{said}"))
     }
 
     /// The download's line of `show_downloads`, as an object.

@@ -9,7 +9,7 @@ mod house;
 mod link;
 mod local_network;
 mod mounts;
-mod network;
+pub(crate) mod network;
 mod outside;
 mod pace;
 mod peer;

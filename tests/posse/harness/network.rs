@@ -101,6 +101,19 @@ impl Cable {
         ip(&["-n", name, "addr", "add", &self.with_prefix(3), "dev", "eth0"]).unwrap();
     }
 
+    /// Moves the machine at the other end into another network: another prefix, and a router on this
+    /// side, behind which everything of before is. Returns its address there.
+    pub(crate) fn change_network(&self) -> IpAddr {
+        let [a, b, c] = self.net;
+        let at = |last: u8| Ipv4Addr::new(a, b, c + 100, last);
+        let (name, router) = (self.name.as_str(), at(1).to_string());
+        ip(&["addr", "add", &format!("{router}/24"), "dev", &self.near]).unwrap();
+        ip(&["-n", name, "addr", "del", &self.with_prefix(2), "dev", "eth0"]).unwrap();
+        ip(&["-n", name, "addr", "add", &format!("{}/24", at(2)), "dev", "eth0"]).unwrap();
+        ip(&["-n", name, "route", "add", "default", "via", &router]).unwrap();
+        at(2).into()
+    }
+
     /// Pulls the cable out, or plugs it in.
     pub(crate) fn plug(&self, is_in: bool) {
         ip(&["link", "set", &self.near, if is_in { "up" } else { "down" }]).unwrap();
@@ -113,14 +126,7 @@ impl Cable {
 
     /// The same, with the trackers at that address.
     pub(crate) fn info_at(&self, world: &World, address: IpAddr) -> PathBuf {
-        let host = match address {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("[{ip}]"),
-        };
-        let text = std::fs::read_to_string(&world.info).unwrap();
-        let path = world.path().join(format!("{}.txt", self.near));
-        std::fs::write(&path, text.replace("127.0.0.1", &host)).unwrap();
-        path
+        info_of(world, &self.near, address)
     }
 
     /// Starts a client at the other end.
@@ -138,14 +144,31 @@ impl Drop for Cable {
     }
 }
 
+/// The trackers' file of those who reach the trackers at that address.
+pub(crate) fn info_of(world: &World, name: &str, address: IpAddr) -> PathBuf {
+    let host = match address {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let text = std::fs::read_to_string(&world.info).unwrap();
+    let path = world.path().join(format!("{name}.txt"));
+    std::fs::write(&path, text.replace("127.0.0.1", &host)).unwrap();
+    path
+}
+
 /// Loads rules into a network namespace, and lets it forward.
 pub(super) fn nft(name: &str, rules: &str) -> Result<(), String> {
-    let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
-    ip(&["netns", "exec", name, "sh", "-c", forward])?;
+    forward(name)?;
     ip(&["netns", "exec", name, "nft", rules])
 }
 
-pub(super) fn ip(words: &[&str]) -> Result<(), String> {
+/// Lets a network namespace forward.
+pub(crate) fn forward(name: &str) -> Result<(), String> {
+    let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+    ip(&["netns", "exec", name, "sh", "-c", forward])
+}
+
+pub(crate) fn ip(words: &[&str]) -> Result<(), String> {
     let output = Command::new("ip").args(words).output().map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if output.status.success() { Ok(()) } else { Err(format!("ip {}: {said}", words.join(" "))) }
