@@ -205,8 +205,10 @@ fn cut_off(options: &Options, content: &Content) -> bool {
 
 /// One end moves to another network.
 fn moves(options: &Options) -> bool {
-    let names = ["moves while it sends | public", "public | moves while it receives"];
-    if !names.iter().any(|name| options.is_chosen(name)) {
+    let rows =
+        [("moves while it sends | public", true), ("public | moves while it receives", false)];
+    let chosen = rows.into_iter().filter(|(name, _)| options.is_chosen(name)).collect::<Vec<_>>();
+    if chosen.is_empty() {
         return true;
     }
     let content = Content::new("a.bin", usize::from(options.move_mib) << 20, 1_302);

@@ -149,7 +149,7 @@ pub(crate) fn cut_off(content: &Content) -> Option<Met> {
     });
     let network = stage.network.downcast_ref::<LocalNetwork>().expect("it is one");
     let cut = Instant::now();
-    (0..2).for_each(|machine| network.cut(machine, network.here(), false));
+    (0..2).for_each(|machine| drop(network.cut(machine, network.here(), false)));
     let at = SocketAddr::new(network.change_address(0), stage.nik.address.port()).to_string();
     let ((), found) = poll(cut, || {
         let said = bob.object("addresses");
