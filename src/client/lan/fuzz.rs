@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::{Announcement, DATAGRAM_MAX, Message, Neighbours, RotatingId, announce, read};
+use super::{Announcement, DATAGRAM_MAX, Message, Neighbours, announce, read};
 use crate::types::{DeviceId, Fingerprint};
 
 const NETWORK: Fingerprint = Fingerprint::from_bytes([1; 32]);
@@ -58,7 +58,7 @@ fn check_announcement(announcement: &Announcement) {
 #[cfg(test)]
 pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
     let says = |device: u8, addresses: &[&str]| {
-        let id = RotatingId::new(NETWORK, DeviceId::from_bytes([device; 32]), EPOCH);
+        let id = super::RotatingId::new(NETWORK, DeviceId::from_bytes([device; 32]), EPOCH);
         let addresses = addresses.iter().map(|ip| ip.parse().expect("an address")).collect();
         Announcement::new(id, 6001, addresses)
     };
