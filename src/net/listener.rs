@@ -14,7 +14,7 @@ use std::time::Duration;
 use log::{info, warn};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::socket::share_port;
+use super::socket::{probe, share_port};
 use super::{Incoming, Stop};
 
 /// Connections that the system holds until they are accepted: a whole class may log in at once.
@@ -104,14 +104,16 @@ impl Listener {
     }
 
     /// Takes a connection that waits, if one does: one whose reads and writes do not block either.
+    /// The system ends it after `dead_after` without a sign of life from the other end's system.
     ///
     /// # Errors
     /// The system's: it has no room for another connection.
-    pub fn accept_now(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    pub fn accept_now(&self, dead_after: Duration) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         match self.listener.accept() {
             Ok((stream, peer)) => {
                 let is_ready =
                     stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_ok();
+                probe(&stream, dead_after / 2, dead_after);
                 // An error means that the other end has gone already.
                 Ok(is_ready.then_some((stream, peer)))
             }
@@ -271,6 +273,21 @@ mod tests {
             assert_eq!(bind(from).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         }
         TcpStream::connect((Ipv4Addr::LOCALHOST, from.port())).unwrap();
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn the_system_watches_the_other_end_of_what_is_accepted_now() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        listener.set_nonblocking().unwrap();
+        let dead_after = Duration::from_secs(10);
+        assert!(listener.accept_now(dead_after).unwrap().is_none());
+        let _dialled = TcpStream::connect(listener.local_addr()).unwrap();
+        let (accepted, _) = listener.accept_now(dead_after).unwrap().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), dead_after / 2);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(dead_after));
     }
 
     #[test]

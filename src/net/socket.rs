@@ -318,26 +318,16 @@ impl TcpSocket {
     ///
     /// Does nothing where the system has no such option.
     pub(super) fn end_when_unacknowledged(&self, timeout: Duration) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = SockRef::from(&self.stream).set_tcp_user_timeout(Some(timeout));
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = timeout;
+        end_when_unacknowledged(&self.stream, timeout);
     }
 
     /// Has the system ask the other end's whether it is still there when nothing has come for a
     /// while, and end the connection after `timeout` without an answer. `None`: it does not ask.
     pub(super) fn probe(&self, timeout: Option<Duration>) {
-        let socket = SockRef::from(&self.stream);
-        let Some(timeout) = timeout else {
-            let _ = socket.set_keepalive(false);
-            return;
-        };
-        let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
-        // Where there is an end by time, Linux does not count.
-        let count = timeout.saturating_sub(PROBE_AFTER).as_secs() / PROBE_EVERY.as_secs();
-        let keepalive = keepalive.with_retries((count as u32).max(1));
-        let _ = socket.set_tcp_keepalive(&keepalive);
-        self.end_when_unacknowledged(timeout);
+        match timeout {
+            Some(timeout) => probe(&self.stream, PROBE_AFTER, timeout),
+            None => drop(SockRef::from(&self.stream).set_keepalive(false)),
+        }
     }
 
     /// Sends what the system takes without blocking; 0 if it takes nothing.
@@ -403,6 +393,24 @@ impl TcpSocket {
         }
         Ok(())
     }
+}
+
+fn end_when_unacknowledged(stream: &TcpStream, timeout: Duration) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(timeout));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, timeout);
+}
+
+/// Has the system ask the other end's whether it is still there after a silence of `after`, and end
+/// the connection after `timeout` without an answer, or without an acknowledgement that is due.
+pub(super) fn probe(stream: &TcpStream, after: Duration, timeout: Duration) {
+    let keepalive = TcpKeepalive::new().with_time(after).with_interval(PROBE_EVERY);
+    // Where there is an end by time, Linux does not count.
+    let count = timeout.saturating_sub(after).as_secs() / PROBE_EVERY.as_secs();
+    let keepalive = keepalive.with_retries((count as u32).max(1));
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    end_when_unacknowledged(stream, timeout);
 }
 
 /// Blocking sockets report an expired time-out as `WouldBlock` on some systems and `TimedOut` on

@@ -10,6 +10,9 @@ use crate::types::Rate;
 pub(super) const MEET_WITHIN: Duration = Duration::from_secs(10);
 /// Time for a connection to say which one it is.
 pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// A pair ends when the system of one end has given no sign of life for so long: its cable may be
+/// out, or its address may have changed. The other end cannot see that, as the relay's answers it.
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
 /// Connections that have not said which they are: of one address, and of all. When there are more,
 /// the oldest of the address, or of all, is closed.
 pub(super) const NEWCOMERS_PER_SOURCE_MAX: usize = 32;

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use super::bounds::{HELLO_WITHIN, NEWCOMERS_MAX, NEWCOMERS_PER_SOURCE_MAX};
+use super::bounds::{DEAD_AFTER, HELLO_WITHIN, NEWCOMERS_MAX, NEWCOMERS_PER_SOURCE_MAX};
 use super::fair::Fair;
 use super::meetings::{MeetingKey, Shown};
 use super::pair::Pair;
@@ -264,7 +264,7 @@ impl Pump {
 
     fn accept(&mut self) {
         let now = self.now();
-        match self.inner.listener.accept_now() {
+        match self.inner.listener.accept_now(DEAD_AFTER) {
             Ok(None) => {}
             Ok(Some((stream, peer))) => {
                 let source = Source::of(peer.ip());

@@ -19,6 +19,10 @@ const RELAYS: [&str; 3] = ["--listen", "0.0.0.0", "--relay=0.0.0.0:0"];
 /// Within this time after the command bytes come through the relay.
 const RELAYED_WITHIN: Duration = Duration::from_secs(3);
 
+/// Within this time a link has ended whose other end has vanished behind the relay; and within it
+/// there is another one, once that end is back.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
+
 /// What `show_downloads` says of a file.
 fn download(client: &mut ClientProcess, name: &str) -> serde_json::Value {
     let said = client.object("show_downloads");
@@ -59,6 +63,44 @@ fn two_homes_whose_routers_change_ports_meet_at_the_trackers_relay() {
     let took = is_relayed(&mut bob, "a.bin", began);
     println!("relayed after {took:?}");
     assert!(took < RELAYED_WITHIN, "it was relayed after {took:?}");
+    nik.ok("limits upload off", &[]);
+    bob.wait_downloads();
+    assert_eq!(sha1_of(&bob.path("a.bin")), content.sha1());
+}
+
+#[test]
+fn a_relayed_link_whose_far_end_has_vanished_ends_soon_and_another_takes_its_place() {
+    let Some(first) = House::build(1) else { return };
+    let Some(second) = House::build(1) else { return };
+    for house in [&first, &second] {
+        house.make_symmetric();
+    }
+    let world = World::with_options(1, &RELAYS);
+    world.group("lab", &["nik", "bob"]);
+    let content = Content::new("a.bin", 48 << 20, 906);
+    world.put("nik", &content);
+    let mut nik = first.client(0, &world.home("nik"), &first.router.info(&world));
+    let mut bob = second.client(0, &world.home("bob"), &second.router.info(&world));
+    nik.login("nik");
+    nik.ok("limits upload 1MiB/s", &[]);
+    nik.ok("upload_file a.bin lab", &[]);
+    bob.login("bob");
+    bob.ok("download_file lab a.bin", &[]);
+    is_relayed(&mut bob, "a.bin", Instant::now());
+    eventually("it moves", || (bob.bytes_done("a.bin") >= 1 << 20).then_some(()));
+    // Not a packet of it arrives any more: only the relay's system can find that out.
+    first.router.plug(false);
+    let began = Instant::now();
+    eventually("the dead link ends", || (download(&mut bob, "a.bin")["peers"] == 0).then_some(()));
+    let took = began.elapsed();
+    println!("the dead link has ended after {took:?}");
+    assert!(took < ENDED_WITHIN, "it ended after {took:?}");
+    first.router.plug(true);
+    let (before, began) = (bob.bytes_done("a.bin"), Instant::now());
+    eventually("it goes on", || (bob.bytes_done("a.bin") >= before + (1 << 20)).then_some(()));
+    let took = began.elapsed();
+    println!("it went on {took:?} after the cable was back");
+    assert!(took < ENDED_WITHIN, "it went on after {took:?}");
     nik.ok("limits upload off", &[]);
     bob.wait_downloads();
     assert_eq!(sha1_of(&bob.path("a.bin")), content.sha1());
