@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { assertQuiet, button, buttonOf, dialog, go, open, openGroup } from "../browser.mjs";
 import { freePort } from "../network.mjs";
 import { startProxy } from "../proxy.mjs";
+import { until } from "../until.mjs";
 
 async function a_token_is_made_used_and_revoked(stage) {
   const { browser, nik, nikPage: page } = stage;
@@ -47,7 +48,7 @@ async function the_keyboard_reaches_everything({ nikPage: page }) {
   await dialog(page).waitFor();
   await page.keyboard.press("Escape");
   await dialog(page).waitFor({ state: "detached" });
-  assert.equal(await focused(), second, "a closed dialog gives the focus back");
+  await until("a closed dialog gives the focus back", async () => (await focused()) === second);
   // The first stop leads past the navigation.
   await page.reload();
   await page.getByRole("navigation", { name: "Main" }).waitFor();

@@ -17,9 +17,17 @@ function placeOf(element) {
   return { element, row: element.closest("[data-index]")?.dataset.index, kind: element.className };
 }
 
-/** Focuses what a dialog was opened by, also if its row has been drawn anew. */
-export function focusOpener({ element, row, kind }) {
+/**
+ * Focuses what a dialog was opened by, also if its row has been drawn anew. While a list is loaded
+ * anew its rows are not there: it is looked for again, unless the focus has gone elsewhere.
+ */
+export function focusOpener(place, frames = 30) {
+  const { element, row, kind } = place;
   if (element.isConnected) return element.focus({ preventScroll: true });
   const anew = document.querySelectorAll(`[data-index="${row}"] button`);
-  [...anew].find((button) => button.className === kind)?.focus({ preventScroll: true });
+  const button = [...anew].find((button) => button.className === kind);
+  if (button) return button.focus({ preventScroll: true });
+  if (frames > 0 && document.activeElement === document.body) {
+    requestAnimationFrame(() => focusOpener(place, frames - 1));
+  }
 }
